@@ -1,0 +1,130 @@
+//! Who goes next: the seam between the cache and its eviction policies.
+//!
+//! A policy knows slots, hashes and weights. It never sees a key, a value, a lock or the time.
+//! Each stripe of a cache has a policy of its own, in two halves:
+//!
+//! * the **policy** itself, reached with `&mut self` under the stripe's lock: inserting, removing
+//!   and choosing a victim;
+//! * its **recorder** ([`Recorder`]), reached with `&self` from every hit, without the stripe's
+//!   lock and from many threads at once. It may set the entry's [`Mark`], a byte that lies in the
+//!   cache line the hit has already touched, or push to a buffer that
+//!   [`maintain`](Policy::maintain) drains.
+
+mod mark;
+#[cfg(test)]
+mod sim;
+
+pub use mark::Mark;
+
+use std::fmt::Debug;
+
+use crate::{RemovalCause, Slot};
+
+/// What a hit does: the half of a policy that runs without the stripe's lock.
+///
+/// It races with itself and with the policy's other half; a lost update may cost a little hit
+/// ratio but never correctness. It must neither block nor panic.
+pub trait Recorder: Debug + Send + Sync + 'static {
+    /// Notes a hit on `slot`.
+    ///
+    /// Runs under the lock of the entry's bucket, so keep it to a few nanoseconds. Answers whether
+    /// [`Policy::maintain`] should be called soon (a buffer is full); the cache then tries, without
+    /// waiting, to take the stripe's lock and to call it.
+    fn on_hit(&self, slot: Slot, mark: &Mark, hash: u64) -> bool;
+}
+
+/// The stripe's entries as a policy sees them.
+pub trait Residents {
+    /// The mark of the entry in `slot`.
+    fn mark(&self, slot: Slot) -> &Mark;
+    /// The hash of the entry's key. It is computed anew from the key (the cache keeps no hashes),
+    /// so ask for it only where it is needed. Never panics: where the user's `Hash` does, it is 0.
+    fn hash(&self, slot: Slot) -> u64;
+    /// The weight of the entry in `slot`; 1 in a cache without a weigher.
+    fn weight(&self, slot: Slot) -> u64;
+}
+
+/// A newcomer, as told to [`Policy::on_insert`].
+#[derive(Clone, Copy, Debug)]
+pub struct Newcomer {
+    /// Where it lies. Its mark is 0.
+    pub slot: Slot,
+    /// The hash of its key.
+    pub hash: u64,
+    /// What it weighs.
+    pub weight: u64,
+    /// Whether the cache has room for it as it is. If not, [`Policy::victim`] is called until it
+    /// has.
+    pub has_room: bool,
+}
+
+/// An eviction policy for one stripe.
+///
+/// The cache calls it under the stripe's lock. Every slot that came in through
+/// [`on_insert`](Self::on_insert) leaves through [`on_remove`](Self::on_remove), exactly once.
+pub trait Policy: Debug + Send + Sync + Sized + 'static {
+    /// The half that hits see.
+    type Recorder: Recorder;
+
+    /// Makes the policies of a cache with `stripes` stripes and `capacity` in all (weight), from
+    /// this one as the pattern. A stripe's fair share is `capacity / stripes`; state that all
+    /// stripes share is made here.
+    fn for_stripes(self, stripes: usize, capacity: u64) -> Vec<Self>;
+
+    /// The recorder of this stripe's policy; called once.
+    fn recorder(&self) -> Self::Recorder;
+
+    /// A newcomer came in. [`victim`](Self::victim) may name it: that is how admission refuses.
+    fn on_insert(&mut self, newcomer: Newcomer, residents: &dyn Residents);
+
+    /// The entry's value was replaced and its weight changed from `old` to `new`.
+    fn on_weight(&mut self, slot: Slot, old: u64, new: u64);
+
+    /// The entry leaves. It is still readable through `residents`. The cause is
+    /// [`RemovalCause::Size`] or [`RemovalCause::Rejected`] if [`victim`](Self::victim) chose it.
+    fn on_remove(&mut self, slot: Slot, cause: RemovalCause, residents: &dyn Residents);
+
+    /// The entry in `from` now lies in `to` (the table grew or shrank); its mark moved along.
+    fn on_move(&mut self, from: Slot, to: Slot);
+
+    /// The entry that should make room. It stays tracked until [`on_remove`](Self::on_remove);
+    /// asked again before that, the policy may name it again. `None` only if it tracks nothing
+    /// that may be evicted (an entry of weight 0 never needs to go, but may be named).
+    ///
+    /// Lazy promotion happens here. One call does a bounded amount of work.
+    fn victim(&mut self, residents: &dyn Residents) -> Option<Slot>;
+
+    /// Drains what the recorder has buffered. Called before the other methods whenever entries may
+    /// have been hit since, and when the recorder asked for it.
+    fn maintain(&mut self, residents: &dyn Residents) {
+        let _ = residents;
+    }
+
+    /// The capacity of the whole cache changed; this stripe's fair share is now `share`.
+    fn set_capacity(&mut self, share: u64, whole: u64);
+
+    /// Every entry has left (each was told through [`on_remove`](Self::on_remove)): forget what is
+    /// remembered of the departed too, and give memory back.
+    fn clear(&mut self);
+
+    /// Up to `limit` entries, the next victims first. An estimate where the order is decided
+    /// lazily.
+    fn coldest(&self, limit: usize, residents: &dyn Residents) -> Vec<Slot>;
+
+    /// Up to `limit` entries, those that would be kept longest first.
+    fn hottest(&self, limit: usize, residents: &dyn Residents) -> Vec<Slot>;
+
+    /// The number of entries tracked.
+    fn len(&self) -> usize;
+
+    /// Whether no entry is tracked.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Checks every internal invariant and that exactly `slots` are tracked.
+    ///
+    /// # Panics
+    /// If one does not hold, saying which. For tests.
+    fn validate(&self, slots: &[Slot], residents: &dyn Residents);
+}
