@@ -1,4 +1,4 @@
-//! Why an entry left.
+//! What is told of an entry that leaves.
 
 /// Why an entry left the cache, as told to the removal listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -15,4 +15,83 @@ pub enum RemovalCause {
     /// It was a newcomer and was not admitted: the policy preferred the residents, or it is
     /// heavier than the whole capacity.
     Rejected,
+}
+
+/// The number of causes.
+pub(crate) const CAUSES: usize = 5;
+
+impl RemovalCause {
+    /// Every cause.
+    pub const ALL: [Self; CAUSES] =
+        [Self::Expired, Self::Explicit, Self::Replaced, Self::Size, Self::Rejected];
+}
+
+/// How an entry left, as told to the removal listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Removal {
+    /// Why.
+    pub cause: RemovalCause,
+    /// The version that the value had: higher than that of every value the key had before. See
+    /// [`Cache::version`](crate::Cache::version).
+    pub version: u64,
+    /// What the entry weighed; 1 without a weigher.
+    pub weight: u64,
+}
+
+/// An entry on its way out: dropped, and told to the listener, after every lock is released.
+#[derive(Debug)]
+pub(crate) struct Leaving<K, V> {
+    pub(crate) key: K,
+    pub(crate) value: V,
+    pub(crate) removal: Removal,
+    /// The stripe it came from and its place in that stripe's order of notices.
+    pub(crate) ticket: Ticket,
+}
+
+/// A place in the order of one stripe's notices.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ticket {
+    pub(crate) stripe: usize,
+    pub(crate) number: u64,
+}
+
+/// The entries that one operation sends out.
+#[derive(Debug)]
+pub(crate) struct Effects<K, V> {
+    /// Most operations send out one at the most; it needs no allocation.
+    first: Option<Leaving<K, V>>,
+    rest: Vec<Leaving<K, V>>,
+}
+
+impl<K, V> Effects<K, V> {
+    pub(crate) fn new() -> Self {
+        Self { first: None, rest: Vec::new() }
+    }
+
+    pub(crate) fn push(&mut self, leaving: Leaving<K, V>) {
+        if self.first.is_none() && self.rest.is_empty() {
+            self.first = Some(leaving);
+        } else {
+            self.rest.push(leaving);
+        }
+    }
+
+    /// The entry pushed last.
+    pub(crate) fn last(&self) -> Option<&Leaving<K, V>> {
+        self.rest.last().or(self.first.as_ref())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none() && self.rest.is_empty()
+    }
+}
+
+impl<K, V> IntoIterator for Effects<K, V> {
+    type Item = Leaving<K, V>;
+    type IntoIter = std::iter::Chain<std::option::IntoIter<Self::Item>, std::vec::IntoIter<Self::Item>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.first.into_iter().chain(self.rest)
+    }
 }

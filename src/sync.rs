@@ -7,14 +7,58 @@
 
 #[cfg(not(larder_loom))]
 pub(crate) use std::sync::{
-    Arc, Mutex, MutexGuard, RwLock, TryLockError,
-    atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
+    Arc, Mutex, MutexGuard, RwLock,
+    atomic::{
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+        fence,
+    },
 };
 
 #[cfg(larder_loom)]
 pub(crate) use loom::sync::{
     Arc, Mutex, MutexGuard, RwLock,
-    atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
+    atomic::{
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+        fence,
+    },
 };
+
+/// Takes a mutex whether or not a holder panicked: what it guards is kept consistent at every
+/// point where the user's code can panic.
+#[inline]
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    match mutex.lock() {
+        Ok(guard) => guard,
+        Err(poisoned) => poisoned.into_inner(),
+    }
+}
+
+/// [`lock`] without waiting.
+#[inline]
+pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(std::sync::TryLockError::WouldBlock) => None,
+    }
+}
+
+/// Waits a little before the `round`-th look at a lock: spins, then yields, then sleeps.
+#[cfg(not(larder_loom))]
+pub(crate) fn back_off(round: u32, spins: u32, yields: u32, longest_us: u64) {
+    if round < spins {
+        std::hint::spin_loop();
+    } else if round < spins + yields {
+        std::thread::yield_now();
+    } else {
+        let doublings = (round - spins - yields).min(6);
+        let micros = (16_u64 << doublings).min(longest_us);
+        std::thread::sleep(std::time::Duration::from_micros(micros));
+    }
+}
+
+/// Loom explores schedules, not durations.
 #[cfg(larder_loom)]
-pub(crate) use std::sync::TryLockError;
+pub(crate) fn back_off(_round: u32, _spins: u32, _yields: u32, _longest_us: u64) {
+    loom::thread::yield_now();
+}

@@ -1,0 +1,75 @@
+//! The only weight counter of a cache: what is used of its capacity.
+
+use crate::sync::{AtomicU64, Ordering};
+
+/// The capacity of a cache and what is reserved of it.
+///
+/// Room is reserved before an entry becomes visible and released after it has left, so the sum of
+/// all visible entries' weights never exceeds `used`, and `used` never exceeds the capacity.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    /// Where reservations stop.
+    target: AtomicU64,
+    used: AtomicU64,
+}
+
+impl Budget {
+    pub(crate) fn new(capacity: u64) -> Self {
+        Self { target: AtomicU64::new(capacity), used: AtomicU64::new(0) }
+    }
+
+    /// The capacity that holds for new entries.
+    #[inline]
+    pub(crate) fn target(&self) -> u64 {
+        // Relaxed: whoever must see a change took part in it.
+        self.target.load(Ordering::Relaxed)
+    }
+
+    /// The bound that no weight exceeds: the target, or, while a smaller one is being reached, what
+    /// is still used.
+    pub(crate) fn bound(&self) -> u64 {
+        self.target().max(self.used())
+    }
+
+    /// What is used or reserved.
+    #[inline]
+    pub(crate) fn used(&self) -> u64 {
+        // Relaxed: a counter; it publishes nothing.
+        self.used.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_target(&self, capacity: u64) {
+        // Relaxed: see `target`.
+        self.target.store(capacity, Ordering::Relaxed);
+    }
+
+    /// Reserves `weight` if there is room for it.
+    #[inline]
+    pub(crate) fn reserve(&self, weight: u64) -> bool {
+        let target = self.target();
+        let room = |used: u64| used.checked_add(weight).filter(|&sum| sum <= target);
+        // A full cache, which is the usual case, is only read here, never written.
+        weight == 0
+            || self
+                .used
+                // Relaxed (both): a counter; the entries themselves are published by locks.
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, room)
+                .is_ok()
+    }
+
+    /// Gives back what was reserved.
+    #[inline]
+    pub(crate) fn release(&self, weight: u64) {
+        if weight != 0 {
+            // Relaxed: as in `reserve`.
+            let before = self.used.fetch_sub(weight, Ordering::Relaxed);
+            debug_assert!(before >= weight, "released more than was reserved");
+        }
+    }
+
+    /// How much must go before the target is reached.
+    #[inline]
+    pub(crate) fn excess(&self) -> u64 {
+        self.used().saturating_sub(self.target())
+    }
+}

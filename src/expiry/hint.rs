@@ -1,0 +1,91 @@
+//! Hints: a byte beside each entry that says, for most of its life, that its deadline lies ahead.
+//!
+//! The deadline itself lies in an array of its own; reading it on every hit would cost a second
+//! cache line. Time is divided into quanta, a fortieth of the longest configured lifetime or so.
+//! A hint is 0 for an entry without deadline, [`ASK`] if only the deadline itself can tell, and
+//! otherwise the deadline's quantum modulo 128. It cannot be mistaken for one 128 quanta earlier or
+//! later: the stripe is *swept* regularly, so entries with deadlines long past are gone, and where
+//! it was not swept for [`WINDOW`] quanta the hint is not believed.
+
+use crate::time::Tick;
+
+/// The entry has no deadline.
+pub(crate) const NEVER: u8 = 0;
+/// The deadline must be looked up.
+pub(crate) const ASK: u8 = 1;
+
+const DATED: u8 = 0x80;
+/// How many quanta ahead a hint may name, and how many the sweep may lag.
+const WINDOW: u64 = 48;
+/// The shortest quantum (as a power of two of ticks): an eighth of the timer wheel's tick, so that
+/// an ordinary lag of the sweep stays within the window.
+const SHORTEST: u32 = super::wheel::TICK_SHIFT - 3;
+/// The quantum where no lifetime is configured: about a second.
+const DEFAULT: u32 = 20;
+
+/// The quantum for lifetimes of up to `longest` (nanoseconds), as a power of two of ticks.
+pub(crate) fn quantum(longest: Option<u64>) -> u32 {
+    longest.map_or(DEFAULT, |nanos| {
+        let ticks = (nanos >> 10) / 32;
+        ticks.max(1).ilog2().clamp(SHORTEST, 40)
+    })
+}
+
+/// The hint for a deadline, set at `now`, when all deadlines before `swept` are being removed.
+pub(crate) fn encode(deadline: Tick, now: Tick, swept: Tick, quantum: u32) -> u8 {
+    if deadline == Tick::NEVER {
+        return NEVER;
+    }
+    let (due, now, swept) = (deadline.0 >> quantum, now.0 >> quantum, swept.0 >> quantum);
+    if due >= swept && due >= now && due - now <= WINDOW {
+        DATED | (due as u8 & !DATED)
+    } else {
+        ASK
+    }
+}
+
+/// Whether the hint alone says that its entry is alive at `now`.
+#[inline]
+pub(crate) fn is_alive(hint: u8, now: Tick, swept: Tick, quantum: u32) -> bool {
+    if hint & DATED == 0 {
+        return hint == NEVER;
+    }
+    let now = now.0 >> quantum;
+    if now.wrapping_sub(swept.0 >> quantum) > WINDOW {
+        return false;
+    }
+    // The difference modulo 128, as a signed number.
+    (hint.wrapping_sub(now as u8) << 1).cast_signed() > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn never_calls_a_dead_entry_alive() {
+        let quantum = 4;
+        for deadline in 0..3000_u64 {
+            for written in (0..=deadline).step_by(97) {
+                let hint = encode(Tick(deadline), Tick(written), Tick(0), quantum);
+                for now in (deadline..deadline + 4000).step_by(61) {
+                    // Resident still, so the sweep has not passed the deadline.
+                    let swept = Tick(deadline.min(now));
+                    assert!(!is_alive(hint, Tick(now), swept, quantum), "{deadline} {now}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn calls_most_living_entries_alive() {
+        let quantum = quantum(Some(60_000_000_000));
+        let ttl = 60_000_000_000 >> 10;
+        let mut alive = 0;
+        for now in (0..ttl).step_by(1_000_000) {
+            let hint = encode(Tick(ttl), Tick(0), Tick(0), quantum);
+            alive += u64::from(is_alive(hint, Tick(now), Tick(now), quantum));
+        }
+        assert!(alive * 100 > 93 * (ttl / 1_000_000), "{alive}");
+    }
+}

@@ -1,0 +1,107 @@
+//! Who expires when.
+//!
+//! A rule gives an entry a deadline; [`hint`] lets most hits see that it lies ahead without
+//! looking it up; the timer [`wheel`] finds those that have passed.
+
+pub(crate) mod deadlines;
+pub(crate) mod hint;
+pub(crate) mod wheel;
+
+use std::time::Duration;
+
+use crate::time::{Tick, nanos};
+
+/// A time to live for each entry on its own, given to [`Builder::expiry`](crate::Builder::expiry).
+///
+/// Where several rules apply (this one, `time_to_live`, `time_to_idle`), the nearest deadline
+/// wins. `None` and [`Duration::MAX`] mean never, [`Duration::ZERO`] at once. All methods run
+/// before or after the cache's locks, never under one; they may call the cache.
+///
+/// ```
+/// use larder::{Cache, Expiry};
+/// use std::time::Duration;
+///
+/// struct Session { admin: bool }
+/// #[derive(Debug)]
+/// struct ByRole;
+/// impl Expiry<String, Session> for ByRole {
+///     fn after_create(&self, _: &String, session: &Session) -> Option<Duration> {
+///         Some(Duration::from_secs(if session.admin { 60 } else { 3600 }))
+///     }
+/// }
+/// let sessions = Cache::<String, Session>::builder().capacity(1000).expiry(ByRole).build();
+/// # sessions.insert("ada".into(), Session { admin: true });
+/// assert!(sessions.expires_in("ada").unwrap() <= Duration::from_secs(60));
+/// ```
+pub trait Expiry<K, V>: Send + Sync + 'static {
+    /// How long a new entry lives.
+    fn after_create(&self, key: &K, value: &V) -> Option<Duration>;
+
+    /// How long an entry lives after its value was replaced by `value`, when it had `remaining` to
+    /// live (`None`: for ever). By default the same as a new entry.
+    fn after_update(&self, key: &K, value: &V, remaining: Option<Duration>) -> Option<Duration> {
+        let _ = remaining;
+        self.after_create(key, value)
+    }
+
+    /// How long an entry lives after a `get`, when it had `remaining` to live. Called only if
+    /// [`watches_reads`](Self::watches_reads). By default nothing changes.
+    fn after_read(&self, value: &V, remaining: Option<Duration>) -> Option<Duration> {
+        let _ = value;
+        remaining
+    }
+
+    /// Whether [`after_read`](Self::after_read) should be called. It makes every `get` slower.
+    fn watches_reads(&self) -> bool {
+        false
+    }
+}
+
+/// When an entry expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lifetime {
+    /// The deadline that no use extends.
+    pub(crate) limit: Tick,
+    /// The nearest deadline, time to idle included.
+    pub(crate) deadline: Tick,
+}
+
+/// The rules that hold for all entries of a cache.
+pub(crate) struct Rules<K, V> {
+    /// Nanoseconds.
+    pub(crate) time_to_live: Option<u64>,
+    /// Nanoseconds.
+    pub(crate) time_to_idle: Option<u64>,
+    pub(crate) expiry: Option<Box<dyn Expiry<K, V>>>,
+}
+
+impl<K, V> Rules<K, V> {
+    /// Whether any entry can expire without being told to individually.
+    pub(crate) fn any(&self) -> bool {
+        self.time_to_live.is_some() || self.time_to_idle.is_some() || self.expiry.is_some()
+    }
+
+    /// The lifetime of an entry written now that lives for `own` (`None`: for ever) by a rule of
+    /// its own.
+    pub(crate) fn lifetime(&self, now: u64, own: Option<Duration>) -> Lifetime {
+        let at = |after| Tick::deadline(now, after);
+        let limit = own.map_or(Tick::NEVER, |own| at(nanos(own)));
+        let limit = self.time_to_live.map_or(limit, |live| limit.min(at(live)));
+        Lifetime { limit, deadline: self.idle_from(now, limit) }
+    }
+
+    /// The deadline of an entry used now that must go at `limit`.
+    pub(crate) fn idle_from(&self, now: u64, limit: Tick) -> Tick {
+        self.time_to_idle.map_or(limit, |idle| limit.min(Tick::deadline(now, idle)))
+    }
+}
+
+impl<K, V> std::fmt::Debug for Rules<K, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rules")
+            .field("time_to_live", &self.time_to_live)
+            .field("time_to_idle", &self.time_to_idle)
+            .field("expiry", &self.expiry.is_some())
+            .finish()
+    }
+}

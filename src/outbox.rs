@@ -1,0 +1,91 @@
+//! Removal notices, delivered in order, one after the other, with no lock held.
+//!
+//! A notice gets its number under the stripe's lock and is brought here after that is released, so
+//! notices may arrive out of order. Whoever brings the next one due delivers it and all that
+//! follow; who finds another thread (or itself, from inside the listener) delivering leaves its
+//! notice to it.
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use crate::{
+    Removal,
+    event::Leaving,
+    sync::{Mutex, lock},
+};
+
+/// The user's removal listener.
+pub(crate) type Listener<K, V> = dyn Fn(&K, &V, Removal) + Send + Sync;
+
+/// The notices of one stripe.
+#[derive(Debug)]
+pub(crate) struct Outbox<K, V>(Mutex<Queue<K, V>>);
+
+#[derive(Debug)]
+struct Queue<K, V> {
+    /// The number of the notice due next.
+    next: u64,
+    /// Whether some thread is delivering.
+    busy: bool,
+    /// Notices by number, from `next` on; gaps have not arrived yet.
+    waiting: VecDeque<Option<Leaving<K, V>>>,
+}
+
+impl<K, V> Outbox<K, V> {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Queue { next: 0, busy: false, waiting: VecDeque::new() }))
+    }
+
+    /// Brings one notice and delivers what is due. Answers how often the listener panicked.
+    pub(crate) fn deliver(&self, leaving: Leaving<K, V>, listener: &Listener<K, V>) -> u64 {
+        let mut queue = lock(&self.0);
+        queue.put(leaving);
+        if queue.busy {
+            return 0;
+        }
+        queue.busy = true;
+        let mut panics = 0;
+        while let Some(due) = queue.take_due() {
+            drop(queue);
+            // The listener, and the drops of key and value, may panic and may call the cache.
+            let told = catch_unwind(AssertUnwindSafe(|| {
+                listener(&due.key, &due.value, due.removal);
+            }));
+            let dropped = catch_unwind(AssertUnwindSafe(move || drop((due.key, due.value))));
+            panics += u64::from(told.is_err());
+            forget_panic(told);
+            forget_panic(dropped);
+            queue = lock(&self.0);
+        }
+        queue.busy = false;
+        panics
+    }
+}
+
+/// Drops what a panic carried, which may panic again.
+fn forget_panic(outcome: std::thread::Result<()>) {
+    if let Err(payload) = outcome {
+        let again = catch_unwind(AssertUnwindSafe(move || drop(payload)));
+        // A payload whose drop panics with such a payload is leaked rather than chased.
+        std::mem::forget(again);
+    }
+}
+
+impl<K, V> Queue<K, V> {
+    fn put(&mut self, leaving: Leaving<K, V>) {
+        let place = usize::try_from(leaving.ticket.number - self.next).expect("few notices wait");
+        if self.waiting.len() <= place {
+            self.waiting.resize_with(place + 1, || None);
+        }
+        self.waiting[place] = Some(leaving);
+    }
+
+    fn take_due(&mut self) -> Option<Leaving<K, V>> {
+        let due = self.waiting.front_mut()?.take()?;
+        self.waiting.pop_front();
+        self.next += 1;
+        Some(due)
+    }
+}

@@ -1,0 +1,524 @@
+//! The half of a table that belongs to the holder of the stripe's lock: placing, taking, growing.
+
+#![allow(unsafe_code, reason = "owns the chunks that readers reach through shared pointers")]
+
+use std::{fmt, ptr::NonNull};
+
+use super::{
+    Chunk, Cursor, Found, MOST_BUCKETS, Place, Table,
+    bucket::{Bucket, Group, Overflow},
+    found_in, home_slot, overflow_slot, place_of,
+    prints::{EMPTY, fingerprint},
+    unpack,
+};
+use crate::{
+    Slot,
+    policy::Mark,
+    sync::{AtomicPtr, AtomicU8, Ordering},
+};
+
+/// Entries per bucket at which a table splits its next bucket, while it has fewer buckets than
+/// planned.
+const SPLIT_LOAD: usize = 13;
+/// The same beyond the plan: a completed level serves hits better than a half split one.
+const CROWDED_LOAD: usize = 15;
+/// Overflow groups made at once.
+const GROUPS: usize = 64;
+
+/// The stripe's buckets and overflow groups.
+pub(crate) struct Arena<K, V> {
+    chunks: Vec<NonNull<[Bucket<K, V>]>>,
+    directories: Vec<NonNull<[Chunk<K, V>]>>,
+    groups: Vec<NonNull<[Overflow<K, V>]>>,
+    /// Overflow groups in no chain.
+    spare: Vec<u32>,
+    /// Entries, unpublished ones included.
+    len: usize,
+    /// Buckets in use.
+    count: u32,
+    /// The address mask that belongs to `count`.
+    mask: u32,
+    /// Buckets when the table is full, if that is known.
+    planned: u32,
+    chunk_shift: u32,
+    /// The entries of the bucket being split and whether each moves; kept for its memory.
+    split: Vec<(Slot, u64)>,
+}
+
+// SAFETY: the arena owns what its pointers point to; see `Table` for what is shared.
+unsafe impl<K: Send, V: Send> Send for Arena<K, V> {}
+
+impl<K, V> Arena<K, V> {
+    pub(super) fn new(table: &Table<K, V>, planned: u32) -> Self {
+        let mut arena = Self {
+            chunks: Vec::new(),
+            directories: Vec::new(),
+            groups: Vec::new(),
+            spare: Vec::new(),
+            len: 0,
+            count: table.base,
+            mask: 0,
+            planned,
+            chunk_shift: table.chunk_shift,
+            split: Vec::new(),
+        };
+        arena.cover(table, arena.count);
+        for index in 0..arena.count {
+            arena.bucket(index).set_level(0);
+        }
+        arena
+    }
+
+    /// The number of entries.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    fn bucket(&self, index: u32) -> &Bucket<K, V> {
+        let chunk = self.chunks[(index >> self.chunk_shift) as usize];
+        // SAFETY: chunks are freed only by `drop`, and shared by reference only until then.
+        let chunk = unsafe { chunk.as_ref() };
+        &chunk[(index & ((1 << self.chunk_shift) - 1)) as usize]
+    }
+
+    fn group(&self, number: u32) -> &Overflow<K, V> {
+        // SAFETY: groups are freed only by `drop`, and shared by reference only until then.
+        let groups = unsafe { self.groups[number as usize / GROUPS].as_ref() };
+        &groups[number as usize % GROUPS]
+    }
+
+    /// The mark of the entry in `slot`.
+    #[inline]
+    pub(crate) fn mark(&self, slot: Slot) -> &Mark {
+        match place_of(slot) {
+            Place::Home { bucket, lane } => self.bucket(bucket).group.mark(lane),
+            Place::Overflow { number, lane } => self.group(number).group.mark(lane),
+        }
+    }
+
+    /// The expiry hint of the entry in `slot`: to be written only before it is published.
+    pub(crate) fn hint(&self, slot: Slot) -> &AtomicU8 {
+        match place_of(slot) {
+            Place::Home { bucket, lane } => self.bucket(bucket).group.hint(lane),
+            Place::Overflow { number, lane } => self.group(number).group.hint(lane),
+        }
+    }
+
+    /// The key of the entry in `slot`.
+    ///
+    /// # Panics
+    /// May panic, and never returns anything else, if the slot holds no entry in debug builds.
+    pub(crate) fn key(&self, slot: Slot) -> &K {
+        match place_of(slot) {
+            // SAFETY: slots are handed out for entries and invalid once these are taken; `&self`
+            // comes from the stripe's lock.
+            Place::Home { bucket, lane } => unsafe { self.bucket(bucket).group.key(lane) },
+            // SAFETY: as above.
+            Place::Overflow { number, lane } => unsafe { self.group(number).group.key(lane) },
+        }
+    }
+
+    /// The home bucket of the entry in `slot`.
+    #[inline]
+    pub(crate) fn home(&self, slot: Slot) -> u32 {
+        match place_of(slot) {
+            Place::Home { bucket, .. } => bucket,
+            Place::Overflow { number, .. } => self.group(number).home(),
+        }
+    }
+
+    /// Whether `slot` holds a published entry.
+    pub(crate) fn holds(&self, slot: Slot) -> bool {
+        match place_of(slot) {
+            Place::Home { bucket, lane } => {
+                bucket < self.count && self.bucket(bucket).group.prints.get(lane) != EMPTY
+            }
+            Place::Overflow { number, lane } => {
+                (number as usize) < self.groups.len() * GROUPS
+                    && self.group(number).group.prints.get(lane) != EMPTY
+            }
+        }
+    }
+
+    /// The published entry with this hash whose key `equals`. Keys do not change under the stripe's
+    /// lock, so no bucket is locked.
+    pub(crate) fn find(
+        &self,
+        table: &Table<K, V>,
+        hash: u64,
+        equals: impl Fn(&K) -> bool,
+    ) -> Option<Slot> {
+        let (index, _) = table.address(hash, self.count, self.mask);
+        let bucket = self.bucket(index);
+        let print = fingerprint(hash);
+        for lane in bucket.group.prints.matching(print) {
+            // SAFETY: the fingerprint is set, and `&self` comes from the stripe's lock.
+            if equals(unsafe { bucket.group.key(lane) }) {
+                return Some(home_slot(index, lane));
+            }
+        }
+        let mut next = bucket.overflow();
+        while let Some(group) = next {
+            for lane in group.group.prints.matching(print) {
+                // SAFETY: as above.
+                if equals(unsafe { group.group.key(lane) }) {
+                    return Some(overflow_slot(group.number, lane));
+                }
+            }
+            next = group.next();
+        }
+        None
+    }
+
+    /// Runs `then` on the entry in `slot` under its bucket's lock.
+    pub(crate) fn with<R>(&self, slot: Slot, then: impl FnOnce(Found<'_, K, V>) -> R) -> R {
+        let _guard = self.bucket(self.home(slot)).lock.lock();
+        let found = match place_of(slot) {
+            Place::Home { bucket, lane } => {
+                found_in(&self.bucket(bucket).group, lane, &|_| true, || slot)
+            }
+            Place::Overflow { number, lane } => {
+                found_in(&self.group(number).group, lane, &|_| true, || slot)
+            }
+        };
+        then(found.expect("every key is accepted"))
+    }
+
+    /// Puts a new entry where its hash belongs. Nobody sees it before [`publish`](Self::publish).
+    pub(crate) fn place(&mut self, table: &Table<K, V>, hash: u64, key: K, value: V) -> Slot {
+        self.len += 1;
+        let (index, _) = table.address(hash, self.count, self.mask);
+        self.place_in(index, key, value)
+    }
+
+    fn place_in(&mut self, index: u32, key: K, value: V) -> Slot {
+        let bucket = self.bucket(index);
+        if let Some(lane) = bucket.group.vacant() {
+            // SAFETY: the lane is empty, and `&mut self` comes from the stripe's lock.
+            unsafe { bucket.group.write(lane, key, value) };
+            return home_slot(index, lane);
+        }
+        let mut next = bucket.overflow();
+        while let Some(group) = next {
+            if let Some(lane) = group.group.vacant() {
+                // SAFETY: as above.
+                unsafe { group.group.write(lane, key, value) };
+                return overflow_slot(group.number, lane);
+            }
+            next = group.next();
+        }
+        let number = self.spare_group();
+        let (bucket, group) = (self.bucket(index), self.group(number));
+        // SAFETY: the group is in no chain, so its lanes are empty.
+        unsafe { group.group.write(0, key, value) };
+        group.link(index, bucket.overflow().map_or(std::ptr::null_mut(), Overflow::as_ptr));
+        bucket.set_overflow(group.as_ptr());
+        overflow_slot(number, 0)
+    }
+
+    fn spare_group(&mut self) -> u32 {
+        if let Some(number) = self.spare.pop() {
+            return number;
+        }
+        let first = (self.groups.len() * GROUPS) as u32;
+        let groups: Box<[_]> = (first..first + GROUPS as u32).map(Overflow::new).collect();
+        self.groups.push(NonNull::from(Box::leak(groups)));
+        self.spare.extend((first + 1..first + GROUPS as u32).rev());
+        first
+    }
+
+    /// Makes a placed entry visible.
+    pub(crate) fn publish(&mut self, slot: Slot, hash: u64) {
+        self.set_print(slot, fingerprint(hash));
+    }
+
+    fn set_print(&mut self, slot: Slot, print: u8) {
+        match place_of(slot) {
+            Place::Home { bucket, lane } => self.bucket(bucket).group.prints.set(lane, print),
+            Place::Overflow { number, lane } => self.group(number).group.prints.set(lane, print),
+        }
+    }
+
+    /// Moves an entry out, published or not.
+    pub(crate) fn take(&mut self, slot: Slot) -> (K, V) {
+        self.len -= 1;
+        match place_of(slot) {
+            Place::Home { bucket, lane } => {
+                let bucket = self.bucket(bucket);
+                let _guard = bucket.lock.lock();
+                take_from(&bucket.group, lane)
+            }
+            Place::Overflow { number, lane } => {
+                let group = self.group(number);
+                let home = self.bucket(group.home());
+                let guard = home.lock.lock();
+                let entry = take_from(&group.group, lane);
+                let emptied = group.group.occupied().next().is_none();
+                if emptied {
+                    unlink(home, group);
+                }
+                drop(guard);
+                if emptied {
+                    self.spare.push(number);
+                }
+                entry
+            }
+        }
+    }
+
+    /// Whether the next insert should be preceded by a split.
+    #[inline]
+    pub(crate) fn is_crowded(&self) -> bool {
+        let load = if self.count < self.planned { SPLIT_LOAD } else { CROWDED_LOAD };
+        self.len >= load * self.count as usize && self.count < MOST_BUCKETS
+    }
+
+    /// Splits the next bucket. `hash_of` may run the user's code: it is called for each key before
+    /// anything changes, and answers `None` to give up. `moved` is told each entry's old and new
+    /// slot, under both buckets' locks. Answers the two buckets.
+    pub(crate) fn grow(
+        &mut self,
+        table: &Table<K, V>,
+        hash_of: impl Fn(&K) -> Option<u64>,
+        mut moved: impl FnMut(Slot, Slot),
+    ) -> Option<(u32, u32)> {
+        let child = self.count;
+        let mask = if child == table.base * (self.mask + 1) { self.mask * 2 + 1 } else { self.mask };
+        let half = mask.div_ceil(2);
+        let parent = child - table.base * half;
+        let mut split = std::mem::take(&mut self.split);
+        split.clear();
+        for slot in self.slots_of(parent) {
+            split.push((slot, hash_of(self.key(slot))?));
+        }
+        self.cover(table, child + 1);
+        // SAFETY: as in `bucket`; taken by pointer so that `self` stays free to place entries.
+        let old = unsafe { &*std::ptr::from_ref(self.bucket(parent)) };
+        // SAFETY: as above.
+        let new = unsafe { &*std::ptr::from_ref(self.bucket(child)) };
+        let old_guard = old.lock.lock();
+        let new_guard = new.lock.lock();
+        for &(from, hash) in &split {
+            if hash as u32 & half != 0 {
+                self.copy(from, child, hash, &mut moved);
+            }
+        }
+        (self.count, self.mask) = (child + 1, mask);
+        // Release: pairs with the Acquire in `Table::locate`; it publishes the chunk and directory.
+        table.state.store(u64::from(self.count) | u64::from(mask) << 32, Ordering::Release);
+        new.set_level(mask);
+        old.set_level(mask);
+        // Only now, so that whoever misses a moved entry here sees the new level.
+        for &(from, hash) in &split {
+            if hash as u32 & half != 0 {
+                self.set_print(from, EMPTY);
+            }
+        }
+        self.gather(parent, &mut moved);
+        drop((new_guard, old_guard));
+        self.split = split;
+        Some((parent, child))
+    }
+
+    /// Copies an entry to another bucket, publishes it there, and leaves its old lane to be
+    /// cleared. Both buckets are locked.
+    fn copy(&mut self, from: Slot, to: u32, hash: u64, moved: &mut impl FnMut(Slot, Slot)) {
+        let mark = self.mark(from).get();
+        // Relaxed: guarded by the bucket's lock.
+        let hint = self.hint(from).load(Ordering::Relaxed);
+        let (key, value) = self.read(from);
+        let slot = self.place_in(to, key, value);
+        self.mark(slot).set(mark);
+        // Relaxed: guarded by the bucket's lock.
+        self.hint(slot).store(hint, Ordering::Relaxed);
+        moved(from, slot);
+        self.set_print(slot, fingerprint(hash));
+    }
+
+    /// The bytes of the entry in `slot`, whose lane the caller must clear without dropping.
+    fn read(&self, slot: Slot) -> (K, V) {
+        match place_of(slot) {
+            // SAFETY: the lane holds an entry, the caller holds both locks, and the lane is cleared
+            // before they are released, so the entry lives on only where it was copied to.
+            Place::Home { bucket, lane } => unsafe { self.bucket(bucket).group.copy_out(lane) },
+            // SAFETY: as above.
+            Place::Overflow { number, lane } => unsafe { self.group(number).group.copy_out(lane) },
+        }
+    }
+
+    /// Moves entries of a bucket that was just split from its chain into lanes that fell free, and
+    /// frees emptied groups. The bucket is locked and its new level set.
+    fn gather(&mut self, index: u32, moved: &mut impl FnMut(Slot, Slot)) {
+        // SAFETY: as in `grow`.
+        let bucket = unsafe { &*std::ptr::from_ref(self.bucket(index)) };
+        let mut next = bucket.overflow();
+        while let Some(group) = next {
+            next = group.next();
+            for lane in group.group.occupied() {
+                let Some(vacant) = bucket.group.vacant() else { break };
+                let (from, to) = (overflow_slot(group.number, lane), home_slot(index, vacant));
+                let print = group.group.prints.get(lane);
+                let mark = group.group.mark(lane).get();
+                // Relaxed: guarded by the bucket's lock.
+                let hint = group.group.hint(lane).load(Ordering::Relaxed);
+                let (key, value) = self.read(from);
+                // SAFETY: the lane is vacant, and `&mut self` comes from the stripe's lock.
+                unsafe { bucket.group.write(vacant, key, value) };
+                bucket.group.mark(vacant).set(mark);
+                // Relaxed: as above.
+                bucket.group.hint(vacant).store(hint, Ordering::Relaxed);
+                moved(from, to);
+                bucket.group.prints.set(vacant, print);
+                group.group.prints.set(lane, EMPTY);
+            }
+            if group.group.occupied().next().is_none() {
+                unlink(bucket, group);
+                self.spare.push(group.number);
+            }
+        }
+    }
+
+    /// The slots of a bucket's published entries, its chain's included.
+    pub(crate) fn slots_of(&self, index: u32) -> Vec<Slot> {
+        let bucket = self.bucket(index);
+        let mut slots: Vec<Slot> =
+            bucket.group.occupied().map(|lane| home_slot(index, lane)).collect();
+        let mut next = bucket.overflow();
+        while let Some(group) = next {
+            slots.extend(group.group.occupied().map(|lane| overflow_slot(group.number, lane)));
+            next = group.next();
+        }
+        slots
+    }
+
+    /// The number of buckets in use.
+    pub(crate) fn buckets(&self) -> u32 {
+        self.count
+    }
+
+    /// The bucket at an iteration's position and the position after it; `None` at the end.
+    pub(crate) fn step(&self, table: &Table<K, V>, at: Cursor) -> Option<(u32, Cursor)> {
+        (at.family < table.base).then(|| {
+            let (index, mask) = table.address_in(at.family, at.low, self.count, self.mask);
+            (index, at.after(mask))
+        })
+    }
+
+    /// Makes chunks for `count` buckets, and a directory that covers them.
+    fn cover(&mut self, table: &Table<K, V>, count: u32) {
+        let size = 1_usize << self.chunk_shift;
+        while self.chunks.len() * size < count as usize {
+            let chunk: Box<[Bucket<K, V>]> = (0..size).map(|_| Bucket::new()).collect();
+            self.chunks.push(NonNull::from(Box::leak(chunk)));
+            self.list_last_chunk(table);
+        }
+    }
+
+    fn list_last_chunk(&mut self, table: &Table<K, V>) {
+        let number = self.chunks.len() - 1;
+        let first = |chunk: &NonNull<[Bucket<K, V>]>| chunk.cast::<Bucket<K, V>>().as_ptr();
+        // SAFETY: directories are freed only by `drop`, and shared by reference only until then.
+        let newest = self.directories.last().map(|directory| unsafe { directory.as_ref() });
+        if let Some(place) = newest.and_then(|directory| directory.get(number)) {
+            // Relaxed: published by the bucket count that reaches it.
+            place.store(first(&self.chunks[number]), Ordering::Relaxed);
+            return;
+        }
+        let room = (2 * number).max(4);
+        let directory: Box<[Chunk<K, V>]> = (0..room)
+            .map(|chunk| AtomicPtr::new(self.chunks.get(chunk).map_or(std::ptr::null_mut(), first)))
+            .collect();
+        let directory = NonNull::from(Box::leak(directory));
+        self.directories.push(directory);
+        // Release: pairs with the Acquire in `Table::bucket`; it publishes the copied addresses.
+        table.directory.store(directory.cast::<Chunk<K, V>>().as_ptr(), Ordering::Release);
+    }
+
+    /// Checks the table against itself and answers the slots of all entries.
+    ///
+    /// # Panics
+    /// If something does not fit, or if an entry lies where its hash does not belong.
+    pub(crate) fn validate(&self, table: &Table<K, V>, hash_of: impl Fn(&K) -> u64) -> Vec<Slot> {
+        // Relaxed: this thread, holding the stripe's lock, is the only writer.
+        let state = unpack(table.state.load(Ordering::Relaxed));
+        assert_eq!(state, (self.count, self.mask), "published another size");
+        let mut all = Vec::new();
+        let mut chained = 0;
+        for index in 0..self.count {
+            let (_, mask) = (index, self.bucket(index).level());
+            let mut next = self.bucket(index).overflow();
+            while let Some(group) = next {
+                chained += 1;
+                assert_eq!(group.home(), index, "group in another bucket's chain");
+                assert!(group.group.occupied().next().is_some(), "empty group in a chain");
+                next = group.next();
+            }
+            for slot in self.slots_of(index) {
+                let hash = hash_of(self.key(slot));
+                let belongs = table.address(hash, self.count, self.mask);
+                assert_eq!(belongs, (index, mask), "entry in another key's bucket");
+                all.push(slot);
+            }
+        }
+        assert_eq!(all.len(), self.len, "entries miscounted");
+        assert_eq!(chained + self.spare.len(), self.groups.len() * GROUPS, "groups lost");
+        all
+    }
+}
+
+fn take_from<K, V, const N: usize, const WORDS: usize>(
+    group: &Group<K, V, N, WORDS>,
+    lane: usize,
+) -> (K, V) {
+    group.prints.set(lane, EMPTY);
+    // SAFETY: callers name a lane that holds an entry and hold both locks; the fingerprint is
+    // cleared, so nobody finds the entry any more.
+    unsafe { group.take(lane) }
+}
+
+/// Takes an empty group out of its bucket's chain. Both locks are held.
+fn unlink<K, V>(bucket: &Bucket<K, V>, group: &Overflow<K, V>) {
+    let after = group.next().map_or(std::ptr::null_mut(), Overflow::as_ptr);
+    let mut before = None;
+    let mut at = bucket.overflow();
+    while let Some(linked) = at {
+        if std::ptr::eq(linked, group) {
+            break;
+        }
+        before = at;
+        at = linked.next();
+    }
+    match before {
+        Some(before) => before.link(before.home(), after),
+        None => bucket.set_overflow(after),
+    }
+}
+
+impl<K, V> Drop for Arena<K, V> {
+    fn drop(&mut self) {
+        /// Frees one allocation even if dropping another panicked.
+        struct Free<T: ?Sized>(NonNull<T>);
+        impl<T: ?Sized> Drop for Free<T> {
+            fn drop(&mut self) {
+                // SAFETY: made by `Box::leak`, listed once, and reached by nobody any more: the
+                // stripe is being dropped.
+                drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+            }
+        }
+        let chunks: Vec<_> = self.chunks.drain(..).map(Free).collect();
+        let groups: Vec<_> = self.groups.drain(..).map(Free).collect();
+        let directories: Vec<_> = self.directories.drain(..).map(Free).collect();
+        drop((chunks, groups, directories));
+    }
+}
+
+impl<K, V> fmt::Debug for Arena<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arena")
+            .field("len", &self.len)
+            .field("buckets", &self.count)
+            .field("planned", &self.planned)
+            .field("groups", &(self.groups.len() * GROUPS - self.spare.len()))
+            .finish_non_exhaustive()
+    }
+}

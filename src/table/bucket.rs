@@ -1,0 +1,302 @@
+//! A bucket: a lock, the fingerprints, the policy's marks and the entries themselves, side by
+//! side, so that a hit touches one or two cache lines.
+//!
+//! Its 64-byte header is followed by the entries. What does not fit spills to a chain of small
+//! [`Overflow`] groups that the home bucket's lock guards too: one lock covers everything a key
+//! can touch.
+//!
+//! # Who may touch an entry
+//! * A lane's key is written, moved and taken only by the holder of the *stripe's* lock, and while
+//!   its fingerprint is published also only under the *bucket's* lock. So either lock is enough to
+//!   read it.
+//! * A lane's value is read and replaced under the bucket's lock; taking it out needs both.
+//! * A lane whose fingerprint is empty belongs to the holder of the stripe's lock.
+
+#![allow(unsafe_code, reason = "entries lie uninitialised in their lanes until they come in")]
+
+use std::{cell::UnsafeCell, fmt, mem::MaybeUninit, ptr};
+
+use super::{
+    lock::BucketLock,
+    prints::{EMPTY, Prints},
+};
+use crate::{
+    policy::Mark,
+    sync::{AtomicPtr, AtomicU8, AtomicU32, Ordering},
+};
+
+/// Lanes of a home bucket.
+pub(super) const LANES: usize = 16;
+/// Lanes of an overflow group.
+pub(super) const OVERFLOW_LANES: usize = 4;
+/// The level of a bucket that is not in use; no level mask has this value.
+pub(super) const UNUSED: u32 = 2;
+
+struct Entry<K, V> {
+    key: K,
+    value: V,
+}
+
+type Cell<K, V> = UnsafeCell<MaybeUninit<Entry<K, V>>>;
+
+/// Some lanes: the parts that a home bucket and an overflow group have in common.
+#[repr(C)]
+pub(super) struct Group<K, V, const N: usize, const WORDS: usize> {
+    pub(super) prints: Prints<WORDS>,
+    marks: [Mark; N],
+    hints: [AtomicU8; N],
+    entries: [Cell<K, V>; N],
+}
+
+/// A home bucket: where the keys of one hash range live.
+#[repr(C, align(64))]
+pub(super) struct Bucket<K, V> {
+    pub(super) lock: BucketLock,
+    /// The mask of the address bits that this bucket's keys share: decides, under the lock, whether
+    /// a key belongs here. [`UNUSED`] before the bucket's first use.
+    level: AtomicU32,
+    /// The first overflow group, or null.
+    overflow: AtomicPtr<Overflow<K, V>>,
+    pub(super) group: Group<K, V, LANES, 2>,
+}
+
+/// Room for what does not fit into a home bucket.
+#[repr(C)]
+pub(super) struct Overflow<K, V> {
+    next: AtomicPtr<Self>,
+    /// Which of the stripe's overflow groups this is.
+    pub(super) number: u32,
+    /// The bucket whose chain it is in.
+    home: AtomicU32,
+    pub(super) group: Group<K, V, OVERFLOW_LANES, 1>,
+}
+
+impl<K, V, const N: usize, const WORDS: usize> Group<K, V, N, WORDS> {
+    fn new() -> Self {
+        Self {
+            prints: Prints::new(),
+            marks: std::array::from_fn(|_| Mark::new()),
+            hints: std::array::from_fn(|_| AtomicU8::new(0)),
+            entries: std::array::from_fn(|_| UnsafeCell::new(MaybeUninit::uninit())),
+        }
+    }
+
+    /// The first lane without an entry.
+    pub(super) fn vacant(&self) -> Option<usize> {
+        self.prints.matching(EMPTY).first().filter(|&lane| lane < N)
+    }
+
+    /// The lanes that hold an entry.
+    pub(super) fn occupied(&self) -> impl Iterator<Item = usize> + use<K, V, N, WORDS> {
+        self.prints.occupied().filter(|&lane| lane < N)
+    }
+
+    #[inline]
+    pub(super) fn mark(&self, lane: usize) -> &Mark {
+        &self.marks[lane]
+    }
+
+    #[inline]
+    pub(super) fn hint(&self, lane: usize) -> &AtomicU8 {
+        &self.hints[lane]
+    }
+
+    /// The key in `lane`.
+    ///
+    /// # Safety
+    /// * The lane holds an entry: its fingerprint is set, or the caller wrote it.
+    /// * The caller holds the bucket's or the stripe's lock as long as the reference lives.
+    #[inline]
+    pub(super) unsafe fn key(&self, lane: usize) -> &K {
+        let entry = self.entries[lane].get().cast::<Entry<K, V>>();
+        // SAFETY: the entry is initialised and its key unchanging under either lock (contract).
+        // Only the key's own bytes are borrowed: the value beside it may be replaced meanwhile.
+        let key = unsafe { &raw const (*entry).key };
+        // SAFETY: as above.
+        unsafe { &*key }
+    }
+
+    /// The value in `lane`.
+    ///
+    /// # Safety
+    /// * The lane holds an entry.
+    /// * The caller holds the bucket's lock as long as the reference lives, and derives no other
+    ///   reference to the value meanwhile.
+    #[inline]
+    #[expect(clippy::mut_from_ref, reason = "exclusive by the bucket's lock (contract)")]
+    pub(super) unsafe fn value(&self, lane: usize) -> &mut V {
+        let entry = self.entries[lane].get().cast::<Entry<K, V>>();
+        // SAFETY: the entry is initialised (contract); only the value's bytes are borrowed.
+        let value = unsafe { &raw mut (*entry).value };
+        // SAFETY: the bucket's lock makes this the only reference to the value (contract).
+        unsafe { &mut *value }
+    }
+
+    /// Puts an entry into an empty lane, where nobody looks before its fingerprint is set.
+    ///
+    /// # Safety
+    /// * The lane is empty.
+    /// * The caller holds the stripe's lock.
+    #[inline]
+    pub(super) unsafe fn write(&self, lane: usize, key: K, value: V) {
+        debug_assert_eq!(self.prints.get(lane), EMPTY, "writing over a published entry");
+        self.marks[lane].set(0);
+        // Relaxed: published, like the entry, by the fingerprint.
+        self.hints[lane].store(0, Ordering::Relaxed);
+        let cell = self.entries[lane].get();
+        // SAFETY: the lane is empty and belongs to the stripe's lock, which the caller holds.
+        unsafe { cell.write(MaybeUninit::new(Entry { key, value })) };
+    }
+
+    /// Moves the entry out of its lane.
+    ///
+    /// # Safety
+    /// * The lane holds an entry, whose fingerprint the caller has cleared (or never set).
+    /// * The caller holds the stripe's lock, and, if the entry was ever published, the bucket's.
+    #[inline]
+    pub(super) unsafe fn take(&self, lane: usize) -> (K, V) {
+        debug_assert_eq!(self.prints.get(lane), EMPTY, "taking an entry that is still published");
+        let cell = self.entries[lane].get();
+        // SAFETY: initialised, and nobody else can reach it any more (contract).
+        let filled = unsafe { cell.read() };
+        // SAFETY: initialised (contract).
+        let Entry { key, value } = unsafe { filled.assume_init() };
+        (key, value)
+    }
+
+    /// The bytes of an entry that is about to live in another lane.
+    ///
+    /// # Safety
+    /// * The lane holds an entry, and the caller holds both locks.
+    /// * One of the two copies is forgotten: the caller publishes the other and clears this lane
+    ///   before it releases the locks, or neither and drops nothing.
+    pub(super) unsafe fn copy_out(&self, lane: usize) -> (K, V) {
+        let cell = self.entries[lane].get();
+        // SAFETY: both locks are held, so nobody else reaches the entry (contract).
+        let filled = unsafe { cell.read() };
+        // SAFETY: the lane holds an entry (contract).
+        let Entry { key, value } = unsafe { filled.assume_init() };
+        (key, value)
+    }
+
+    /// Drops what is left when the table goes, even if some drops panic.
+    fn drop_entries(&mut self) {
+        struct Rest<'a, K, V, const N: usize, const WORDS: usize>(&'a mut Group<K, V, N, WORDS>);
+        impl<K, V, const N: usize, const WORDS: usize> Drop for Rest<'_, K, V, N, WORDS> {
+            fn drop(&mut self) {
+                self.0.drop_entries();
+            }
+        }
+        let rest = Rest(self);
+        while let Some(lane) = rest.0.prints.occupied().first() {
+            rest.0.prints.set(lane, EMPTY);
+            let entry = rest.0.entries[lane].get_mut().as_mut_ptr();
+            // SAFETY: the fingerprint was set, so the entry is initialised; it is cleared now, so
+            // nobody drops it again. `&mut self` excludes every other access.
+            unsafe { ptr::drop_in_place(entry) };
+        }
+        std::mem::forget(rest);
+    }
+}
+
+impl<K, V, const N: usize, const WORDS: usize> Drop for Group<K, V, N, WORDS> {
+    fn drop(&mut self) {
+        self.drop_entries();
+    }
+}
+
+impl<K, V> Bucket<K, V> {
+    pub(super) fn new() -> Self {
+        Self {
+            lock: BucketLock::new(),
+            level: AtomicU32::new(UNUSED),
+            overflow: AtomicPtr::new(ptr::null_mut()),
+            group: Group::new(),
+        }
+    }
+
+    /// The bucket's level mask.
+    #[inline]
+    pub(super) fn level(&self) -> u32 {
+        // Acquire: pairs with the Release in `set_level`: who sees the new level sees the new
+        // state of the table too, and so finds its way.
+        self.level.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_level(&self, mask: u32) {
+        // Release: pairs with the Acquire in `level`.
+        self.level.store(mask, Ordering::Release);
+    }
+
+    /// The first overflow group.
+    #[inline]
+    pub(super) fn overflow(&self) -> Option<&Overflow<K, V>> {
+        // Acquire: pairs with the Release in `set_overflow`; it publishes the group's contents.
+        let first = self.overflow.load(Ordering::Acquire);
+        // SAFETY: null or a group of this stripe's arena, none of which is freed before the table.
+        unsafe { first.as_ref() }
+    }
+
+    pub(super) fn set_overflow(&self, first: *mut Overflow<K, V>) {
+        // Release: pairs with the Acquire in `overflow`.
+        self.overflow.store(first, Ordering::Release);
+    }
+}
+
+impl<K, V> Overflow<K, V> {
+    pub(super) fn new(number: u32) -> Self {
+        Self {
+            next: AtomicPtr::new(ptr::null_mut()),
+            number,
+            home: AtomicU32::new(0),
+            group: Group::new(),
+        }
+    }
+
+    /// The next group of the chain. Only for holders of the home bucket's or the stripe's lock.
+    pub(super) fn next(&self) -> Option<&Self> {
+        // Relaxed: chains change under both locks.
+        let next = self.next.load(Ordering::Relaxed);
+        // SAFETY: null or a group of this stripe's arena, none of which is freed before the table.
+        unsafe { next.as_ref() }
+    }
+
+    /// Links this group, in front of `next`, into the chain of bucket `home`.
+    pub(super) fn link(&self, home: u32, next: *mut Self) {
+        // Relaxed: published by the link to this group.
+        self.home.store(home, Ordering::Relaxed);
+        // Relaxed: as above.
+        self.next.store(next, Ordering::Relaxed);
+    }
+
+    pub(super) fn home(&self) -> u32 {
+        // Relaxed: changes under the stripe's lock, which the caller holds.
+        self.home.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut Self {
+        ptr::from_ref(self).cast_mut()
+    }
+}
+
+impl<K, V, const N: usize, const WORDS: usize> fmt::Debug for Group<K, V, N, WORDS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Group").field("prints", &self.prints).finish_non_exhaustive()
+    }
+}
+
+impl<K, V> fmt::Debug for Bucket<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bucket")
+            .field("lock", &self.lock)
+            .field("level", &self.level)
+            .field("group", &self.group)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K, V> fmt::Debug for Overflow<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Overflow").field("number", &self.number).finish_non_exhaustive()
+    }
+}

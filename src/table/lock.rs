@@ -1,0 +1,112 @@
+//! The lock of one bucket: one word beside the entries it guards.
+//!
+//! It is held for nanoseconds, so a waiter spins briefly, then yields, then sleeps in growing
+//! steps. There is no wake-up list: releasing is a plain store, which halves the price of the pair
+//! (a flag for sleepers would make it a second locked instruction on every hit), and a waiter gets
+//! as far as sleeping only when the holder itself was descheduled.
+//!
+//! It is a leaf of the lock order: nothing else is ever locked under it.
+
+use std::cell::Cell;
+
+use crate::sync::{self, AtomicU32, Ordering};
+
+const FREE: u32 = 0;
+/// The other 31 bits are reserved for a sequence number, should optimistic reads be added.
+const HELD: u32 = 1;
+
+/// Tries before the waiter gives its time slice away; a held lock is free again after a few.
+const SPINS: u32 = 128;
+/// Time slices given away before the waiter sleeps.
+const YIELDS: u32 = 16;
+/// The longest sleep between two looks.
+const LONGEST_SLEEP_US: u64 = 1_000;
+
+/// A mutual exclusion lock of one word.
+#[derive(Debug)]
+pub(super) struct BucketLock(AtomicU32);
+
+impl BucketLock {
+    pub(super) fn new() -> Self {
+        Self(AtomicU32::new(FREE))
+    }
+
+    /// Takes the lock; dropping the guard gives it back.
+    #[inline]
+    pub(super) fn lock(&self) -> BucketGuard<'_> {
+        if !self.try_take() {
+            self.wait();
+        }
+        BucketGuard(self)
+    }
+
+    #[inline]
+    fn try_take(&self) -> bool {
+        // Acquire: pairs with the Release in `BucketGuard::drop`.
+        self.0.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    #[cold]
+    fn wait(&self) {
+        deny_reentry();
+        let mut round = 0_u32;
+        loop {
+            // Relaxed: only a hint that taking it may succeed.
+            if self.0.load(Ordering::Relaxed) == FREE && self.try_take() {
+                return;
+            }
+            sync::back_off(round, SPINS, YIELDS, LONGEST_SLEEP_US);
+            round = round.saturating_add(1);
+        }
+    }
+}
+
+/// Holds a [`BucketLock`].
+#[derive(Debug)]
+pub(super) struct BucketGuard<'a>(&'a BucketLock);
+
+impl Drop for BucketGuard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // Release: pairs with the Acquire in `BucketLock::try_take`.
+        self.0.0.store(FREE, Ordering::Release);
+    }
+}
+
+thread_local! {
+    /// How many pieces of the user's code this thread is running under a bucket's lock.
+    static IN_USER_CODE: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Marks that the user's code (`Eq`, `Clone`, a `read` closure) runs under a bucket's lock.
+#[derive(Debug)]
+pub(crate) struct UserCode(());
+
+impl UserCode {
+    #[inline]
+    pub(crate) fn enter() -> Self {
+        IN_USER_CODE.with(|depth| depth.set(depth.get() + 1));
+        Self(())
+    }
+}
+
+impl Drop for UserCode {
+    #[inline]
+    fn drop(&mut self) {
+        IN_USER_CODE.with(|depth| depth.set(depth.get() - 1));
+    }
+}
+
+/// Called before waiting for any lock: a thread that holds a bucket's lock must not wait for
+/// another one, or two threads could wait for each other for ever.
+///
+/// # Panics
+/// If the caller was called from the user's code under a bucket's lock.
+pub(crate) fn deny_reentry() {
+    assert!(
+        IN_USER_CODE.with(Cell::get) == 0,
+        "the cache was called from inside its key's `Eq`, its value's `Clone` or a `read` closure, \
+         and would have to wait for a lock there; take the value out with `get` (an `Arc` makes \
+         that cheap) and call the cache afterwards"
+    );
+}

@@ -1,0 +1,155 @@
+//! Fingerprints: one byte of each key's hash, compared for a whole bucket at once.
+//!
+//! They are read without any lock by whoever only wants to know that a key is certainly absent,
+//! and written under the stripe's lock. A fingerprint of 0 marks an empty lane; storing one that is
+//! not 0 publishes the entry in its lane.
+
+use crate::sync::{AtomicU64, Ordering};
+
+/// The fingerprints of `8 * WORDS` lanes.
+#[derive(Debug)]
+pub(super) struct Prints<const WORDS: usize>([AtomicU64; WORDS]);
+
+/// The fingerprint of an empty lane.
+pub(super) const EMPTY: u8 = 0;
+
+/// The fingerprint of a hash: never [`EMPTY`].
+#[inline]
+pub(super) fn fingerprint(hash: u64) -> u8 {
+    ((hash >> 40) as u8).max(1)
+}
+
+/// A set of lanes, lowest first.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lanes(u32);
+
+impl Lanes {
+    #[inline]
+    pub(super) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    #[inline]
+    pub(super) fn first(self) -> Option<usize> {
+        (self.0 != 0).then(|| self.0.trailing_zeros() as usize)
+    }
+
+    pub(super) fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+}
+
+impl Iterator for Lanes {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        let lane = self.first()?;
+        self.0 &= self.0 - 1;
+        Some(lane)
+    }
+}
+
+impl<const WORDS: usize> Prints<WORDS> {
+    pub(super) fn new() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+
+    #[inline]
+    fn load(&self) -> [u64; WORDS] {
+        // Acquire: pairs with the Release in `set`, so that the entry of a lane whose fingerprint
+        // is seen is seen too, and so that what a split published before it cleared a lane is.
+        std::array::from_fn(|word| self.0[word].load(Ordering::Acquire))
+    }
+
+    /// The lanes whose fingerprint is `print`.
+    #[inline]
+    pub(super) fn matching(&self, print: u8) -> Lanes {
+        Lanes(equal_bytes(&self.load(), print))
+    }
+
+    /// The lanes that hold an entry.
+    pub(super) fn occupied(&self) -> Lanes {
+        let all = (1_u64 << (8 * WORDS)) - 1;
+        Lanes(!self.matching(EMPTY).0 & all as u32)
+    }
+
+    /// The fingerprint of `lane`.
+    pub(super) fn get(&self, lane: usize) -> u8 {
+        (self.load()[lane / 8] >> (8 * (lane % 8))) as u8
+    }
+
+    /// Sets the fingerprint of `lane`. Only one thread may do so at a time: the holder of the
+    /// stripe's lock.
+    #[inline]
+    pub(super) fn set(&self, lane: usize, print: u8) {
+        let shift = 8 * (lane % 8);
+        let word = &self.0[lane / 8];
+        // Relaxed: this thread, holding the stripe's lock, is the only writer.
+        let old = word.load(Ordering::Relaxed);
+        let new = (old & !(0xff << shift)) | (u64::from(print) << shift);
+        // Release: pairs with the Acquire in `load`; it publishes the entry in the lane.
+        word.store(new, Ordering::Release);
+    }
+}
+
+/// Which of the bytes in `words` equal `byte`, as a bit mask.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn equal_bytes<const WORDS: usize>(words: &[u64; WORDS], byte: u8) -> u32 {
+    use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8};
+    let mut found = 0;
+    for (pair, chunk) in words.chunks(2).enumerate() {
+        // A missing second word never matches: its bytes are masked off below.
+        let high = chunk.get(1).copied().unwrap_or(0);
+        let group = _mm_set_epi64x(high.cast_signed(), chunk[0].cast_signed());
+        let equal = _mm_cmpeq_epi8(group, _mm_set1_epi8(byte.cast_signed()));
+        let mask = _mm_movemask_epi8(equal).cast_unsigned() & ((1 << (8 * chunk.len())) - 1);
+        found |= mask << (16 * pair);
+    }
+    found
+}
+
+/// Which of the bytes in `words` equal `byte`, as a bit mask.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+fn equal_bytes<const WORDS: usize>(words: &[u64; WORDS], byte: u8) -> u32 {
+    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    let mut found = 0;
+    for (index, word) in words.iter().enumerate() {
+        let differs = word ^ (u64::from(byte) * 0x0101_0101_0101_0101);
+        // The top bit of each byte that is 0, exactly (no carries between bytes).
+        let zero = !(((differs & LOW) + LOW) | differs | LOW);
+        // Gathers the eight top bits into one byte.
+        let mask = (zero >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+        found |= (mask as u32) << (8 * index);
+    }
+    found
+}
+
+#[cfg(all(test, not(larder_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_and_finds() {
+        let prints = Prints::<2>::new();
+        prints.set(3, 9);
+        prints.set(15, 9);
+        prints.set(8, 255);
+        assert_eq!(prints.matching(9).collect::<Vec<_>>(), [3, 15]);
+        assert_eq!(prints.matching(255).collect::<Vec<_>>(), [8]);
+        assert_eq!(prints.occupied().collect::<Vec<_>>(), [3, 8, 15]);
+        prints.set(3, EMPTY);
+        assert_eq!(prints.occupied().len(), 2);
+        let small = Prints::<1>::new();
+        assert_eq!(small.matching(EMPTY).len(), 8);
+        small.set(7, 1);
+        assert_eq!(small.occupied().collect::<Vec<_>>(), [7]);
+    }
+
+    #[test]
+    fn no_hash_has_the_empty_fingerprint() {
+        assert_ne!(fingerprint(0), EMPTY);
+    }
+}

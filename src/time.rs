@@ -1,0 +1,145 @@
+//! Time: a monotonic clock that tests can replace.
+//!
+//! Inside the cache the time is in nanoseconds since the clock was made. Deadlines are kept in
+//! [`Tick`]s of 1.024 µs, rounded down: an entry may expire that much early, never late.
+
+#![allow(clippy::disallowed_methods, reason = "this is the file that may read clocks")]
+
+use std::{
+    fmt::Debug,
+    sync::Arc,
+    time::Duration,
+};
+
+use crate::sync::{AtomicU64, Ordering};
+
+/// A source of monotonic time.
+pub trait Ticker: Debug + Send + Sync + 'static {
+    /// The time since some fixed moment. Must not go backwards; should it, nothing breaks, but
+    /// entries expire later than they should.
+    fn now(&self) -> Duration;
+}
+
+/// A [`Ticker`] that stands still until it is told to advance. Clones share the time.
+///
+/// ```
+/// use larder::{Cache, time::ManualTicker};
+/// use std::time::Duration;
+///
+/// let ticker = ManualTicker::new();
+/// let cache = Cache::builder()
+///     .capacity(100)
+///     .time_to_live(Duration::from_secs(60))
+///     .clock(ticker.clone())
+///     .build();
+/// cache.insert("key", 1);
+/// ticker.advance(Duration::from_secs(59));
+/// assert_eq!(cache.get("key"), Some(1));
+/// ticker.advance(Duration::from_secs(1));
+/// assert_eq!(cache.get("key"), None);
+/// ```
+#[derive(Clone, Debug)]
+pub struct ManualTicker(Arc<AtomicU64>);
+
+impl ManualTicker {
+    /// A ticker at time 0.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::new(AtomicU64::new(0)))
+    }
+
+    /// Moves the time forward; it stops at the end of a `u64` of nanoseconds (584 years).
+    pub fn advance(&self, by: Duration) {
+        let by = nanos(by);
+        // Relaxed: the time publishes nothing else.
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+            Some(now.saturating_add(by))
+        });
+    }
+}
+
+impl Default for ManualTicker {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Ticker for ManualTicker {
+    fn now(&self) -> Duration {
+        // Relaxed: the time publishes nothing else.
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// The clock a cache reads: the processor's, or an injected one.
+#[derive(Debug)]
+pub(crate) enum Clock {
+    System { clock: quanta::Clock, start: u64 },
+    Injected { ticker: Box<dyn Ticker>, start: Duration },
+}
+
+impl Clock {
+    pub(crate) fn system() -> Self {
+        let clock = quanta::Clock::new();
+        let start = clock.raw();
+        Self::System { clock, start }
+    }
+
+    pub(crate) fn injected(ticker: Box<dyn Ticker>) -> Self {
+        let start = ticker.now();
+        Self::Injected { ticker, start }
+    }
+
+    /// Nanoseconds since the clock was made.
+    #[inline]
+    pub(crate) fn now(&self) -> u64 {
+        match self {
+            Self::System { clock, start } => clock.delta_as_nanos(*start, clock.raw()),
+            Self::Injected { ticker, start } => nanos(ticker.now().saturating_sub(*start)),
+        }
+    }
+}
+
+/// A duration in nanoseconds; what does not fit is `u64::MAX`, which means for ever.
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A moment in units of 1.024 µs since the clock was made; 48 bits (nine years) are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Tick(pub(crate) u64);
+
+impl Tick {
+    /// No deadline: past the clock's range.
+    pub(crate) const NEVER: Self = Self((1 << 48) - 1);
+
+    /// The tick of a moment in nanoseconds.
+    #[inline]
+    pub(crate) fn of(now: u64) -> Self {
+        Self(now >> 10)
+    }
+
+    /// The deadline `after` (nanoseconds) from `now`.
+    #[inline]
+    pub(crate) fn deadline(now: u64, after: u64) -> Self {
+        now.checked_add(after).map_or(Self::NEVER, |at| Self::of(at).min(Self::NEVER))
+    }
+
+    /// The nanoseconds from `now` until this moment.
+    pub(crate) fn nanos_after(self, now: u64) -> u64 {
+        (self.0 << 10).saturating_sub(now)
+    }
+}
+
+#[cfg(all(test, not(larder_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_saturate() {
+        assert_eq!(Tick::deadline(5, u64::MAX), Tick::NEVER);
+        assert_eq!(Tick::deadline(0, 1 << 62), Tick::NEVER);
+        assert_eq!(Tick::deadline(1024, 1024), Tick(2));
+        assert_eq!(nanos(Duration::MAX), u64::MAX);
+    }
+}
