@@ -8,13 +8,19 @@
 #[cfg(not(larder_loom))]
 pub(crate) use std::sync::{
     Arc, Mutex, MutexGuard, RwLock, TryLockError,
-    atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
+    atomic::{
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+        fence,
+    },
 };
 
 #[cfg(larder_loom)]
 pub(crate) use loom::sync::{
     Arc, Mutex, MutexGuard, RwLock,
-    atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
+    atomic::{
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+        fence,
+    },
 };
 #[cfg(larder_loom)]
 pub(crate) use std::sync::TryLockError;

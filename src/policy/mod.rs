@@ -11,6 +11,7 @@
 //!   [`maintain`](Policy::maintain) drains.
 
 mod mark;
+mod parts;
 #[cfg(test)]
 mod sim;
 

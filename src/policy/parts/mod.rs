@@ -1,0 +1,6 @@
+//! Building blocks for policies: queues, arrays indexed by slot, buffers, sketches, ghosts.
+//!
+//! They know slots and hashes, never a key, a value, a lock or the time, and all are safe code.
+
+pub(crate) mod queue;
+pub(crate) mod slots;
