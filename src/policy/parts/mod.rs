@@ -1,7 +1,11 @@
-//! The pieces policies are made of. They know slots, hashes and weights, never keys or values.
+//! Building blocks for policies: queues, arrays indexed by slot, buffers, sketches, ghosts.
+//!
+//! They know slots and hashes, never a key, a value, a lock or the time, and all are safe code.
 
-mod ghost;
-mod sketch;
+pub(crate) mod ghost;
+pub(crate) mod queue;
+pub(crate) mod sketch;
+pub(crate) mod slots;
 mod spread;
 
 pub(crate) use ghost::Ghost;
