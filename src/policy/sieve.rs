@@ -17,7 +17,7 @@ use super::{Newcomer, Policy, Residents};
 use crate::{RemovalCause, Slot};
 
 /// How many visited entries the hand passes for one victim.
-const MAX_STEPS: usize = 256;
+const MAX_STEPS: usize = 1024;
 
 /// SIEVE. A hit sets a bit if it is not set already; scans pass through without harm.
 #[derive(Debug, Default)]
