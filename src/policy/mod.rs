@@ -47,6 +47,7 @@ macro_rules! policies {
 policies! {
     fifo::Fifo = "fifo",
     lru::Lru = "lru",
+    s3_fifo::S3Fifo = "s3-fifo",
     sieve::Sieve = "sieve",
 }
 
