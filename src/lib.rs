@@ -1,7 +1,7 @@
 //! larder: a fast, strict, concurrent in-process cache.
 
-pub mod policy;
 mod event;
+pub mod policy;
 mod slot;
 mod sync;
 

@@ -10,11 +10,46 @@
 //!   cache line the hit has already touched, or push to a buffer that
 //!   [`maintain`](Policy::maintain) drains.
 
+mod any;
 mod mark;
+mod parts;
+pub mod recorders;
 #[cfg(test)]
 mod sim;
+#[cfg(test)]
+mod suite;
+#[cfg(test)]
+mod traces;
 
+pub use any::{AnyPolicy, AnyRecorder, UnknownPolicy};
 pub use mark::Mark;
+
+/// The policies that come with the cache, one line each: the file, the type, and the name by which
+/// [`AnyPolicy`] knows it.
+macro_rules! policies {
+    ($($file:ident::$Policy:ident = $name:literal,)*) => {
+        $(mod $file;)*
+        $(pub use $file::$Policy;)*
+
+        /// The names that can be parsed as an [`AnyPolicy`].
+        const NAMES: &[&str] = &[$($name),*];
+
+        /// The policy of this name.
+        fn by_name(name: &str) -> Option<AnyPolicy> {
+            match name {
+                $($name => Some(AnyPolicy::new($Policy::default())),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+policies! {
+    fifo::Fifo = "fifo",
+    lru::Lru = "lru",
+    s3_fifo::S3Fifo = "s3-fifo",
+    sieve::Sieve = "sieve",
+}
 
 use std::fmt::Debug;
 

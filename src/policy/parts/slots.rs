@@ -1,0 +1,139 @@
+//! An array indexed by slot that grows piece by piece.
+//!
+//! Invariant: an element never moves, so growing costs one small allocation, never a copy of what
+//! is there and never twice the memory; a piece exists while one of its slots is occupied. It must
+//! not know what the elements mean.
+
+use crate::Slot;
+
+/// How many elements lie in a piece: 2 KiB of queue links.
+const PIECE: usize = 256;
+
+/// A map from slot to `T`, kept as fixed-size pieces that exist only where slots are occupied.
+#[derive(Debug)]
+pub(crate) struct PerSlot<T> {
+    pieces: Vec<Piece<T>>,
+    /// The piece that emptied last, kept so that an entry that comes and goes alone in its piece
+    /// does not allocate each time.
+    spare: Option<Box<[T; PIECE]>>,
+    vacant: T,
+}
+
+#[derive(Debug)]
+struct Piece<T> {
+    /// `None` exactly if `occupied` is 0.
+    items: Option<Box<[T; PIECE]>>,
+    occupied: u32,
+}
+
+impl<T: Copy + PartialEq> PerSlot<T> {
+    /// An empty array. `vacant` is what an unoccupied slot holds; no occupied one may equal it.
+    pub(crate) const fn new(vacant: T) -> Self {
+        Self { pieces: Vec::new(), spare: None, vacant }
+    }
+
+    /// The element of `slot`; the vacant value if it has none.
+    #[inline]
+    pub(crate) fn get(&self, slot: Slot) -> T {
+        match self.pieces.get(slot.index() / PIECE) {
+            Some(Piece { items: Some(items), .. }) => items[slot.index() % PIECE],
+            _ => self.vacant,
+        }
+    }
+
+    /// The element of `slot`, which must be occupied and must stay so.
+    ///
+    /// # Panics
+    /// May panic if it is vacant.
+    #[inline]
+    pub(crate) fn get_mut(&mut self, slot: Slot) -> &mut T {
+        let items = self.pieces[slot.index() / PIECE].items.as_mut().expect("an occupied slot");
+        &mut items[slot.index() % PIECE]
+    }
+
+    /// Occupies the vacant `slot` with `value`.
+    #[inline]
+    pub(crate) fn insert(&mut self, slot: Slot, value: T) {
+        debug_assert!(value != self.vacant, "the vacant value cannot occupy a slot");
+        let at = slot.index() / PIECE;
+        if at >= self.pieces.len() || self.pieces[at].items.is_none() {
+            self.add_piece(at);
+        }
+        let piece = &mut self.pieces[at];
+        let items = piece.items.as_mut().expect("just added");
+        debug_assert!(items[slot.index() % PIECE] == self.vacant, "{slot:?} is occupied");
+        items[slot.index() % PIECE] = value;
+        piece.occupied += 1;
+    }
+
+    /// Vacates the occupied `slot` and answers what it held.
+    #[inline]
+    pub(crate) fn remove(&mut self, slot: Slot) -> T {
+        let piece = &mut self.pieces[slot.index() / PIECE];
+        let items = piece.items.as_mut().expect("an occupied slot");
+        let value = std::mem::replace(&mut items[slot.index() % PIECE], self.vacant);
+        debug_assert!(value != self.vacant, "{slot:?} is vacant");
+        piece.occupied -= 1;
+        if piece.occupied == 0 {
+            // Every element of it is vacant again, so it can serve as it is.
+            self.spare = piece.items.take();
+        }
+        value
+    }
+
+    #[cold]
+    fn add_piece(&mut self, at: usize) {
+        if at >= self.pieces.len() {
+            self.pieces.resize_with(at + 1, || Piece { items: None, occupied: 0 });
+        }
+        let items = self.spare.take().unwrap_or_else(|| Box::new([self.vacant; PIECE]));
+        self.pieces[at].items = Some(items);
+    }
+
+    /// Vacates every slot and gives the memory back.
+    pub(crate) fn clear(&mut self) {
+        self.pieces = Vec::new();
+        self.spare = None;
+    }
+
+    /// The number of occupied slots, after checking it against every element.
+    ///
+    /// # Panics
+    /// If a count is wrong.
+    pub(crate) fn validate(&self) -> usize {
+        let mut total = 0;
+        for piece in &self.pieces {
+            let occupied = piece
+                .items
+                .as_ref()
+                .map_or(0, |items| items.iter().filter(|item| **item != self.vacant).count());
+            assert_eq!(occupied, piece.occupied as usize, "occupied slots of a piece");
+            assert_eq!(piece.items.is_some(), occupied > 0, "an empty piece is given back");
+            total += occupied;
+        }
+        total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sparse_slots_cost_only_their_pieces() {
+        let mut array = PerSlot::new(0_u32);
+        array.insert(Slot::new(5), 7);
+        array.insert(Slot::new(100_000), 8);
+        assert_eq!(array.pieces.iter().filter(|piece| piece.items.is_some()).count(), 2);
+        assert_eq!(array.get(Slot::new(5)), 7);
+        assert_eq!(array.get(Slot::new(50_000)), 0);
+        assert_eq!(array.get(Slot::new(u32::MAX)), 0);
+        *array.get_mut(Slot::new(5)) = 9;
+        assert_eq!(array.remove(Slot::new(5)), 9);
+        assert_eq!(array.validate(), 1);
+        array.insert(Slot::new(300), 1);
+        assert!(array.spare.is_none(), "the spare piece is used first");
+        array.clear();
+        assert_eq!((array.validate(), array.pieces.capacity()), (0, 0));
+    }
+}
