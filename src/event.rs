@@ -77,13 +77,9 @@ impl<K, V> Effects<K, V> {
         }
     }
 
-    /// The entry pushed last.
-    pub(crate) fn last(&self) -> Option<&Leaving<K, V>> {
-        self.rest.last().or(self.first.as_ref())
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.first.is_none() && self.rest.is_empty()
+    /// Takes the entry pushed last.
+    pub(crate) fn pop(&mut self) -> Option<Leaving<K, V>> {
+        self.rest.pop().or_else(|| self.first.take())
     }
 }
 

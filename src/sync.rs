@@ -7,7 +7,7 @@
 
 #[cfg(not(larder_loom))]
 pub(crate) use std::sync::{
-    Arc, Mutex, MutexGuard, RwLock,
+    Arc, Condvar, Mutex, MutexGuard,
     atomic::{
         AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
         fence,
@@ -16,7 +16,7 @@ pub(crate) use std::sync::{
 
 #[cfg(larder_loom)]
 pub(crate) use loom::sync::{
-    Arc, Mutex, MutexGuard, RwLock,
+    Arc, Condvar, Mutex, MutexGuard,
     atomic::{
         AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
         fence,
@@ -40,6 +40,14 @@ pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
         Ok(guard) => Some(guard),
         Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
         Err(std::sync::TryLockError::WouldBlock) => None,
+    }
+}
+
+/// Waits for a change of what a mutex guards; gives the lock back meanwhile.
+pub(crate) fn wait<'a, T>(changed: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    match changed.wait(guard) {
+        Ok(guard) => guard,
+        Err(poisoned) => poisoned.into_inner(),
     }
 }
 

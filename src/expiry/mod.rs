@@ -66,6 +66,16 @@ pub(crate) struct Lifetime {
     pub(crate) deadline: Tick,
 }
 
+impl Lifetime {
+    pub(crate) const FOR_EVER: Self = Self { limit: Tick::NEVER, deadline: Tick::NEVER };
+
+    /// How long is left; `None` for ever.
+    pub(crate) fn remaining(self, now: u64) -> Option<Duration> {
+        (self.deadline != Tick::NEVER)
+            .then(|| Duration::from_nanos(self.deadline.nanos_after(now)))
+    }
+}
+
 /// The rules that hold for all entries of a cache.
 pub(crate) struct Rules<K, V> {
     /// Nanoseconds.
@@ -76,6 +86,11 @@ pub(crate) struct Rules<K, V> {
 }
 
 impl<K, V> Rules<K, V> {
+    /// The longest lifetime that is configured, in nanoseconds.
+    pub(crate) fn longest(&self) -> Option<u64> {
+        self.time_to_live.max(self.time_to_idle)
+    }
+
     /// Whether any entry can expire without being told to individually.
     pub(crate) fn any(&self) -> bool {
         self.time_to_live.is_some() || self.time_to_idle.is_some() || self.expiry.is_some()

@@ -171,6 +171,37 @@ impl Wheel {
         lists.min_by_key(|&(level, _, tick)| (tick, LEVELS - level))
     }
 
+    /// When a bucket fires, if it is in the wheel.
+    pub(crate) fn due(&self, bucket: u32) -> Option<u64> {
+        let piece = self.nodes.get(bucket as usize / PIECE)?;
+        let due = piece[bucket as usize % PIECE].due;
+        (due != 0).then_some(u64::from(due))
+    }
+
+    /// Checks that every bucket with a due tick is in exactly one list, at the right distance.
+    ///
+    /// # Panics
+    /// If not.
+    pub(crate) fn validate(&self) {
+        let mut linked = 0;
+        for (level, heads) in self.heads.iter().enumerate() {
+            for (position, &head) in heads.iter().enumerate() {
+                let is_occupied = self.occupied[level] & (1 << position) != 0;
+                assert_eq!(head != NIL, is_occupied, "occupied positions");
+                let (mut at, mut before) = (head, NIL);
+                while at != NIL {
+                    let node = self.node(at);
+                    assert_eq!(node.prev, before, "links");
+                    assert!(u64::from(node.due) >= self.now, "missed");
+                    linked += 1;
+                    (before, at) = (at, node.next);
+                }
+            }
+        }
+        let due = self.nodes.iter().flatten().filter(|node| node.due != 0).count();
+        assert_eq!(linked, due, "buckets lost");
+    }
+
     /// The earliest tick at which there may be something to do.
     pub(crate) fn next_due(&self) -> Option<u64> {
         self.next_list().map(|(.., tick)| tick)

@@ -1,0 +1,252 @@
+//! Looking up.
+
+use std::{
+    hash::{BuildHasher, Hash},
+    time::Duration,
+};
+
+use hashbrown::Equivalent;
+
+use super::{Cache, Inner, enter_user_code, same};
+use crate::{
+    expiry::Lifetime,
+    policy::Policy,
+    stats::Event,
+    stripe::{Stripe, Use},
+    table::UserCode,
+    time::{Tick, nanos},
+};
+
+impl<K, V, P, S> Cache<K, V, P, S>
+where
+    K: Hash + Eq,
+    V: Clone,
+    P: Policy,
+    S: BuildHasher,
+{
+    /// The value of `key`, cloned; counts as a use of the entry.
+    ///
+    /// The key may be borrowed: a `Cache<String, _>` takes `&str`. The value is cloned under its
+    /// bucket's lock, so the clone should be cheap: keep large values behind an `Arc`, or look at
+    /// them with [`read`](Self::read).
+    ///
+    /// ```
+    /// # let cache = larder::Cache::<String, u32>::new(10);
+    /// cache.insert("ada".to_string(), 36);
+    /// assert_eq!(cache.get("ada"), Some(36));
+    /// assert_eq!(cache.get("bob"), None);
+    /// ```
+    #[inline]
+    pub fn get<Q>(&self, key: &Q) -> Option<V>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let clone = |value: &mut V| {
+            let _running = enter_user_code::<K, V>();
+            value.clone()
+        };
+        let inner = &*self.inner;
+        let value = inner.use_entry(key, clone);
+        if let Some(expiry) = &inner.context.rules.expiry
+            && let Some(value) = &value
+            && expiry.watches_reads()
+        {
+            inner.after_read(key, value, expiry.as_ref());
+        }
+        value
+    }
+
+    /// The values of many keys, in their order.
+    ///
+    /// ```
+    /// # let cache = larder::Cache::new(10);
+    /// cache.insert(1, "one");
+    /// assert_eq!(cache.get_many([&1, &2]), [Some("one"), None]);
+    /// ```
+    pub fn get_many<'a, Q>(&self, keys: impl IntoIterator<Item = &'a Q>) -> Vec<Option<V>>
+    where
+        Q: Hash + Equivalent<K> + ?Sized + 'a,
+    {
+        keys.into_iter().map(|key| self.get(key)).collect()
+    }
+
+    /// The value of `key`, cloned, without counting as a use: neither the policy, nor the time to
+    /// idle, nor the statistics notice.
+    pub fn peek<Q>(&self, key: &Q) -> Option<V>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let inner = &*self.inner;
+        let hash = inner.hash(key);
+        let (stripe, now) = inner.approach(hash);
+        let value = stripe.peek(&inner.context, hash, same::<K, V, Q>(key), now, |found| {
+            let _running = enter_user_code::<K, V>();
+            found.value.clone()
+        });
+        inner.tidy(now);
+        value
+    }
+}
+
+impl<K, V, P, S> Cache<K, V, P, S>
+where
+    K: Hash + Eq,
+    P: Policy,
+    S: BuildHasher,
+{
+    /// Runs `read` on the value of `key` without cloning it; counts as a use of the entry.
+    ///
+    /// The closure runs under the lock of the entry's bucket: keep it short, and do not call this
+    /// cache from it.
+    ///
+    /// ```
+    /// # let cache = larder::Cache::new(10);
+    /// cache.insert("page", vec![0_u8; 5000]);
+    /// assert_eq!(cache.read("page", |page| page.len()), Some(5000));
+    /// ```
+    ///
+    /// # Panics
+    /// If the closure calls the cache and that would have to wait for a lock.
+    pub fn read<Q, R>(&self, key: &Q, read: impl FnOnce(&V) -> R) -> Option<R>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.inner.use_entry(key, |value| {
+            let _running = UserCode::enter();
+            read(value)
+        })
+    }
+
+    /// Whether there is a living entry for `key`. Does not count as a use.
+    pub fn contains_key<Q>(&self, key: &Q) -> bool
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let inner = &*self.inner;
+        let hash = inner.hash(key);
+        let (stripe, now) = inner.approach(hash);
+        let found = stripe.peek(&inner.context, hash, same::<K, V, Q>(key), now, |_| ());
+        inner.tidy(now);
+        found.is_some()
+    }
+
+    /// Uses the entry without reading it: the policy keeps it longer, its time to idle starts anew.
+    /// Answers whether there is one. Not counted as a hit or miss.
+    pub fn touch<Q>(&self, key: &Q) -> bool
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let inner = &*self.inner;
+        let hash = inner.hash(key);
+        let (stripe, now) = inner.approach(hash);
+        let used = stripe.hit(&inner.context, hash, same::<K, V, Q>(key), now, |_| ());
+        inner.after_use(stripe, now, &used);
+        used.found.is_some()
+    }
+
+    /// How long the entry of `key` has to live; `None` if there is none, [`Duration::MAX`] if it
+    /// does not expire. Does not count as a use.
+    pub fn expires_in<Q>(&self, key: &Q) -> Option<Duration>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let inner = &*self.inner;
+        let hash = inner.hash(key);
+        let (stripe, now) = inner.approach(hash);
+        let equals = same::<K, V, Q>(key);
+        let life = stripe.life(&inner.context, hash, equals, now)?;
+        Some(match life.deadline {
+            Tick::NEVER => Duration::MAX,
+            deadline => Duration::from_nanos(deadline.nanos_after(now)),
+        })
+    }
+
+    /// Gives the entry of `key` a new time to live, from now; answers whether there is one.
+    /// [`Duration::MAX`] means for ever. A time to idle goes on applying.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # let cache = larder::Cache::new(10);
+    /// cache.insert("session", 7);
+    /// assert!(cache.set_ttl("session", Duration::from_secs(60)));
+    /// assert!(cache.expires_in("session").unwrap() <= Duration::from_secs(60));
+    /// ```
+    pub fn set_ttl<Q>(&self, key: &Q, time_to_live: Duration) -> bool
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let inner = &*self.inner;
+        inner.context.make_timed();
+        let hash = inner.hash(key);
+        let (stripe, now) = inner.approach(hash);
+        let limit = Tick::deadline(now, nanos(time_to_live));
+        let life = Lifetime { limit, deadline: inner.context.rules.idle_from(now, limit) };
+        let found = stripe.set_life(&inner.context, hash, same::<K, V, Q>(key), now, life);
+        inner.tidy(now);
+        found
+    }
+
+    /// The version of `key`'s value: a number that is never used again for this key and that
+    /// changes whenever the value does. For [`replace_if_version`](Self::replace_if_version).
+    ///
+    /// Takes the stripe's lock. Versions are kept only from the first call on (or with a removal
+    /// listener); they cost eight bytes an entry.
+    pub fn version<Q>(&self, key: &Q) -> Option<u64>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let inner = &*self.inner;
+        let hash = inner.hash(key);
+        let (stripe, now) = inner.approach(hash);
+        stripe.version(&inner.context, hash, same::<K, V, Q>(key), now)
+    }
+}
+
+impl<K, V, P, S> Inner<K, V, P, S>
+where
+    K: Hash + Eq,
+    P: Policy,
+    S: BuildHasher,
+{
+    /// Looks `key` up as a use that is counted.
+    #[inline]
+    fn use_entry<Q, R>(&self, key: &Q, then: impl FnOnce(&mut V) -> R) -> Option<R>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let hash = self.hash(key);
+        let (stripe, now) = self.approach(hash);
+        let used = stripe.hit(&self.context, hash, same::<K, V, Q>(key), now, then);
+        self.context.count(if used.found.is_some() { Event::Hit } else { Event::Miss });
+        self.after_use(stripe, now, &used);
+        used.found
+    }
+
+    /// What is due after a look-up: draining the policy's buffer, reclaiming the dead.
+    #[inline]
+    pub(super) fn after_use<R>(&self, stripe: &Stripe<K, V, P>, now: u64, used: &Use<R>) {
+        if used.wants_maintenance {
+            stripe.maintain_policy(&self.context);
+        }
+        self.tidy(now);
+    }
+
+    #[cold]
+    fn after_read<Q>(&self, key: &Q, value: &V, expiry: &dyn crate::Expiry<K, V>)
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let hash = self.hash(key);
+        let (stripe, now) = self.approach(hash);
+        let equals = same::<K, V, Q>(key);
+        let Some(life) = stripe.life(&self.context, hash, &equals, now) else { return };
+        let remaining = life.remaining(now);
+        let renewed = expiry.after_read(value, remaining);
+        if renewed == remaining {
+            return;
+        }
+        let limit = renewed.map_or(Tick::NEVER, |own| Tick::deadline(now, nanos(own)));
+        let life = Lifetime { limit, deadline: self.context.rules.idle_from(now, limit) };
+        stripe.set_life(&self.context, hash, equals, now, life);
+    }
+}

@@ -1,0 +1,409 @@
+//! The options of a cache.
+
+use std::{
+    error::Error,
+    fmt,
+    hash::{BuildHasher, Hash},
+    thread,
+    time::Duration,
+};
+
+use super::{Cache, Inner};
+use crate::{
+    Expiry, Removal,
+    budget::Budget,
+    claims::Claims,
+    context::{Context, Weigher},
+    expiry::{Rules, hint},
+    hash,
+    outbox::Listener,
+    policy::{Adaptive, Policy},
+    stats::Counters,
+    stripe::Stripe,
+    sync::{Arc, AtomicBool, AtomicU64},
+    tags::{Registry, Tagger},
+    time::{Clock, Ticker, nanos},
+};
+
+/// Entries that a stripe should have at least, so that striping costs no hit ratio.
+const ENTRIES_PER_STRIPE: u64 = 512;
+/// The same in a cache with a weigher, whose weights are probably bytes.
+const WEIGHT_PER_STRIPE: u64 = 1 << 18;
+/// The most stripes.
+const MOST_STRIPES: usize = 1024;
+/// Stripes for each thread that can run at once.
+const STRIPES_PER_THREAD: usize = 4;
+
+/// Why a cache cannot be built as asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// No capacity was given.
+    NoCapacity,
+    /// The number of stripes is not a power of two from 1 to 1024.
+    Stripes(usize),
+    /// The interval of the maintenance thread is zero.
+    NoInterval,
+    /// The maintenance thread could not be started.
+    Thread(String),
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoCapacity => {
+                write!(f, "no capacity: call `capacity(n)` with the most the entries may weigh")
+            }
+            Self::Stripes(n) => write!(
+                f,
+                "{n} stripes: call `stripes(n)` with a power of two from 1 to {MOST_STRIPES}, such \
+                 as {}",
+                (*n).clamp(1, MOST_STRIPES).next_power_of_two()
+            ),
+            Self::NoInterval => write!(
+                f,
+                "a maintenance interval of zero: call `maintenance_thread` with some milliseconds"
+            ),
+            Self::Thread(why) => write!(
+                f,
+                "the maintenance thread could not be started: {why}; leave `maintenance_thread` \
+                 out and call `run_maintenance` yourself"
+            ),
+        }
+    }
+}
+
+impl Error for BuildError {}
+
+/// The options of a cache to be built; see [`Cache::builder`].
+///
+/// ```
+/// use larder::{Cache, RemovalCause, policy};
+/// use std::time::Duration;
+///
+/// let pages: Cache<String, Vec<u8>, _> = Cache::builder()
+///     .capacity(64 << 20)
+///     .weigher(|url: &String, page: &Vec<u8>| (url.len() + page.len()) as u64)
+///     .time_to_live(Duration::from_secs(60))
+///     .policy(policy::S3Fifo::default())
+///     .on_removal(|url, _page, removal| {
+///         if removal.cause == RemovalCause::Size {
+///             println!("{url} was evicted");
+///         }
+///     })
+///     .build();
+/// pages.insert("/".into(), b"hello".to_vec());
+/// assert_eq!(pages.weight(), 6);
+/// ```
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct Builder<K, V, P = Adaptive, S = ahash::RandomState> {
+    capacity: Option<u64>,
+    weigher: Option<Box<Weigher<K, V>>>,
+    rules: Rules<K, V>,
+    policy: P,
+    hasher: S,
+    stripes: Option<usize>,
+    initial_capacity: usize,
+    listener: Option<Box<Listener<K, V>>>,
+    tagger: Option<Tagger<K, V>>,
+    stats: bool,
+    clock: Option<Box<dyn Ticker>>,
+    maintenance: Option<Duration>,
+}
+
+impl<K, V> Builder<K, V> {
+    pub(super) fn new() -> Self {
+        Self {
+            capacity: None,
+            weigher: None,
+            rules: Rules { time_to_live: None, time_to_idle: None, expiry: None },
+            policy: Adaptive::default(),
+            hasher: hash::random_state(),
+            stripes: None,
+            initial_capacity: 0,
+            listener: None,
+            tagger: None,
+            stats: false,
+            clock: None,
+            maintenance: None,
+        }
+    }
+}
+
+impl<K, V, P, S> Builder<K, V, P, S> {
+    /// The most that the entries may weigh together: their number, unless there is a
+    /// [`weigher`](Self::weigher). Has no default. 0 stores nothing.
+    pub fn capacity(mut self, capacity: u64) -> Self {
+        self.capacity = Some(capacity);
+        self
+    }
+
+    /// What an entry weighs, in whatever unit the capacity has. Called once per value, before any
+    /// lock. An entry of weight 0 is never evicted for room; one heavier than the capacity is
+    /// refused. Costs eight bytes an entry.
+    pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u64 + Send + Sync + 'static) -> Self {
+        self.weigher = Some(Box::new(weigher));
+        self
+    }
+
+    /// How long an entry lives after its value was written. [`Duration::MAX`] means for ever, zero
+    /// at once. Costs about eight bytes an entry, and reading the clock in every operation.
+    pub fn time_to_live(mut self, time_to_live: Duration) -> Self {
+        self.rules.time_to_live = Some(nanos(time_to_live));
+        self
+    }
+
+    /// How long an entry lives after it was last used: read, written or touched.
+    pub fn time_to_idle(mut self, time_to_idle: Duration) -> Self {
+        self.rules.time_to_idle = Some(nanos(time_to_idle));
+        self
+    }
+
+    /// A time to live for each entry on its own.
+    pub fn expiry(mut self, expiry: impl Expiry<K, V>) -> Self {
+        self.rules.expiry = Some(Box::new(expiry));
+        self
+    }
+
+    /// Who goes when room is needed; see [`policy`](crate::policy). By default
+    /// [`Adaptive`].
+    pub fn policy<Q: Policy>(self, policy: Q) -> Builder<K, V, Q, S> {
+        Builder {
+            capacity: self.capacity,
+            weigher: self.weigher,
+            rules: self.rules,
+            policy,
+            hasher: self.hasher,
+            stripes: self.stripes,
+            initial_capacity: self.initial_capacity,
+            listener: self.listener,
+            tagger: self.tagger,
+            stats: self.stats,
+            clock: self.clock,
+            maintenance: self.maintenance,
+        }
+    }
+
+    /// How keys are hashed. All 64 bits must be well mixed; by default ahash, keyed at random for
+    /// each cache, so that nobody can send keys that collide. Give up the keying only for keys that
+    /// no stranger chooses.
+    pub fn hasher<T: BuildHasher>(self, hasher: T) -> Builder<K, V, P, T> {
+        Builder {
+            capacity: self.capacity,
+            weigher: self.weigher,
+            rules: self.rules,
+            policy: self.policy,
+            hasher,
+            stripes: self.stripes,
+            initial_capacity: self.initial_capacity,
+            listener: self.listener,
+            tagger: self.tagger,
+            stats: self.stats,
+            clock: self.clock,
+            maintenance: self.maintenance,
+        }
+    }
+
+    /// The number of stripes, a power of two from 1 to 1024: how many threads can insert at once.
+    /// By default four for each processor, but fewer in small caches. With one stripe the policies
+    /// follow their papers to the letter.
+    pub fn stripes(mut self, stripes: usize) -> Self {
+        self.stripes = Some(stripes);
+        self
+    }
+
+    /// For how many entries to make room from the start. By default the cache starts small and
+    /// grows, at most a bucket at a time.
+    pub fn initial_capacity(mut self, entries: usize) -> Self {
+        self.initial_capacity = entries;
+        self
+    }
+
+    /// Is told of every entry that leaves: exactly once, in order for each key, after every lock is
+    /// released. It may use the cache. Its panics are caught and counted. Notices of one stripe are
+    /// delivered one after the other by whichever thread comes first, so a slow listener keeps a
+    /// thread busy and makes notices wait, but nobody else. Costs eight bytes an entry, and
+    /// replacing a value then takes the stripe's lock.
+    ///
+    /// Entries that are still there when the cache is dropped are not reported.
+    pub fn on_removal(
+        mut self,
+        listener: impl Fn(&K, &V, Removal) + Send + Sync + 'static,
+    ) -> Self {
+        self.listener = Some(Box::new(listener));
+        self
+    }
+
+    /// The tags of an entry, by any of which it can be removed:
+    /// [`Cache::remove_tag`]. Called once per value, before any lock.
+    ///
+    /// ```
+    /// use larder::Cache;
+    /// let pages = Cache::<String, u32>::builder()
+    ///     .capacity(100)
+    ///     .tags(|_url, product| [format!("product:{product}")])
+    ///     .build();
+    /// pages.insert("/a".into(), 7);
+    /// pages.insert("/b".into(), 8);
+    /// assert!(pages.remove_tag("product:7"));
+    /// assert_eq!((pages.get("/a"), pages.get("/b")), (None, Some(8)));
+    /// ```
+    pub fn tags<T: Hash, I: IntoIterator<Item = T>>(
+        mut self,
+        tags: impl Fn(&K, &V) -> I + Send + Sync + 'static,
+    ) -> Self {
+        let hasher = hash::random_state();
+        let own = hasher.clone();
+        let tags_of = move |key: &K, value: &V| {
+            tags(key, value).into_iter().map(|tag| Registry::hash(&own, &tag)).collect()
+        };
+        let registry = Registry::default();
+        self.tagger = Some(Tagger { tags_of: Box::new(tags_of), hasher, registry });
+        self
+    }
+
+    /// Whether to count hits, misses and removals for [`Cache::stats`]. Off by default; costs a
+    /// nanosecond an operation and eight kilobytes.
+    pub fn stats(mut self, count: bool) -> Self {
+        self.stats = count;
+        self
+    }
+
+    /// The clock; by default the processor's. Tests give a
+    /// [`ManualTicker`](crate::time::ManualTicker).
+    pub fn clock(mut self, ticker: impl Ticker) -> Self {
+        self.clock = Some(Box::new(ticker));
+        self
+    }
+
+    /// Starts a thread that calls [`Cache::run_maintenance`] at this interval. Without it, expired
+    /// entries are reclaimed by the operations on the cache, which is enough unless the cache may
+    /// be left alone for long. It ends with the cache.
+    pub fn maintenance_thread(mut self, interval: Duration) -> Self {
+        self.maintenance = Some(interval);
+        self
+    }
+}
+
+impl<K, V, P, S> Builder<K, V, P, S>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    P: Policy,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// Builds the cache.
+    ///
+    /// # Panics
+    /// If [`try_build`](Self::try_build) would fail, with its message.
+    #[must_use]
+    pub fn build(self) -> Cache<K, V, P, S> {
+        match self.try_build() {
+            Ok(cache) => cache,
+            Err(error) => panic!("cannot build the cache: {error}"),
+        }
+    }
+
+    /// Builds the cache.
+    ///
+    /// # Errors
+    /// If an option is missing or out of range: the message says what to change.
+    pub fn try_build(mut self) -> Result<Cache<K, V, P, S>, BuildError> {
+        let capacity = self.capacity.ok_or(BuildError::NoCapacity)?;
+        let stripes = self.stripe_count(capacity)?;
+        let interval = self.maintenance.take();
+        if interval.is_some_and(|interval| interval.is_zero()) {
+            return Err(BuildError::NoInterval);
+        }
+        let cache = Cache { inner: Arc::new(self.assemble(capacity, stripes)) };
+        if let Some(interval) = interval {
+            spawn_maintenance(&cache, interval)
+                .map_err(|error| BuildError::Thread(error.to_string()))?;
+        }
+        Ok(cache)
+    }
+
+    fn assemble(self, capacity: u64, count: usize) -> Inner<K, V, P, S> {
+        let is_weighted = self.weigher.is_some();
+        // The number of entries that will come in is known only if each weighs 1.
+        let expected = (!is_weighted).then(|| capacity.div_ceil(count as u64));
+        let initial = self.initial_capacity.div_ceil(count);
+        let policies = self.policy.for_stripes(count, capacity);
+        assert_eq!(policies.len(), count, "`Policy::for_stripes` must make one for each stripe");
+        let stripes = policies.into_iter().enumerate();
+        let stripes: Box<[_]> =
+            stripes.map(|(number, policy)| Stripe::new(number, expected, policy)).collect();
+        for stripe in &stripes {
+            stripe.reserve(initial);
+        }
+        let context = Context {
+            hasher: self.hasher,
+            budget: Budget::new(capacity),
+            stripes: count,
+            weigher: self.weigher,
+            listener: self.listener,
+            counters: self.stats.then(Counters::new),
+            quantum: hint::quantum(self.rules.longest()),
+            timed: AtomicBool::new(self.rules.any()),
+            rules: self.rules,
+            tagger: self.tagger,
+            clock: self.clock.map_or_else(Clock::system, Clock::injected),
+            due: AtomicU64::new(u64::MAX),
+        };
+        let mask = (count - 1) as u32;
+        Inner { context, stripes, mask, claims: Claims::new() }
+    }
+
+    fn stripe_count(&self, capacity: u64) -> Result<usize, BuildError> {
+        if let Some(asked) = self.stripes {
+            let is_legal = asked.is_power_of_two() && asked <= MOST_STRIPES;
+            return if is_legal { Ok(asked) } else { Err(BuildError::Stripes(asked)) };
+        }
+        let threads = thread::available_parallelism().map_or(4, std::num::NonZero::get);
+        let wanted = (threads * STRIPES_PER_THREAD).next_power_of_two().min(MOST_STRIPES);
+        let least = if self.weigher.is_some() { WEIGHT_PER_STRIPE } else { ENTRIES_PER_STRIPE };
+        let most = usize::try_from(capacity / least).unwrap_or(usize::MAX).clamp(1, MOST_STRIPES);
+        // Rounded down to a power of two.
+        Ok(wanted.min(1 << most.ilog2()))
+    }
+}
+
+/// Starts the thread that maintains a cache until its last handle is gone.
+fn spawn_maintenance<K, V, P, S>(
+    cache: &Cache<K, V, P, S>,
+    interval: Duration,
+) -> std::io::Result<()>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    P: Policy,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    let watched = Arc::downgrade(&cache.inner);
+    let run = move || {
+        loop {
+            thread::sleep(interval);
+            let Some(inner) = watched.upgrade() else { return };
+            inner.run_maintenance();
+        }
+    };
+    thread::Builder::new().name("larder-maintenance".to_owned()).spawn(run).map(drop)
+}
+
+impl<K, V, P: fmt::Debug, S> fmt::Debug for Builder<K, V, P, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("capacity", &self.capacity)
+            .field("weigher", &self.weigher.is_some())
+            .field("rules", &self.rules)
+            .field("policy", &self.policy)
+            .field("stripes", &self.stripes)
+            .field("initial_capacity", &self.initial_capacity)
+            .field("listener", &self.listener.is_some())
+            .field("tags", &self.tagger.is_some())
+            .field("stats", &self.stats)
+            .field("clock", &self.clock)
+            .field("maintenance_thread", &self.maintenance)
+            .finish_non_exhaustive()
+    }
+}

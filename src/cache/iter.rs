@@ -1,0 +1,146 @@
+//! Going through all entries.
+
+use std::{
+    fmt,
+    hash::{BuildHasher, Hash},
+    vec,
+};
+
+use super::{Cache, enter_user_code};
+use crate::{policy::Policy, table::Cursor};
+
+impl<K, V, P, S> Cache<K, V, P, S>
+where
+    K: Hash + Eq + Clone,
+    V: Clone,
+    P: Policy,
+    S: BuildHasher,
+{
+    /// All entries, cloned, in no order.
+    ///
+    /// Weakly consistent: an entry that stays throughout is met exactly once, no key twice unless
+    /// it was removed and inserted again meanwhile; an entry that comes or goes may be met or not.
+    /// A dozen entries are cloned at a time under the locks of their stripe and bucket; no lock is
+    /// held between calls of `next`. Does not count as a use.
+    ///
+    /// ```
+    /// # let cache = larder::Cache::new(10);
+    /// cache.insert(1, "one");
+    /// cache.insert(2, "two");
+    /// let mut all: Vec<_> = cache.iter().collect();
+    /// all.sort();
+    /// assert_eq!(all, [(1, "one"), (2, "two")]);
+    /// ```
+    #[must_use]
+    pub fn iter(&self) -> Iter<K, V, P, S> {
+        Iter { cache: self.clone(), stripe: 0, at: None, batch: Vec::new().into_iter() }
+    }
+
+    /// All keys, cloned, in no order; see [`iter`](Self::iter).
+    #[must_use]
+    pub fn keys(&self) -> Keys<K, V, P, S> {
+        Keys(self.iter())
+    }
+
+    /// Up to `limit` entries that the policy would keep longest, the hottest first. Over several
+    /// stripes an estimate: each ranks its own. Costs O(`limit` × stripes) under their locks, one
+    /// after the other.
+    #[must_use]
+    pub fn hottest(&self, limit: usize) -> Vec<(K, V)> {
+        self.ranked(limit, false)
+    }
+
+    /// Up to `limit` entries that the policy would evict first, the coldest first; see
+    /// [`hottest`](Self::hottest).
+    #[must_use]
+    pub fn coldest(&self, limit: usize) -> Vec<(K, V)> {
+        self.ranked(limit, true)
+    }
+
+    fn ranked(&self, limit: usize, coldest: bool) -> Vec<(K, V)> {
+        let inner = &*self.inner;
+        let now = inner.context.now();
+        let mut ranked = Vec::new();
+        for stripe in &inner.stripes {
+            let mut rank = 0;
+            stripe.visit_ranked(&inner.context, coldest, limit, now, |key, value| {
+                let _running = enter_user_code::<K, V>();
+                ranked.push((rank, (key.clone(), value.clone())));
+                rank += 1;
+            });
+        }
+        // Stripes share keys out evenly, so equal ranks are about equally hot.
+        ranked.sort_by_key(|&(rank, _)| rank);
+        ranked.into_iter().map(|(_, entry)| entry).take(limit).collect()
+    }
+}
+
+/// All entries of a cache; see [`Cache::iter`].
+pub struct Iter<K, V, P: Policy, S> {
+    cache: Cache<K, V, P, S>,
+    /// The stripe to look at next.
+    stripe: usize,
+    /// Where to go on in it.
+    at: Option<Cursor>,
+    batch: vec::IntoIter<(K, V)>,
+}
+
+impl<K, V, P, S> Iterator for Iter<K, V, P, S>
+where
+    K: Hash + Eq + Clone,
+    V: Clone,
+    P: Policy,
+    S: BuildHasher,
+{
+    type Item = (K, V);
+
+    fn next(&mut self) -> Option<(K, V)> {
+        loop {
+            if let Some(entry) = self.batch.next() {
+                return Some(entry);
+            }
+            let inner = &*self.cache.inner;
+            let stripe = inner.stripes.get(self.stripe)?;
+            let at = self.at.unwrap_or_else(|| stripe.table.start());
+            let mut batch = Vec::new();
+            let now = inner.context.now();
+            self.at = stripe.visit_step(&inner.context, at, now, |key, value| {
+                let _running = enter_user_code::<K, V>();
+                batch.push((key.clone(), value.clone()));
+            });
+            if self.at.is_none() {
+                self.stripe += 1;
+            }
+            self.batch = batch.into_iter();
+        }
+    }
+}
+
+/// All keys of a cache; see [`Cache::keys`].
+pub struct Keys<K, V, P: Policy, S>(Iter<K, V, P, S>);
+
+impl<K, V, P, S> Iterator for Keys<K, V, P, S>
+where
+    K: Hash + Eq + Clone,
+    V: Clone,
+    P: Policy,
+    S: BuildHasher,
+{
+    type Item = K;
+
+    fn next(&mut self) -> Option<K> {
+        self.0.next().map(|(key, _)| key)
+    }
+}
+
+impl<K, V, P: Policy, S> fmt::Debug for Iter<K, V, P, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Iter").field("cache", &self.cache).finish_non_exhaustive()
+    }
+}
+
+impl<K, V, P: Policy, S> fmt::Debug for Keys<K, V, P, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Keys").field(&self.0).finish()
+    }
+}

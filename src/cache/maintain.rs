@@ -1,0 +1,198 @@
+//! What touches all stripes: maintenance, changing the capacity, removing many.
+
+use std::{
+    hash::{BuildHasher, Hash},
+    thread,
+};
+
+use super::{Cache, Inner};
+use crate::{
+    event::Effects,
+    policy::Policy,
+    sync::Ordering,
+    table::UserCode,
+    tags::Registry,
+};
+
+/// Maintenance steps (a bucket each) that one operation does on the side.
+const STEPS_ON_THE_SIDE: usize = 16;
+/// Entries evicted in one go for another stripe or a smaller capacity.
+const EVICTIONS_AT_ONCE: usize = 64;
+
+impl<K, V, P, S> Cache<K, V, P, S>
+where
+    K: Hash + Eq,
+    P: Policy,
+    S: BuildHasher,
+{
+    /// Does all outstanding maintenance now: reclaims every expired entry and every entry of a
+    /// removed tag.
+    ///
+    /// There is no need to call it: operations do a little on the side, within a second of a
+    /// deadline. It is for caches that nobody uses for long (see also
+    /// [`Builder::maintenance_thread`](crate::Builder::maintenance_thread)) and for tests.
+    pub fn run_maintenance(&self) {
+        self.inner.run_maintenance();
+    }
+
+    /// Changes the capacity.
+    ///
+    /// When it returns, the entries weigh at most as much. To get there, entries are evicted in
+    /// small steps, between which others use the cache; that takes time in proportion to what goes.
+    /// New entries obey the new capacity at once.
+    ///
+    /// ```
+    /// # let cache = larder::Cache::new(1000);
+    /// # for i in 0..1000 { cache.insert(i, i); }
+    /// cache.set_capacity(10);
+    /// assert_eq!(cache.weight(), 10);
+    /// ```
+    pub fn set_capacity(&self, capacity: u64) {
+        let inner = &*self.inner;
+        inner.context.budget.set_target(capacity);
+        let share = inner.context.share();
+        for stripe in &inner.stripes {
+            stripe.set_capacity(share, capacity);
+        }
+        loop {
+            let excess = inner.context.budget.excess();
+            if excess == 0 {
+                return;
+            }
+            let mut effects = Effects::new();
+            let given = inner.take_room(usize::MAX, excess, &mut effects);
+            inner.context.budget.release(given);
+            inner.publish(effects);
+        }
+    }
+
+    /// Removes all entries. Those inserted while it runs may or may not stay.
+    ///
+    /// Memory for entries is kept for those to come (see `design`); what the policy remembers of
+    /// the past is forgotten.
+    pub fn clear(&self) {
+        let inner = &*self.inner;
+        inner.remove_where(|_, _| true);
+        for stripe in &inner.stripes {
+            stripe.forget();
+        }
+    }
+
+    /// Removes the entries for which `keep` answers `false`. Entries inserted while it runs may or
+    /// may not be asked about.
+    ///
+    /// The closure runs under a bucket's lock, and under the stripe's: keep it short, and do not
+    /// call this cache from it.
+    pub fn retain(&self, mut keep: impl FnMut(&K, &mut V) -> bool) {
+        self.inner.remove_where(|key, value| {
+            let _running = UserCode::enter();
+            !keep(key, value)
+        });
+    }
+
+    /// Removes every entry that has this tag, in O(1): they are dead at once. What they hold is
+    /// given back by a sweep that the following operations share, or by
+    /// [`run_maintenance`](Self::run_maintenance).
+    ///
+    /// Hash the tag like those that the function given to [`Builder::tags`](crate::Builder::tags)
+    /// returns. Answers whether any entry may have had it; always `false` without such a function.
+    pub fn remove_tag<T: Hash + ?Sized>(&self, tag: &T) -> bool {
+        let context = &self.inner.context;
+        let Some(tagger) = &context.tagger else { return false };
+        let is_known = tagger.registry.remove(Registry::hash(&tagger.hasher, tag));
+        if is_known {
+            for stripe in &self.inner.stripes {
+                stripe.ask_tag_sweep(context);
+            }
+        }
+        is_known
+    }
+
+    /// Checks every internal invariant of the cache. For tests, while no other thread uses it.
+    ///
+    /// # Panics
+    /// If one does not hold, saying which.
+    #[doc(hidden)]
+    pub fn validate(&self) {
+        let inner = &*self.inner;
+        for stripe in &inner.stripes {
+            stripe.validate(&inner.context);
+        }
+        let weight: u64 = inner.stripes.iter().map(crate::stripe::Stripe::weight).sum();
+        assert_eq!(weight, self.weight(), "the budget differs from what is resident");
+        assert!(weight <= self.capacity(), "over capacity");
+    }
+}
+
+impl<K, V, P, S> Inner<K, V, P, S>
+where
+    K: Hash + Eq,
+    P: Policy,
+    S: BuildHasher,
+{
+    /// The number of the stripe for this hash.
+    pub(super) fn number(&self, hash: u64) -> usize {
+        ((hash >> 32) as u32 & self.mask) as usize
+    }
+
+    /// Does a little maintenance if some is due.
+    #[inline]
+    pub(super) fn tidy(&self, now: u64) {
+        if self.context.is_due(now) {
+            self.maintain(now, STEPS_ON_THE_SIDE);
+        }
+    }
+
+    /// Does up to `steps` of what is due; answers whether nothing more is.
+    #[cold]
+    fn maintain(&self, now: u64, mut steps: usize) -> bool {
+        // AcqRel: before the stripes' own are read; see `Stripe::ask`.
+        self.context.due.swap(u64::MAX, Ordering::AcqRel);
+        let tick = crate::time::Tick::of(now).0;
+        let mut effects = Effects::new();
+        for stripe in &self.stripes {
+            if steps > 0 && stripe.due() <= tick {
+                steps = stripe.maintain(&self.context, now, steps, &mut effects);
+            }
+            self.context.due.fetch_min(stripe.due(), Ordering::AcqRel);
+        }
+        self.publish(effects);
+        steps > 0
+    }
+
+    pub(super) fn run_maintenance(&self) {
+        let now = self.context.now();
+        while !self.maintain(now, usize::MAX) {}
+        if let Some(tagger) = &self.context.tagger {
+            tagger.registry.clear_unused();
+        }
+    }
+
+    /// Evicts up to `wanted` (weight) from the stripe that holds most, except stripe `not`. The
+    /// weight stays reserved and is the caller's.
+    pub(super) fn take_room(&self, not: usize, wanted: u64, effects: &mut Effects<K, V>) -> u64 {
+        let others = self.stripes.iter().enumerate().filter(|&(number, _)| number != not);
+        let Some((_, donor)) = others.max_by_key(|(_, stripe)| stripe.weight()) else {
+            // What is missing is reserved by somebody who is about to use it or give it back.
+            thread::yield_now();
+            return 0;
+        };
+        let given = donor.give_room(&self.context, wanted, EVICTIONS_AT_ONCE, effects);
+        if given == 0 {
+            thread::yield_now();
+        }
+        given
+    }
+
+    fn remove_where(&self, mut remove: impl FnMut(&K, &mut V) -> bool) {
+        let now = self.context.now();
+        for stripe in &self.stripes {
+            let mut at = Some(stripe.table.start());
+            while let Some(cursor) = at {
+                let mut effects = Effects::new();
+                at = stripe.retain_step(&self.context, cursor, now, &mut remove, &mut effects);
+                self.publish(effects);
+            }
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The public cache: hash, pick the stripe, one call below, then publish what left.
+
+mod access;
+mod builder;
+mod compute;
+mod iter;
+mod maintain;
+mod write;
+
+pub use builder::{BuildError, Builder};
+pub use compute::{Compute, Entry};
+pub use iter::{Iter, Keys};
+
+use std::{
+    fmt,
+    hash::{BuildHasher, Hash},
+    mem::needs_drop,
+};
+
+use hashbrown::Equivalent;
+
+use crate::{
+    Stats,
+    claims::Claims,
+    context::Context,
+    event::{Effects, Leaving},
+    policy::{Adaptive, Policy},
+    stripe::Stripe,
+    sync::Arc,
+    table::UserCode,
+};
+
+/// A concurrent cache. Cloning it gives another handle to the same cache.
+///
+/// All methods take `&self` and may be called from any thread, in blocking and in async code
+/// alike: none waits for anything but another thread's short critical section.
+///
+/// # What runs where
+/// | yours | runs | may call the cache |
+/// |---|---|---|
+/// | `Hash` of a key | before any lock; of resident keys under the stripe's lock | no |
+/// | `Eq` of a key | under the bucket's or the stripe's lock | no |
+/// | `Clone` of a value | under the bucket's lock | no |
+/// | the closures of [`read`](Self::read), [`retain`](Self::retain), [`remove_if`](Self::remove_if), [`replace_if`](Self::replace_if) | under the bucket's lock | no |
+/// | weigher, [`Expiry`](crate::Expiry), tags | before any lock | yes |
+/// | closures of [`entry`](Self::entry) | under no lock, alone for their key | yes, for other keys |
+/// | the removal listener, `Drop` of keys and values | after all locks | yes |
+///
+/// Where it says no, a call that would have to wait for a lock panics and says so; it never hangs.
+/// If cloning a value takes long, keep an `Arc` of it. A panic in any of them reaches the caller
+/// (the listener's is caught and counted) and leaves the cache consistent.
+///
+/// # Capacity
+/// The sum of the weights of all entries ([`weight`](Self::weight)) is at most
+/// [`capacity`](Self::capacity) at every moment, for every observer. Without a weigher each entry
+/// weighs 1. The capacity belongs to the cache as a whole: a cache for `n` entries holds `n`,
+/// whatever the keys.
+///
+/// # Cost
+/// A hit locks one bucket (a dozen entries) for some nanoseconds, allocates nothing and writes no
+/// memory that hits in other buckets write. Inserting a new key, removing and evicting take the
+/// lock of one stripe; all are O(1).
+///
+/// # Dropping
+/// When the last handle is dropped, all keys and values are; the listener is not told of these.
+/// Call [`clear`](Self::clear) before if it should be.
+///
+/// ```
+/// let cache = larder::Cache::new(10_000);
+/// cache.insert("ada", 36);
+/// assert_eq!(cache.get("ada"), Some(36));
+/// ```
+pub struct Cache<K, V, P: Policy = Adaptive, S = ahash::RandomState> {
+    inner: Arc<Inner<K, V, P, S>>,
+}
+
+pub(crate) struct Inner<K, V, P: Policy, S> {
+    context: Context<K, V, S>,
+    stripes: Box<[Stripe<K, V, P>]>,
+    /// The number of stripes less one; it is a power of two.
+    mask: u32,
+    claims: Claims,
+}
+
+impl<K, V, P: Policy, S> Clone for Cache<K, V, P, S> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<K, V> Cache<K, V>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    /// A cache for `capacity` entries with the default policy and no expiry.
+    ///
+    /// It starts small and grows as it fills. A capacity of 0 is legal: nothing is stored then.
+    #[must_use]
+    pub fn new(capacity: u64) -> Self {
+        Self::builder().capacity(capacity).build()
+    }
+
+    /// The options of a cache to be built.
+    #[must_use]
+    pub fn builder() -> Builder<K, V> {
+        Builder::new()
+    }
+}
+
+impl<K, V, P: Policy, S> Cache<K, V, P, S> {
+    /// The number of entries. Expired ones count until they are reclaimed, within a second or so.
+    ///
+    /// Costs a glance at every stripe, like [`weight`](Self::weight) takes no lock, and while other
+    /// threads write is not of one moment.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.inner.stripes.iter().map(Stripe::len).sum()
+    }
+
+    /// Whether there are no entries.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The sum of the entries' weights, including room that is reserved for an entry on its way in.
+    /// Never more than [`capacity`](Self::capacity).
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        self.inner.context.budget.used()
+    }
+
+    /// The most that the entries may weigh together; the number of entries without a weigher.
+    ///
+    /// While [`set_capacity`](Self::set_capacity) to something smaller is under way, this is the
+    /// bound reached so far.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        self.inner.context.budget.bound()
+    }
+
+    /// What was counted so far; all zero unless the cache was built with
+    /// [`Builder::stats`].
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.inner.context.counters.as_ref().map_or_else(Stats::default, |all| all.snapshot())
+    }
+
+    /// The number of stripes.
+    #[must_use]
+    pub fn stripes(&self) -> usize {
+        self.inner.stripes.len()
+    }
+}
+
+impl<K: Hash + Eq, V, P: Policy, S: BuildHasher> Inner<K, V, P, S> {
+    #[inline]
+    fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
+        self.context.hasher.hash_one(key)
+    }
+
+    #[inline]
+    fn stripe(&self, hash: u64) -> &Stripe<K, V, P> {
+        &self.stripes[((hash >> 32) as u32 & self.mask) as usize]
+    }
+
+    /// What every look-up begins with: the stripe, the time (in nanoseconds, 0 if nothing
+    /// expires), and fetching the bucket meanwhile.
+    #[inline]
+    fn approach(&self, hash: u64) -> (&Stripe<K, V, P>, u64) {
+        let stripe = self.stripe(hash);
+        if !self.context.is_timed() {
+            return (stripe, 0);
+        }
+        // Reading the clock takes about as long as fetching the bucket.
+        stripe.table.prefetch(hash);
+        (stripe, self.context.clock.now())
+    }
+
+    /// Sends out what left: to the listener or to be dropped. No lock is held.
+    fn publish(&self, effects: Effects<K, V>) {
+        for leaving in effects {
+            self.publish_one(leaving);
+        }
+    }
+
+    fn publish_one(&self, leaving: Leaving<K, V>) {
+        if let Some(counters) = &self.context.counters {
+            counters.removal(leaving.removal.cause, leaving.removal.weight);
+        }
+        if let Some(listener) = &self.context.listener {
+            let outbox = &self.stripes[leaving.ticket.stripe].outbox;
+            let panics = outbox.deliver(leaving, listener.as_ref());
+            for _ in 0..panics {
+                self.context.count(crate::stats::Event::ListenerPanic);
+            }
+        }
+    }
+}
+
+/// Whether the keys' `Eq` or the values' `Clone` could be more than a few instructions: only then
+/// is it worth noting that they run under a lock.
+const fn has_user_code<K, V>() -> bool {
+    needs_drop::<K>() || needs_drop::<V>()
+}
+
+/// Marks the user's code, where there may be any, for as long as the guard lives.
+#[inline]
+fn enter_user_code<K, V>() -> Option<UserCode> {
+    has_user_code::<K, V>().then(UserCode::enter)
+}
+
+/// Compares keys, some of which are borrowed.
+#[inline]
+fn same<'a, K, V, Q: Equivalent<K> + ?Sized>(key: &'a Q) -> impl Fn(&K) -> bool + use<'a, K, V, Q> {
+    move |resident| {
+        let _running = enter_user_code::<K, V>();
+        key.equivalent(resident)
+    }
+}
+
+impl<K, V, P: Policy, S> fmt::Debug for Cache<K, V, P, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("len", &self.len())
+            .field("weight", &self.weight())
+            .field("capacity", &self.capacity())
+            .field("stripes", &self.stripes())
+            .finish_non_exhaustive()
+    }
+}

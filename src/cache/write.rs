@@ -1,0 +1,325 @@
+//! Inserting, replacing, removing.
+
+use std::{
+    hash::{BuildHasher, Hash},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    time::Duration,
+};
+
+use hashbrown::Equivalent;
+
+use super::{Cache, Inner, same};
+use crate::{
+    event::Effects,
+    expiry::Lifetime,
+    policy::Policy,
+    stats::Event,
+    stripe::{Condition, Outcome, Put, Write},
+};
+
+/// How long an entry lives by a rule of its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Own {
+    /// The cache's rules alone.
+    Rules,
+    Ttl(Duration),
+}
+
+impl<K, V, P, S> Cache<K, V, P, S>
+where
+    K: Hash + Eq,
+    V: Clone,
+    P: Policy,
+    S: BuildHasher,
+{
+    /// Stores `value` under `key` and returns the value it replaces, if there was one.
+    ///
+    /// Replacing always takes effect. A newcomer may be refused by the policy, or for being
+    /// heavier than the whole capacity; the listener is told then, and no older value of the key
+    /// is left behind. What is evicted to make room is dropped before this returns.
+    ///
+    /// ```
+    /// # let cache = larder::Cache::new(10);
+    /// assert_eq!(cache.insert("ada", 36), None);
+    /// assert_eq!(cache.insert("ada", 37), Some(36));
+    /// ```
+    pub fn insert(&self, key: K, value: V) -> Option<V> {
+        self.inner.upsert(key, value, Own::Rules)
+    }
+
+    /// [`insert`](Self::insert) with a time to live for this entry alone. Where the cache has one
+    /// too, the nearer deadline wins. [`Duration::MAX`] means for ever, zero at once.
+    pub fn insert_with_ttl(&self, key: K, value: V, time_to_live: Duration) -> Option<V> {
+        self.inner.context.make_timed();
+        self.inner.upsert(key, value, Own::Ttl(time_to_live))
+    }
+
+    /// Stores `value` only if there is no living entry for `key`; answers whether it was stored.
+    ///
+    /// # Errors
+    /// Gives key and value back if there is an entry.
+    ///
+    /// ```
+    /// # let cache = larder::Cache::new(10);
+    /// assert!(cache.insert_if_absent("ada", 36).is_ok());
+    /// assert_eq!(cache.insert_if_absent("ada", 37), Err(("ada", 37)));
+    /// ```
+    pub fn insert_if_absent(&self, key: K, value: V) -> Result<(), (K, V)> {
+        let write = self.inner.prepare(key, value, Own::Rules);
+        match self.inner.write(write, Some(&|resident| resident.is_none())) {
+            Written::Unwanted(key, value) => Err((key, value)),
+            Written::Done(_) => Ok(()),
+        }
+    }
+
+    /// Replaces the value of `key` if `condition` holds for the present one; answers whether it was
+    /// replaced, with the old value. Nothing happens if there is no entry.
+    ///
+    /// The condition runs under the bucket's lock.
+    ///
+    /// # Errors
+    /// Gives the new value back if it was not stored.
+    ///
+    /// ```
+    /// # let cache = larder::Cache::new(10);
+    /// cache.insert("stock", 3);
+    /// assert_eq!(cache.replace_if("stock", 2, |&now| now == 3), Ok(3));
+    /// assert_eq!(cache.replace_if("stock", 1, |&now| now == 3), Err(1));
+    /// ```
+    pub fn replace_if(
+        &self,
+        key: K,
+        value: V,
+        condition: impl Fn(&V) -> bool,
+    ) -> Result<V, V> {
+        self.replace_where(key, value, &|resident| resident.is_some_and(|(now, _)| condition(now)))
+    }
+
+    /// Replaces the value of `key` if it still has the version that [`version`](Self::version)
+    /// told; answers with the old value.
+    ///
+    /// # Errors
+    /// Gives the new value back if it was not stored.
+    pub fn replace_if_version(&self, key: K, value: V, version: u64) -> Result<V, V> {
+        self.replace_where(key, value, &|resident| resident.is_some_and(|(_, now)| now == version))
+    }
+
+    fn replace_where(&self, key: K, value: V, condition: Condition<'_, V>) -> Result<V, V> {
+        let write = self.inner.prepare(key, value, Own::Rules);
+        match self.inner.write(write, Some(condition)) {
+            Written::Unwanted(_, value) => Err(value),
+            Written::Done(old) => Ok(old.expect("a conditional replacement replaces")),
+        }
+    }
+
+    /// Removes the entry of `key` and returns its value.
+    pub fn remove<Q>(&self, key: &Q) -> Option<V>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.inner.remove(key, None)
+    }
+
+    /// Removes the entry of `key` if `condition` holds for its value, which is returned then.
+    ///
+    /// The condition runs under the bucket's lock.
+    pub fn remove_if<Q>(&self, key: &Q, condition: impl Fn(&V) -> bool) -> Option<V>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.inner
+            .remove(key, Some(&|resident| resident.is_some_and(|(value, _)| condition(value))))
+    }
+}
+
+/// What a write through all stripes came to.
+pub(super) enum Written<K, V> {
+    /// The value that was replaced, if one was.
+    Done(Option<V>),
+    Unwanted(K, V),
+}
+
+impl<K, V, P, S> Inner<K, V, P, S>
+where
+    K: Hash + Eq,
+    V: Clone,
+    P: Policy,
+    S: BuildHasher,
+{
+    fn upsert(&self, key: K, value: V, own: Own) -> Option<V> {
+        let write = self.prepare(key, value, own);
+        let write = if self.is_plain() {
+            match self.replace_in_place(write) {
+                Ok(old) => return Some(old),
+                Err(write) => write,
+            }
+        } else {
+            write
+        };
+        match self.write(write, None) {
+            Written::Done(old) => old,
+            Written::Unwanted(..) => None,
+        }
+    }
+
+    /// Whether stripes keep nothing of their entries that a new value changes.
+    #[inline]
+    fn is_plain(&self) -> bool {
+        let context = &self.context;
+        context.weigher.is_none() && context.listener.is_none() && context.tagger.is_none()
+    }
+
+    #[inline]
+    fn replace_in_place(&self, write: Write<K, V>) -> Result<V, Write<K, V>> {
+        let Write { hash, key, value, weight, created, updated, now, .. } = write;
+        let stripe = self.stripe(hash);
+        let replaced = stripe.replace_in_place(
+            &self.context,
+            hash,
+            same::<K, V, K>(&key),
+            value,
+            updated,
+            now,
+        );
+        match replaced {
+            Ok(used) => {
+                self.context.count(Event::Update);
+                self.after_use(stripe, now, &used);
+                Ok(used.found.expect("replaced"))
+            }
+            Err(value) => Err(Write { hash, key, value, weight, created, updated, tags: None, now }),
+        }
+    }
+
+    /// Weighs, tags and dates a value, before any lock.
+    #[inline]
+    pub(super) fn prepare(&self, key: K, value: V, own: Own) -> Write<K, V> {
+        let context = &self.context;
+        let hash = self.hash(&key);
+        let now = context.now();
+        let weight = context.weigher.as_ref().map_or(1, |weigher| weigher(&key, &value));
+        let tags = context.tagger.as_ref().and_then(|tagger| {
+            let hashes = (tagger.tags_of)(&key, &value);
+            tagger.registry.tag(&hashes)
+        });
+        let (created, updated) = if context.is_timed() {
+            self.lifetimes(hash, &key, &value, own, now)
+        } else {
+            (Lifetime::FOR_EVER, Lifetime::FOR_EVER)
+        };
+        Write { hash, key, value, weight, created, updated, tags, now }
+    }
+
+    fn lifetimes(&self, hash: u64, key: &K, value: &V, own: Own, now: u64) -> (Lifetime, Lifetime) {
+        let rules = &self.context.rules;
+        if let Own::Ttl(ttl) = own {
+            let life = rules.lifetime(now, Some(ttl));
+            return (life, life);
+        }
+        let Some(expiry) = &rules.expiry else {
+            let life = rules.lifetime(now, None);
+            return (life, life);
+        };
+        let present = self.stripe(hash).life(&self.context, hash, same::<K, V, K>(key), now);
+        match present {
+            None => {
+                let life = rules.lifetime(now, expiry.after_create(key, value));
+                (life, life)
+            }
+            Some(present) => {
+                let remaining = present.remaining(now);
+                let life = rules.lifetime(now, expiry.after_update(key, value, remaining));
+                // Should it be gone by then, it lives as long as the update would have.
+                (life, life)
+            }
+        }
+    }
+
+    /// Writes under the stripe's lock, taking room from other stripes where its own should not or
+    /// cannot give it.
+    pub(super) fn write(
+        &self,
+        mut write: Write<K, V>,
+        condition: Option<Condition<'_, V>>,
+    ) -> Written<K, V> {
+        let number = self.number(write.hash);
+        let stripe = &self.stripes[number];
+        let now = write.now;
+        let mut effects = Effects::new();
+        let mut credit = 0;
+        let mut insist = false;
+        let outcome = loop {
+            let budget = (&mut credit, insist);
+            match stripe.put(&self.context, write, condition, budget, &mut effects) {
+                Put::Done(outcome) => break outcome,
+                Put::Elsewhere(again, wanted) => {
+                    write = again;
+                    let missing = wanted.saturating_sub(credit);
+                    credit += self.take_room(number, missing, &mut effects);
+                    insist = true;
+                }
+            }
+        };
+        self.context.budget.release(credit);
+        let written = match outcome {
+            Outcome::Inserted => {
+                self.context.count(Event::Insert);
+                Written::Done(None)
+            }
+            Outcome::Replaced => {
+                self.context.count(Event::Update);
+                let (old, rest) = self.hand_out(effects);
+                effects = rest;
+                Written::Done(Some(old))
+            }
+            Outcome::Rejected => Written::Done(None),
+            Outcome::Unwanted(key, value) => Written::Unwanted(key, value),
+        };
+        self.publish(effects);
+        self.tidy(now);
+        written
+    }
+
+    /// Takes the last value out of the effects for the caller; the listener, if there is one, is
+    /// told of it all the same, and the caller gets a clone.
+    fn hand_out(&self, mut effects: Effects<K, V>) -> (V, Effects<K, V>) {
+        let leaving = effects.pop().expect("an entry left");
+        if self.context.listener.is_none() {
+            let crate::event::Leaving { key, value, removal, .. } = leaving;
+            if let Some(counters) = &self.context.counters {
+                counters.removal(removal.cause, removal.weight);
+            }
+            drop(key);
+            return (value, effects);
+        }
+        let cloned = catch_unwind(AssertUnwindSafe(|| leaving.value.clone()));
+        effects.push(leaving);
+        match cloned {
+            Ok(value) => (value, effects),
+            Err(panic) => {
+                self.publish(effects);
+                resume_unwind(panic)
+            }
+        }
+    }
+
+    pub(super) fn remove<Q>(&self, key: &Q, condition: Option<Condition<'_, V>>) -> Option<V>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let hash = self.hash(key);
+        let (stripe, now) = self.approach(hash);
+        let mut effects = Effects::new();
+        let equals = same::<K, V, Q>(key);
+        let is_removed =
+            stripe.remove(&self.context, hash, equals, now, condition, &mut effects);
+        let mut removed = None;
+        if is_removed {
+            let (value, rest) = self.hand_out(effects);
+            (removed, effects) = (Some(value), rest);
+        }
+        self.publish(effects);
+        self.tidy(now);
+        removed
+    }
+}

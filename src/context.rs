@@ -1,0 +1,91 @@
+//! What all stripes of a cache share: its options, its budget, its clock.
+
+use crate::{
+    budget::Budget,
+    expiry::Rules,
+    outbox::Listener,
+    stats::{Counters, Event},
+    sync::{AtomicBool, AtomicU64, Ordering},
+    tags::Tagger,
+    time::{Clock, Tick},
+};
+
+/// The user's weigher.
+pub(crate) type Weigher<K, V> = dyn Fn(&K, &V) -> u64 + Send + Sync;
+
+/// A cache's options and its shared state.
+pub(crate) struct Context<K, V, S> {
+    pub(crate) hasher: S,
+    pub(crate) budget: Budget,
+    /// How many stripes share the budget.
+    pub(crate) stripes: usize,
+    pub(crate) weigher: Option<Box<Weigher<K, V>>>,
+    pub(crate) listener: Option<Box<Listener<K, V>>>,
+    pub(crate) counters: Option<Counters>,
+    pub(crate) rules: Rules<K, V>,
+    pub(crate) tagger: Option<Tagger<K, V>>,
+    pub(crate) clock: Clock,
+    /// The quantum of expiry hints.
+    pub(crate) quantum: u32,
+    /// Whether any entry can expire: then every operation reads the clock.
+    pub(crate) timed: AtomicBool,
+    /// The tick from which some stripe wants maintenance: never, unless the cache is timed or a
+    /// tag was removed.
+    pub(crate) due: AtomicU64,
+}
+
+impl<K, V, S> Context<K, V, S> {
+    /// The time in nanoseconds; 0 where nothing expires, so that no clock is read.
+    #[inline]
+    pub(crate) fn now(&self) -> u64 {
+        if self.is_timed() { self.clock.now() } else { 0 }
+    }
+
+    /// Whether any entry may have a deadline.
+    #[inline]
+    pub(crate) fn is_timed(&self) -> bool {
+        // Relaxed: set before the first entry with a deadline is published.
+        self.timed.load(Ordering::Relaxed)
+    }
+
+    /// From now on entries may have deadlines.
+    pub(crate) fn make_timed(&self) {
+        if !self.is_timed() {
+            // Relaxed: see `is_timed`.
+            self.timed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether some stripe wants maintenance.
+    #[inline]
+    pub(crate) fn is_due(&self, now: u64) -> bool {
+        // Relaxed: seen soon enough.
+        Tick::of(now).0 >= self.due.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn count(&self, event: Event) {
+        if let Some(counters) = &self.counters {
+            counters.count(event);
+        }
+    }
+
+    /// A stripe's fair share of the capacity, at least 1.
+    pub(crate) fn share(&self) -> u64 {
+        (self.budget.target() / self.stripes as u64).max(1)
+    }
+}
+
+impl<K, V, S> std::fmt::Debug for Context<K, V, S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context")
+            .field("budget", &self.budget)
+            .field("stripes", &self.stripes)
+            .field("weigher", &self.weigher.is_some())
+            .field("listener", &self.listener.is_some())
+            .field("rules", &self.rules)
+            .field("tags", &self.tagger.is_some())
+            .field("clock", &self.clock)
+            .finish_non_exhaustive()
+    }
+}

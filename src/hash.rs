@@ -1,0 +1,10 @@
+//! The default hasher, keyed at random for every cache.
+
+use std::hash::{BuildHasher, RandomState};
+
+/// An ahash state whose keys come from the standard library's, which the operating system's
+/// randomness seeds: nobody outside can choose keys that collide.
+pub(crate) fn random_state() -> ahash::RandomState {
+    let seed = |index: u64| RandomState::new().hash_one(index);
+    ahash::RandomState::with_seeds(seed(0), seed(1), seed(2), seed(3))
+}

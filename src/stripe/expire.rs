@@ -1,0 +1,285 @@
+//! Reclaiming what is dead: expired entries by the timer wheel, entries of removed tags by a sweep.
+
+use std::hash::{BuildHasher, Hash};
+
+use super::{Shard, Stripe};
+use crate::{
+    Slot,
+    context::Context,
+    event::{Effects, RemovalCause},
+    expiry::{
+        hint,
+        wheel::{Advance, TICK_SHIFT, Wheel},
+    },
+    policy::Policy,
+    sync::Ordering,
+    table::Cursor,
+    tags::TagCell,
+    time::Tick,
+};
+
+/// How many quanta the sweep may lag before a stripe with deadlines asks for maintenance.
+const LAG: u64 = 16;
+
+impl<K, V, P: Policy> Stripe<K, V, P> {
+    /// The tick from which this stripe wants maintenance.
+    pub(crate) fn due(&self) -> u64 {
+        // Acquire: pairs with the Release in `ask`.
+        self.due.load(Ordering::Acquire)
+    }
+
+    /// Asks for maintenance from `tick` on.
+    fn ask<S>(&self, context: &Context<K, V, S>, tick: u64) {
+        // Release: pairs with the Acquire in `due`; `Cache` clears the common minimum before it
+        // reads the stripes', so no request is lost.
+        self.due.store(tick, Ordering::Release);
+        // AcqRel: ordered after the store above.
+        context.due.fetch_min(tick, Ordering::AcqRel);
+    }
+
+    /// The wheel was told of a deadline: ask for maintenance in time.
+    pub(super) fn ask_for<S>(&self, context: &Context<K, V, S>, deadline: Tick) {
+        // Relaxed: written under the stripe's lock, which the caller holds.
+        let due = self.due.load(Ordering::Relaxed);
+        if due == u64::MAX {
+            // The first deadline since long: the sweep must first catch up with the time.
+            self.ask(context, 0);
+        } else {
+            let fires = (Wheel::tick(deadline) + 1) << TICK_SHIFT;
+            if fires < due {
+                self.ask(context, fires);
+            }
+        }
+    }
+
+    /// Why an entry under the stripe's lock is dead, if it is.
+    pub(super) fn cause_of_death<S>(
+        &self,
+        context: &Context<K, V, S>,
+        shard: &Shard<K, V, P>,
+        slot: Slot,
+        now: u64,
+    ) -> Option<RemovalCause> {
+        // Relaxed: only 0 matters, which nobody sets or clears without the stripe's lock.
+        if shard.arena.hint(slot).load(Ordering::Relaxed) != hint::NEVER {
+            let deadline = shard.arena.with(slot, |_| self.sides.deadlines.get(slot));
+            if Tick::of(now) >= deadline {
+                return Some(RemovalCause::Expired);
+            }
+        }
+        let is_tag_dead =
+            context.tagger.is_some() && self.sides.tags.get(slot).is_some_and(TagCell::is_dead);
+        is_tag_dead.then_some(RemovalCause::Explicit)
+    }
+
+    /// Asks for a sweep for entries that a tag's removal killed.
+    pub(crate) fn ask_tag_sweep<S>(&self, context: &Context<K, V, S>) {
+        let mut shard = self.lock();
+        shard.tag_sweep = Some(self.table.start());
+        self.ask(context, 0);
+    }
+
+    pub(super) fn validate_deadlines(&self, shard: &Shard<K, V, P>, slots: &[Slot]) {
+        for &slot in slots {
+            // Relaxed: for tests.
+            let hint = shard.arena.hint(slot).load(Ordering::Relaxed);
+            let deadline = self.sides.deadlines.get(slot);
+            if hint == hint::NEVER {
+                assert_eq!(deadline, Tick::NEVER, "a deadline that no hint tells of");
+            } else {
+                let due = shard.wheel.due(shard.arena.home(slot)).expect("bucket not in the wheel");
+                assert!(due <= Wheel::tick(deadline) + 1, "bucket fires too late");
+            }
+        }
+        shard.wheel.validate();
+    }
+}
+
+impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
+    /// Reclaims dead entries, at most `steps` buckets' worth. Answers how many steps are left.
+    pub(crate) fn maintain<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        now: u64,
+        steps: usize,
+        effects: &mut Effects<K, V>,
+    ) -> usize {
+        let Some(mut guard) = self.try_lock() else { return steps };
+        let shard = &mut *guard;
+        let (policy, view) = self.policy(context, shard);
+        policy.maintain(&view);
+        let left = self.sweep_wheel(context, shard, now, steps, effects);
+        let left = self.sweep_tags(context, shard, now, left, effects);
+        self.publish_counts(shard);
+        if left == 0 || shard.tag_sweep.is_some() {
+            self.ask(context, 0);
+        }
+        left
+    }
+
+    fn sweep_wheel<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        shard: &mut Shard<K, V, P>,
+        now: u64,
+        mut steps: usize,
+        effects: &mut Effects<K, V>,
+    ) -> usize {
+        let tick = Tick::of(now);
+        let target = Wheel::tick(tick);
+        // Relaxed: see `hint_for`.
+        self.sweeping.fetch_max(target << TICK_SHIFT, Ordering::Relaxed);
+        while steps > 0 {
+            match shard.wheel.advance(target) {
+                Advance::Due(bucket) => self.expire_bucket(context, shard, bucket, now, effects),
+                Advance::Step => {}
+                Advance::Done => {
+                    self.finish_sweep(context, shard, tick);
+                    return steps;
+                }
+            }
+            steps -= 1;
+        }
+        0
+    }
+
+    /// All deadlines up to the wheel's tick are dealt with.
+    fn finish_sweep<S>(&self, context: &Context<K, V, S>, shard: &Shard<K, V, P>, now: Tick) {
+        // Release: pairs with the Acquire in `is_before_deadline`.
+        self.swept.fetch_max(Wheel::tick(now) << TICK_SHIFT, Ordering::Release);
+        let due = shard.wheel.next_due().map_or(u64::MAX, |tick| {
+            (tick << TICK_SHIFT).min(now.0.saturating_add(LAG << context.quantum))
+        });
+        self.ask(context, due);
+    }
+
+    /// Removes a bucket's expired entries and puts it back into the wheel.
+    fn expire_bucket<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        shard: &mut Shard<K, V, P>,
+        bucket: u32,
+        now: u64,
+        effects: &mut Effects<K, V>,
+    ) {
+        let mut next = Tick::NEVER;
+        for slot in shard.arena.slots_of(bucket) {
+            let deadline = shard.arena.with(slot, |_| self.sides.deadlines.get(slot));
+            if Tick::of(now) < deadline {
+                next = next.min(deadline);
+            } else {
+                let leaving = self.remove_slot(context, shard, slot, RemovalCause::Expired);
+                effects.push(leaving);
+            }
+        }
+        shard.wheel.schedule(bucket, next);
+    }
+
+    fn sweep_tags<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        shard: &mut Shard<K, V, P>,
+        now: u64,
+        mut steps: usize,
+        effects: &mut Effects<K, V>,
+    ) -> usize {
+        while let Some(at) = shard.tag_sweep {
+            if steps == 0 {
+                return 0;
+            }
+            steps -= 1;
+            let step = shard.arena.step(&self.table, at);
+            if let Some((bucket, _)) = step {
+                for slot in shard.arena.slots_of(bucket) {
+                    if let Some(cause) = self.cause_of_death(context, shard, slot, now) {
+                        let leaving = self.remove_slot(context, shard, slot, cause);
+                        effects.push(leaving);
+                    }
+                }
+            }
+            shard.tag_sweep = step.map(|(_, next)| next);
+        }
+        steps
+    }
+
+    /// Removes the entries of one bucket for which `remove` says so, under the bucket's lock.
+    /// Answers where to go on.
+    pub(crate) fn retain_step<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        at: Cursor,
+        now: u64,
+        mut remove: impl FnMut(&K, &mut V) -> bool,
+        effects: &mut Effects<K, V>,
+    ) -> Option<Cursor> {
+        let mut guard = self.lock();
+        let shard = &mut *guard;
+        let (policy, view) = self.policy(context, shard);
+        policy.maintain(&view);
+        let (bucket, next) = shard.arena.step(&self.table, at)?;
+        for slot in shard.arena.slots_of(bucket) {
+            let cause = self.cause_of_death(context, shard, slot, now).or_else(|| {
+                let remove = shard.arena.with(slot, |found| remove(found.key, found.value));
+                remove.then_some(RemovalCause::Explicit)
+            });
+            if let Some(cause) = cause {
+                let leaving = self.remove_slot(context, shard, slot, cause);
+                effects.push(leaving);
+            }
+        }
+        Some(next)
+    }
+
+    /// Runs `visit` on the living entries of one bucket, under its lock. Answers where to go on.
+    pub(crate) fn visit_step<S>(
+        &self,
+        context: &Context<K, V, S>,
+        at: Cursor,
+        now: u64,
+        mut visit: impl FnMut(&K, &V),
+    ) -> Option<Cursor> {
+        let guard = self.lock();
+        let (bucket, next) = guard.arena.step(&self.table, at)?;
+        for slot in guard.arena.slots_of(bucket) {
+            if self.cause_of_death(context, &guard, slot, now).is_none() {
+                guard.arena.with(slot, |found| visit(found.key, found.value));
+            }
+        }
+        Some(next)
+    }
+
+    /// Runs `visit` on up to `limit` entries in the policy's order.
+    pub(crate) fn visit_ranked<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        coldest: bool,
+        limit: usize,
+        now: u64,
+        mut visit: impl FnMut(&K, &V),
+    ) {
+        let mut guard = self.lock();
+        let shard = &mut *guard;
+        let (policy, view) = self.policy(context, shard);
+        policy.maintain(&view);
+        let slots =
+            if coldest { policy.coldest(limit, &view) } else { policy.hottest(limit, &view) };
+        for slot in slots {
+            if self.cause_of_death(context, shard, slot, now).is_none() {
+                shard.arena.with(slot, |found| visit(found.key, found.value));
+            }
+        }
+    }
+
+    /// The whole cache's capacity changed.
+    pub(crate) fn set_capacity(&self, share: u64, whole: u64) {
+        self.lock().policy.set_capacity(share, whole);
+    }
+
+    /// Forgets what the policy remembers of the departed, if nothing is resident.
+    pub(crate) fn forget(&self) {
+        let mut shard = self.lock();
+        if shard.arena.len() == 0 {
+            shard.policy.clear();
+        }
+    }
+}

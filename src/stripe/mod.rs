@@ -1,0 +1,289 @@
+//! One stripe: a table, the policy that decides who leaves it, and the lock that both are under.
+//!
+//! This is the only place where a stripe's lock is taken. Hits go through [`read`] without it. No
+//! method runs the user's code under it but `Hash` and `Eq`; what leaves goes back to the caller
+//! as [`Effects`](crate::event::Effects), to be dropped and told after the lock is released. Two
+//! stripes are never locked at once.
+
+mod expire;
+mod read;
+mod room;
+mod write;
+
+pub(crate) use write::{Condition, Outcome, Put, Write};
+
+use std::{
+    hash::{BuildHasher, Hash},
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use crate::{
+    Slot,
+    context::Context,
+    event::Ticket,
+    expiry::{deadlines::Deadlines, wheel::Wheel},
+    outbox::Outbox,
+    policy::{Mark, Policy, Residents},
+    sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, lock, try_lock},
+    table::{Arena, Cursor, Side, Table, deny_reentry},
+    tags::TagCell,
+};
+
+/// One stripe of a cache.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct Stripe<K, V, P: Policy> {
+    pub(crate) table: Table<K, V>,
+    pub(crate) recorder: P::Recorder,
+    /// Everything with a deadline before this tick is gone.
+    swept: AtomicU64,
+    /// The same, announced before the sweep begins.
+    sweeping: AtomicU64,
+    /// The tick at which the timer wheel may have something to do.
+    due: AtomicU64,
+    /// Whether entries' versions are kept already.
+    versioned: AtomicBool,
+    sides: Sides,
+    number: usize,
+    pub(crate) outbox: Outbox<K, V>,
+    apart: Apart,
+    shard: Mutex<Shard<K, V, P>>,
+}
+
+/// Counters that writers change, apart from what hits read.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Apart {
+    len: AtomicUsize,
+    weight: AtomicU64,
+}
+
+/// What only some caches keep of their entries, by slot. Guarded by the bucket's lock.
+#[derive(Debug)]
+struct Sides {
+    weights: Side<AtomicU64>,
+    deadlines: Deadlines,
+    /// The deadlines that use does not extend, where there is a time to idle too.
+    limits: Deadlines,
+    versions: Side<AtomicU64>,
+    tags: Side<TagCell>,
+}
+
+/// What the stripe's lock guards.
+#[derive(Debug)]
+pub(crate) struct Shard<K, V, P> {
+    arena: Arena<K, V>,
+    policy: P,
+    wheel: Wheel,
+    /// The sum of the entries' weights.
+    weight: u64,
+    /// The version given last.
+    version: u64,
+    /// The number of the next notice.
+    notices: u64,
+    /// How far a sweep for entries that a tag's removal killed has come.
+    tag_sweep: Option<Cursor>,
+}
+
+impl<K, V, P: Policy> Stripe<K, V, P> {
+    /// The stripe of this number, for about `entries` entries.
+    pub(crate) fn new(number: usize, entries: Option<u64>, policy: P) -> Self {
+        let (table, arena) = Table::new(entries);
+        Self {
+            table,
+            recorder: policy.recorder(),
+            swept: AtomicU64::new(0),
+            sweeping: AtomicU64::new(0),
+            due: AtomicU64::new(u64::MAX),
+            versioned: AtomicBool::new(false),
+            sides: Sides {
+                weights: Side::new(),
+                deadlines: Deadlines::new(),
+                limits: Deadlines::new(),
+                versions: Side::new(),
+                tags: Side::new(),
+            },
+            number,
+            outbox: Outbox::new(),
+            apart: Apart { len: AtomicUsize::new(0), weight: AtomicU64::new(0) },
+            shard: Mutex::new(Shard {
+                arena,
+                policy,
+                wheel: Wheel::new(),
+                weight: 0,
+                version: 0,
+                notices: 0,
+                tag_sweep: None,
+            }),
+        }
+    }
+
+    /// Takes the stripe's lock.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Shard<K, V, P>> {
+        if let Some(guard) = try_lock(&self.shard) {
+            return guard;
+        }
+        deny_reentry();
+        lock(&self.shard)
+    }
+
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, Shard<K, V, P>>> {
+        try_lock(&self.shard)
+    }
+
+    /// The number of entries; exact for whoever made or saw the last change.
+    pub(crate) fn len(&self) -> usize {
+        // Relaxed: a counter, written under the stripe's lock.
+        self.apart.len.load(Ordering::Relaxed)
+    }
+
+    /// The sum of the entries' weights.
+    pub(crate) fn weight(&self) -> u64 {
+        // Relaxed: a counter, written under the stripe's lock.
+        self.apart.weight.load(Ordering::Relaxed)
+    }
+
+    /// Publishes the counters after a change.
+    fn publish_counts(&self, shard: &Shard<K, V, P>) {
+        // Relaxed (both): counters.
+        self.apart.len.store(shard.arena.len(), Ordering::Relaxed);
+        self.apart.weight.store(shard.weight, Ordering::Relaxed);
+    }
+
+    /// The weight of an entry; to be read under the bucket's or the stripe's lock.
+    fn weight_of(&self, slot: Slot) -> u64 {
+        // Relaxed: guarded by the locks.
+        self.sides.weights.get(slot).map_or(1, |weight| weight.load(Ordering::Relaxed))
+    }
+
+    fn set_weight(&self, slot: Slot, weight: u64, is_weighted: bool) {
+        if is_weighted {
+            // Relaxed: guarded by the locks.
+            self.sides.weights.get_or_make(slot).store(weight, Ordering::Relaxed);
+        }
+    }
+
+    /// The version of an entry, or `next`, which becomes its version if it has none yet. Under the
+    /// bucket's lock; the stripe's is enough where nothing is replaced in place.
+    fn version_or(&self, slot: Slot, next: u64) -> u64 {
+        // Relaxed (all): guarded by the bucket's lock, which in-place updates take.
+        if !self.versioned.load(Ordering::Relaxed) {
+            self.versioned.store(true, Ordering::Relaxed);
+        }
+        let version = self.sides.versions.get_or_make(slot);
+        if version.load(Ordering::Relaxed) == 0 {
+            version.store(next, Ordering::Relaxed);
+        }
+        version.load(Ordering::Relaxed)
+    }
+
+    /// The version of an entry of a cache with a listener, where only the holder of the stripe's
+    /// lock writes values.
+    fn version_heard(&self, shard: &mut Shard<K, V, P>, slot: Slot) -> u64 {
+        let version = self.version_or(slot, shard.version + 1);
+        shard.version = shard.version.max(version);
+        version
+    }
+
+    /// The value in `slot` is a new one: its predecessor's version is void.
+    fn renew_version(&self, slot: Slot) {
+        if let Some(version) = self.sides.versions.get(slot) {
+            // Relaxed: guarded by the bucket's lock.
+            version.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// The number for a notice of something that leaves now.
+    fn ticket(&self, shard: &mut Shard<K, V, P>) -> Ticket {
+        shard.notices += 1;
+        Ticket { stripe: self.number, number: shard.notices - 1 }
+    }
+
+    /// What the shard keeps beside the table follows an entry that moved.
+    fn move_sides(sides: &Sides, is_weighted: bool, from: Slot, to: Slot) {
+        // Relaxed (all): guarded by both buckets' locks.
+        if is_weighted && let Some(weight) = sides.weights.get(from) {
+            let weight = weight.load(Ordering::Relaxed);
+            sides.weights.get_or_make(to).store(weight, Ordering::Relaxed);
+        }
+        sides.deadlines.set(to, sides.deadlines.get(from));
+        sides.limits.set(to, sides.limits.get(from));
+        if let Some(version) = sides.versions.get(from) {
+            let version = version.load(Ordering::Relaxed);
+            sides.versions.get_or_make(to).store(version, Ordering::Relaxed);
+        }
+        if let Some(tags) = sides.tags.get(from) {
+            sides.tags.get_or_make(to).set(tags.take());
+        }
+    }
+}
+
+/// A hash of the user's that does not unwind: `None` if it panicked.
+pub(crate) fn hash_of<K: Hash, S: BuildHasher>(hasher: &S, key: &K) -> Option<u64> {
+    catch_unwind(AssertUnwindSafe(|| hasher.hash_one(key))).ok()
+}
+
+/// The entries as the policy sees them.
+pub(crate) struct View<'a, K, V, S> {
+    arena: &'a Arena<K, V>,
+    weights: &'a Side<AtomicU64>,
+    hasher: &'a S,
+}
+
+impl<K: Hash, V, S: BuildHasher> Residents for View<'_, K, V, S> {
+    #[inline]
+    fn mark(&self, slot: Slot) -> &Mark {
+        self.arena.mark(slot)
+    }
+
+    fn hash(&self, slot: Slot) -> u64 {
+        hash_of(self.hasher, self.arena.key(slot)).unwrap_or(0)
+    }
+
+    fn weight(&self, slot: Slot) -> u64 {
+        // Relaxed: guarded by the stripe's lock.
+        self.weights.get(slot).map_or(1, |weight| weight.load(Ordering::Relaxed))
+    }
+}
+
+impl<K, V, S> std::fmt::Debug for View<'_, K, V, S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("View").field("arena", &self.arena).finish_non_exhaustive()
+    }
+}
+
+impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
+    /// The policy, and the entries as it sees them.
+    fn policy<'a, S: BuildHasher>(
+        &'a self,
+        context: &'a Context<K, V, S>,
+        shard: &'a mut Shard<K, V, P>,
+    ) -> (&'a mut P, View<'a, K, V, S>) {
+        let view = View {
+            arena: &shard.arena,
+            weights: &self.sides.weights,
+            hasher: &context.hasher,
+        };
+        (&mut shard.policy, view)
+    }
+
+    /// Checks every invariant of the stripe.
+    ///
+    /// # Panics
+    /// If one does not hold, saying which.
+    pub(crate) fn validate<S: BuildHasher>(&self, context: &Context<K, V, S>) {
+        let mut guard = self.lock();
+        let shard = &mut *guard;
+        let slots = shard.arena.validate(&self.table, |key| context.hasher.hash_one(key));
+        let weight: u64 = slots.iter().map(|&slot| self.weight_of(slot)).sum();
+        assert_eq!(weight, shard.weight, "weights miscounted");
+        assert_eq!(self.weight(), shard.weight, "another weight was published");
+        assert_eq!(self.len(), slots.len(), "another length was published");
+        let tracked: Vec<Slot> =
+            slots.iter().copied().filter(|&slot| self.weight_of(slot) > 0).collect();
+        let (policy, view) = self.policy(context, shard);
+        policy.maintain(&view);
+        policy.validate(&tracked, &view);
+        self.validate_deadlines(shard, &slots);
+    }
+}

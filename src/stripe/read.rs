@@ -1,0 +1,230 @@
+//! What goes without the stripe's lock: hits, and replacing a value in place.
+
+use std::mem;
+
+use super::Stripe;
+use crate::{
+    Slot,
+    context::Context,
+    expiry::{Lifetime, hint},
+    policy::{Policy, Recorder},
+    sync::Ordering,
+    table::Found,
+    time::Tick,
+};
+
+/// What a look-up that counts as a use came to.
+#[derive(Debug)]
+pub(crate) struct Use<R> {
+    /// `None` if there was no living entry.
+    pub(crate) found: Option<R>,
+    /// Whether the policy wants [`Stripe::maintain_policy`].
+    pub(crate) wants_maintenance: bool,
+}
+
+impl<K, V, P: Policy> Stripe<K, V, P> {
+    /// Looks an entry up as a use of it and runs `then` on its value under the bucket's lock.
+    #[inline]
+    pub(crate) fn hit<S, R>(
+        &self,
+        context: &Context<K, V, S>,
+        hash: u64,
+        equals: impl Fn(&K) -> bool,
+        now: u64,
+        then: impl FnOnce(&mut V) -> R,
+    ) -> Use<R> {
+        let mut wants_maintenance = false;
+        let found = self.table.with(hash, equals, |found| {
+            if !self.is_alive(context, &found, now) {
+                return None;
+            }
+            wants_maintenance = self.recorder.on_hit(found.slot, found.mark, hash);
+            if context.rules.time_to_idle.is_some() {
+                self.extend_idle(context, &found, now);
+            }
+            Some(then(found.value))
+        });
+        Use { found: found.flatten(), wants_maintenance }
+    }
+
+    /// Looks an entry up without using it.
+    #[inline]
+    pub(crate) fn peek<S, R>(
+        &self,
+        context: &Context<K, V, S>,
+        hash: u64,
+        equals: impl Fn(&K) -> bool,
+        now: u64,
+        then: impl FnOnce(Found<'_, K, V>) -> R,
+    ) -> Option<R> {
+        let peeked = self.table.with(hash, equals, |found| {
+            self.is_alive(context, &found, now).then(|| then(found))
+        });
+        peeked.flatten()
+    }
+
+    /// The lifetime of a living entry.
+    pub(crate) fn life<S>(
+        &self,
+        context: &Context<K, V, S>,
+        hash: u64,
+        equals: impl Fn(&K) -> bool,
+        now: u64,
+    ) -> Option<Lifetime> {
+        self.peek(context, hash, equals, now, |found| self.lifetime_of(context, found.slot))
+    }
+
+    /// Whether the entry, whose bucket is locked, may still be seen.
+    #[inline]
+    pub(super) fn is_alive<S>(
+        &self,
+        context: &Context<K, V, S>,
+        found: &Found<'_, K, V>,
+        now: u64,
+    ) -> bool {
+        // Relaxed: guarded by the bucket's lock.
+        let hint = found.hint.load(Ordering::Relaxed);
+        (hint == hint::NEVER || self.is_before_deadline(context, found, hint, now))
+            && (context.tagger.is_none() || !self.is_tag_dead(found.slot))
+    }
+
+    #[inline]
+    fn is_before_deadline<S>(
+        &self,
+        context: &Context<K, V, S>,
+        found: &Found<'_, K, V>,
+        hint: u8,
+        now: u64,
+    ) -> bool {
+        // Acquire: pairs with the Release in `Stripe::finish_sweep`: entries that the sweep removed
+        // are not found.
+        let swept = Tick(self.swept.load(Ordering::Acquire));
+        hint::is_alive(hint, Tick::of(now), swept, context.quantum)
+            || self.look_up_deadline(context, found, now)
+    }
+
+    /// Reads the deadline itself, and improves the hint if it can be.
+    #[cold]
+    fn look_up_deadline<S>(
+        &self,
+        context: &Context<K, V, S>,
+        found: &Found<'_, K, V>,
+        now: u64,
+    ) -> bool {
+        let deadline = self.sides.deadlines.get(found.slot);
+        if Tick::of(now) >= deadline {
+            return false;
+        }
+        let hint = self.hint_for(context, deadline, now);
+        // Relaxed: guarded by the bucket's lock.
+        found.hint.store(hint, Ordering::Relaxed);
+        true
+    }
+
+    /// The hint for a deadline; the bucket is locked, or the entry not yet published.
+    pub(super) fn hint_for<S>(&self, context: &Context<K, V, S>, deadline: Tick, now: u64) -> u8 {
+        // Relaxed: a sweep announces itself before it takes the bucket's lock, so who holds that
+        // later sees the announcement, and an entry of who held it earlier is seen by the sweep.
+        let sweeping = Tick(self.sweeping.load(Ordering::Relaxed));
+        hint::encode(deadline, Tick::of(now), sweeping, context.quantum)
+    }
+
+    fn is_tag_dead(&self, slot: Slot) -> bool {
+        self.sides.tags.get(slot).is_some_and(crate::tags::TagCell::is_dead)
+    }
+
+    /// A use puts the idle deadline off. It stays in the timer wheel where it was: that fires, sees
+    /// the new deadline, and puts it back.
+    fn extend_idle<S>(&self, context: &Context<K, V, S>, found: &Found<'_, K, V>, now: u64) {
+        let limit = self.sides.limits.get(found.slot);
+        let deadline = context.rules.idle_from(now, limit);
+        if deadline > self.sides.deadlines.get(found.slot) {
+            self.write_deadline(context, found, deadline, now);
+        }
+    }
+
+    fn write_deadline<S>(
+        &self,
+        context: &Context<K, V, S>,
+        found: &Found<'_, K, V>,
+        deadline: Tick,
+        now: u64,
+    ) {
+        self.sides.deadlines.set(found.slot, deadline);
+        let hint = self.hint_for(context, deadline, now);
+        // Relaxed: guarded by the bucket's lock.
+        found.hint.store(hint, Ordering::Relaxed);
+    }
+
+    /// The lifetime of an entry whose bucket is locked.
+    pub(super) fn lifetime_of<S>(&self, context: &Context<K, V, S>, slot: Slot) -> Lifetime {
+        let deadline = self.sides.deadlines.get(slot);
+        let limit = match context.rules.time_to_idle {
+            Some(_) => self.sides.limits.get(slot),
+            None => deadline,
+        };
+        Lifetime { limit, deadline }
+    }
+
+    /// Writes an entry's lifetime; its bucket is locked or it is not yet published. The caller sees
+    /// to the timer wheel.
+    pub(super) fn set_lifetime<S>(
+        &self,
+        context: &Context<K, V, S>,
+        slot: Slot,
+        hint: &crate::sync::AtomicU8,
+        life: Lifetime,
+        now: u64,
+    ) {
+        self.sides.deadlines.set(slot, life.deadline);
+        if context.rules.time_to_idle.is_some() {
+            self.sides.limits.set(slot, life.limit);
+        }
+        // Relaxed: guarded by the bucket's lock, or published with the entry.
+        hint.store(self.hint_for(context, life.deadline, now), Ordering::Relaxed);
+    }
+
+    /// Replaces the value of a living entry without the stripe's lock, for caches without weigher,
+    /// listener and tags, whose stripes have nothing to keep up to date. Gives the value back if
+    /// there is no such entry, or if its deadline would come nearer (which the timer wheel would
+    /// have to know).
+    #[inline]
+    pub(crate) fn replace_in_place<S>(
+        &self,
+        context: &Context<K, V, S>,
+        hash: u64,
+        equals: impl Fn(&K) -> bool,
+        value: V,
+        life: Lifetime,
+        now: u64,
+    ) -> Result<Use<V>, V> {
+        if self.table.surely_absent(hash) {
+            return Err(value);
+        }
+        let mut value = Some(value);
+        let mut wants_maintenance = false;
+        let replaced = self.table.with(hash, equals, |found| {
+            if !self.is_alive(context, &found, now) {
+                return None;
+            }
+            // Relaxed: guarded by the bucket's lock.
+            let was_mortal = found.hint.load(Ordering::Relaxed) != hint::NEVER;
+            if was_mortal || life.deadline != Tick::NEVER {
+                if !was_mortal || life.deadline < self.sides.deadlines.get(found.slot) {
+                    return None;
+                }
+                self.set_lifetime(context, found.slot, found.hint, life, now);
+            }
+            // Relaxed: a version asked for under the bucket's lock is asked for after this is set.
+            if self.versioned.load(Ordering::Relaxed) {
+                self.renew_version(found.slot);
+            }
+            wants_maintenance = self.recorder.on_hit(found.slot, found.mark, hash);
+            value.take().map(|value| mem::replace(found.value, value))
+        });
+        match (replaced.flatten(), value) {
+            (old, None) => Ok(Use { found: old, wants_maintenance }),
+            (_, Some(value)) => Err(value),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Making room: choosing victims until what comes in fits.
+
+use std::hash::{BuildHasher, Hash};
+
+use super::{Shard, Stripe};
+use crate::{
+    Slot,
+    context::Context,
+    event::{Effects, Leaving, Removal, RemovalCause, Ticket},
+    policy::Policy,
+};
+
+/// How making room ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    Made,
+    /// The policy would rather keep its residents than admit the newcomer.
+    Refused,
+}
+
+impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
+    /// Takes an entry out of everything: policy, table, counters. Its weight is not released.
+    pub(super) fn take_out<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        shard: &mut Shard<K, V, P>,
+        slot: Slot,
+        cause: RemovalCause,
+    ) -> Leaving<K, V> {
+        let weight = self.weight_of(slot);
+        if weight > 0 {
+            let (policy, view) = self.policy(context, shard);
+            policy.on_remove(slot, cause, &view);
+        }
+        let removal = self.removal(context, shard, slot, cause, weight);
+        if let Some(tags) = self.sides.tags.get(slot) {
+            tags.set(None);
+        }
+        let (key, value) = shard.arena.take(slot);
+        shard.weight -= weight;
+        let ticket = self.ticket_if_heard(context, shard);
+        Leaving { key, value, removal, ticket }
+    }
+
+    /// What the listener will be told of an entry.
+    pub(super) fn removal<S>(
+        &self,
+        context: &Context<K, V, S>,
+        shard: &mut Shard<K, V, P>,
+        slot: Slot,
+        cause: RemovalCause,
+        weight: u64,
+    ) -> Removal {
+        let version = match context.listener {
+            Some(_) => self.version_heard(shard, slot),
+            None => 0,
+        };
+        Removal { cause, version, weight }
+    }
+
+    /// A place in the order of notices, if anybody listens.
+    pub(super) fn ticket_if_heard<S>(
+        &self,
+        context: &Context<K, V, S>,
+        shard: &mut Shard<K, V, P>,
+    ) -> Ticket {
+        match context.listener {
+            Some(_) => self.ticket(shard),
+            None => Ticket { stripe: self.number, number: 0 },
+        }
+    }
+
+    /// Removes an entry for good: its weight is free for anybody.
+    pub(super) fn remove_slot<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        shard: &mut Shard<K, V, P>,
+        slot: Slot,
+        cause: RemovalCause,
+    ) -> Leaving<K, V> {
+        let leaving = self.take_out(context, shard, slot, cause);
+        context.budget.release(leaving.removal.weight);
+        self.publish_counts(shard);
+        leaving
+    }
+
+    /// Evicts until `credit`, the weight already reserved, covers `needed`. If the policy names
+    /// `newcomer` it is refused; if it names `spared`, that entry is taken out of the policy's
+    /// sight (and `true` is answered, so that the caller brings it back).
+    pub(super) fn evict_for<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        shard: &mut Shard<K, V, P>,
+        needed: u64,
+        kept: Kept,
+        credit: &mut u64,
+        effects: &mut Effects<K, V>,
+    ) -> (Room, bool) {
+        let mut hidden = false;
+        while *credit < needed {
+            let (policy, view) = self.policy(context, shard);
+            let Some(victim) = policy.victim(&view) else {
+                // A policy that tracks entries but names none: whoever comes in must go.
+                return (Room::Refused, hidden);
+            };
+            match kept {
+                Kept::Newcomer(slot) if slot == victim => return (Room::Refused, hidden),
+                Kept::Resident(slot) if slot == victim => {
+                    policy.on_remove(slot, RemovalCause::Replaced, &view);
+                    hidden = true;
+                    continue;
+                }
+                _ => {}
+            }
+            let leaving = self.take_out(context, shard, victim, RemovalCause::Size);
+            *credit = credit.saturating_add(leaving.removal.weight);
+            effects.push(leaving);
+        }
+        (Room::Made, hidden)
+    }
+
+    /// Evicts up to `wanted` (weight) for another stripe, or to shrink the cache, at most `most`
+    /// entries. The weight stays reserved, and is the caller's.
+    pub(crate) fn give_room<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        wanted: u64,
+        most: usize,
+        effects: &mut Effects<K, V>,
+    ) -> u64 {
+        let mut guard = self.lock();
+        let shard = &mut *guard;
+        let mut given = 0_u64;
+        let (policy, view) = self.policy(context, shard);
+        policy.maintain(&view);
+        for _ in 0..most {
+            if given >= wanted || shard.weight == 0 {
+                break;
+            }
+            let (policy, view) = self.policy(context, shard);
+            let Some(victim) = policy.victim(&view) else { break };
+            let leaving = self.take_out(context, shard, victim, RemovalCause::Size);
+            given = given.saturating_add(leaving.removal.weight);
+            effects.push(leaving);
+        }
+        self.publish_counts(shard);
+        given
+    }
+}
+
+/// The entry on whose behalf room is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kept {
+    Newcomer(Slot),
+    Resident(Slot),
+}

@@ -1,0 +1,448 @@
+//! Writing under the stripe's lock: inserting, replacing, removing.
+
+use std::{
+    hash::{BuildHasher, Hash},
+    mem,
+};
+
+use super::{
+    Shard, Stripe, hash_of,
+    room::{Kept, Room},
+};
+use crate::{
+    Slot,
+    context::Context,
+    event::{Effects, Leaving, RemovalCause},
+    expiry::Lifetime,
+    policy::{Newcomer, Policy, Recorder},
+    table::UserCode,
+    tags::TagSet,
+    time::Tick,
+};
+
+/// A value on its way in.
+#[derive(Debug)]
+pub(crate) struct Write<K, V> {
+    pub(crate) hash: u64,
+    pub(crate) key: K,
+    pub(crate) value: V,
+    pub(crate) weight: u64,
+    /// If the key is new, and if it is resident.
+    pub(crate) created: Lifetime,
+    pub(crate) updated: Lifetime,
+    pub(crate) tags: Option<Box<TagSet>>,
+    pub(crate) now: u64,
+}
+
+/// Whether to write, given what is resident: nothing, or a value and its version. Runs under the
+/// bucket's lock.
+pub(crate) type Condition<'a, V> = &'a dyn Fn(Option<(&V, u64)>) -> bool;
+
+/// What a write came to.
+#[derive(Debug)]
+pub(crate) enum Outcome<K, V> {
+    /// The key is new.
+    Inserted,
+    /// The value replaced another, which went into the effects last.
+    Replaced,
+    /// The newcomer was not admitted; it is in the effects.
+    Rejected,
+    /// The condition did not hold: nothing changed.
+    Unwanted(K, V),
+}
+
+/// What [`Stripe::put`] answers.
+#[derive(Debug)]
+pub(crate) enum Put<K, V> {
+    Done(Outcome<K, V>),
+    /// This stripe should not, or cannot, make that much room: try again with so much reserved.
+    Elsewhere(Write<K, V>, u64),
+}
+
+impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
+    /// Writes. `credit` is weight that was reserved for this beforehand; what is left of it stays
+    /// the caller's. `insist` makes this stripe find the room itself.
+    pub(crate) fn put<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        write: Write<K, V>,
+        condition: Option<Condition<'_, V>>,
+        (credit, insist): (&mut u64, bool),
+        effects: &mut Effects<K, V>,
+    ) -> Put<K, V> {
+        let mut guard = self.lock();
+        let shard = &mut *guard;
+        let (policy, view) = self.policy(context, shard);
+        policy.maintain(&view);
+        let mut resident = shard.arena.find(&self.table, write.hash, |key| *key == write.key);
+        if let Some(slot) = resident
+            && let Some(cause) = self.cause_of_death(context, shard, slot, write.now)
+        {
+            let leaving = self.remove_slot(context, shard, slot, cause);
+            effects.push(leaving);
+            resident = None;
+        }
+        if let Some(condition) = condition
+            && !self.wants(shard, resident, condition)
+        {
+            return Put::Done(Outcome::Unwanted(write.key, write.value));
+        }
+        let put = match resident {
+            _ if write.weight > context.budget.target() => {
+                Put::Done(self.reject(context, shard, resident, write, effects))
+            }
+            Some(slot) => self.replace(context, shard, slot, write, credit, effects),
+            None => self.insert(context, shard, write, (credit, insist), effects),
+        };
+        self.publish_counts(shard);
+        put
+    }
+
+    fn wants(
+        &self,
+        shard: &mut Shard<K, V, P>,
+        resident: Option<Slot>,
+        condition: Condition<'_, V>,
+    ) -> bool {
+        let Some(slot) = resident else { return condition(None) };
+        let next = shard.version + 1;
+        let (version, wanted) = shard.arena.with(slot, |found| {
+            let version = self.version_or(slot, next);
+            let _running = UserCode::enter();
+            (version, condition(Some((found.value, version))))
+        });
+        shard.version = shard.version.max(version);
+        wanted
+    }
+
+    /// Refuses a value that is heavier than the whole cache, and drops the older one of that key.
+    fn reject<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        shard: &mut Shard<K, V, P>,
+        resident: Option<Slot>,
+        write: Write<K, V>,
+        effects: &mut Effects<K, V>,
+    ) -> Outcome<K, V> {
+        if let Some(slot) = resident {
+            let leaving = self.remove_slot(context, shard, slot, RemovalCause::Replaced);
+            effects.push(leaving);
+        }
+        shard.version += 1;
+        let removal = crate::Removal {
+            cause: RemovalCause::Rejected,
+            version: shard.version,
+            weight: write.weight,
+        };
+        let ticket = self.ticket_if_heard(context, shard);
+        effects.push(Leaving { key: write.key, value: write.value, removal, ticket });
+        Outcome::Rejected
+    }
+
+    /// Puts a new value in a resident key's place.
+    fn replace<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        shard: &mut Shard<K, V, P>,
+        slot: Slot,
+        write: Write<K, V>,
+        credit: &mut u64,
+        effects: &mut Effects<K, V>,
+    ) -> Put<K, V> {
+        let (old, new) = (self.weight_of(slot), write.weight);
+        let more = new.saturating_sub(old);
+        if !reserve(context, more, credit) {
+            if shard.weight - old + *credit < more {
+                return Put::Elsewhere(write, more);
+            }
+            let kept = Kept::Resident(slot);
+            let (room, hidden) = self.evict_for(context, shard, more, kept, credit, effects);
+            if hidden {
+                // The policy named the entry itself: to it, the new value is a newcomer.
+                self.track(context, shard, slot, write.hash, (old, true));
+            }
+            if room == Room::Refused {
+                return Put::Done(self.reject(context, shard, Some(slot), write, effects));
+            }
+        }
+        *credit -= more.min(*credit);
+        let removal = self.removal(context, shard, slot, RemovalCause::Replaced, old);
+        let ticket = self.ticket_if_heard(context, shard);
+        self.renew_version(slot);
+        if context.listener.is_some() {
+            self.version_heard(shard, slot);
+        }
+        let Write { hash, key, value, updated, tags, now, .. } = write;
+        let is_weighted = context.weigher.is_some();
+        let value = shard.arena.with(slot, |found| {
+            self.set_weight(slot, new, is_weighted);
+            if context.is_timed() {
+                self.set_lifetime(context, slot, found.hint, updated, now);
+            }
+            self.recorder.on_hit(slot, found.mark, hash);
+            mem::replace(found.value, value)
+        });
+        self.set_tags(context, slot, tags);
+        self.schedule(context, shard, slot, updated.deadline);
+        self.reweigh(context, shard, slot, hash, (old, new));
+        context.budget.release(old.saturating_sub(new));
+        effects.push(Leaving { key, value, removal, ticket });
+        Put::Done(Outcome::Replaced)
+    }
+
+    /// Tells the policy and the counters of a changed weight.
+    fn reweigh<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        shard: &mut Shard<K, V, P>,
+        slot: Slot,
+        hash: u64,
+        (old, new): (u64, u64),
+    ) {
+        shard.weight = shard.weight - old + new;
+        match (old, new) {
+            (0, 0) => {}
+            (0, _) => self.track(context, shard, slot, hash, (new, true)),
+            (_, 0) => {
+                let (policy, view) = self.policy(context, shard);
+                policy.on_remove(slot, RemovalCause::Replaced, &view);
+            }
+            _ if old != new => shard.policy.on_weight(slot, old, new),
+            _ => {}
+        }
+    }
+
+    /// Shows an entry to the policy as a newcomer.
+    fn track<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        shard: &mut Shard<K, V, P>,
+        slot: Slot,
+        hash: u64,
+        (weight, has_room): (u64, bool),
+    ) {
+        let (policy, view) = self.policy(context, shard);
+        shard_mark(&view, slot);
+        policy.on_insert(Newcomer { slot, hash, weight, has_room }, &view);
+    }
+
+    /// Brings a new key in.
+    fn insert<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        shard: &mut Shard<K, V, P>,
+        write: Write<K, V>,
+        (credit, insist): (&mut u64, bool),
+        effects: &mut Effects<K, V>,
+    ) -> Put<K, V> {
+        let weight = write.weight;
+        let has_room = reserve(context, weight, credit);
+        if !has_room && self.should_take_elsewhere(context, shard, weight - *credit, insist) {
+            return Put::Elsewhere(write, weight);
+        }
+        if shard.arena.is_crowded() {
+            self.grow(context, shard);
+        }
+        let Write { hash, key, value, created, tags, now, .. } = write;
+        let slot = shard.arena.place(&self.table, hash, key, value);
+        self.dress(context, shard, slot, weight, (created, now));
+        self.set_tags(context, slot, tags);
+        shard.weight += weight;
+        if weight > 0 {
+            let (policy, view) = self.policy(context, shard);
+            policy.on_insert(Newcomer { slot, hash, weight, has_room }, &view);
+        }
+        if !has_room {
+            let kept = Kept::Newcomer(slot);
+            let (room, _) = self.evict_for(context, shard, weight, kept, credit, effects);
+            if room == Room::Refused {
+                let leaving = self.take_out(context, shard, slot, RemovalCause::Rejected);
+                effects.push(leaving);
+                return Put::Done(Outcome::Rejected);
+            }
+        }
+        *credit -= weight;
+        shard.arena.publish(slot, hash);
+        self.schedule(context, shard, slot, created.deadline);
+        Put::Done(Outcome::Inserted)
+    }
+
+    /// Whether room for a newcomer should come from another stripe: this one has too little to
+    /// give, or much less than its fair share.
+    fn should_take_elsewhere<S>(
+        &self,
+        context: &Context<K, V, S>,
+        shard: &Shard<K, V, P>,
+        missing: u64,
+        insist: bool,
+    ) -> bool {
+        if shard.weight < missing {
+            return true;
+        }
+        let share = context.share();
+        !insist && context.stripes > 1 && shard.weight < share - share / 8
+    }
+
+    /// Writes what is kept beside a new entry.
+    fn dress<S>(
+        &self,
+        context: &Context<K, V, S>,
+        shard: &mut Shard<K, V, P>,
+        slot: Slot,
+        weight: u64,
+        (life, now): (Lifetime, u64),
+    ) {
+        self.set_weight(slot, weight, context.weigher.is_some());
+        if context.is_timed() {
+            self.set_lifetime(context, slot, shard.arena.hint(slot), life, now);
+        }
+        self.renew_version(slot);
+        if context.listener.is_some() {
+            self.version_heard(shard, slot);
+        }
+    }
+
+    fn set_tags<S>(&self, context: &Context<K, V, S>, slot: Slot, tags: Option<Box<TagSet>>) {
+        if context.tagger.is_some() {
+            self.sides.tags.get_or_make(slot).set(tags);
+        }
+    }
+
+    fn grow<S: BuildHasher>(&self, context: &Context<K, V, S>, shard: &mut Shard<K, V, P>) {
+        let is_weighted = context.weigher.is_some();
+        let Shard { arena, policy, .. } = shard;
+        let grown = arena.grow(
+            &self.table,
+            |key| hash_of(&context.hasher, key),
+            |from, to| {
+                let weight = self.weight_of(from);
+                Self::move_sides(&self.sides, is_weighted, from, to);
+                if weight > 0 {
+                    policy.on_move(from, to);
+                }
+            },
+        );
+        if let Some((parent, child)) = grown {
+            shard.wheel.share(parent, child);
+        }
+    }
+
+    /// Removes a living entry if `wanted` says so of its value (under the bucket's lock). It went
+    /// into the effects last if `true` is answered.
+    pub(crate) fn remove<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        hash: u64,
+        equals: impl Fn(&K) -> bool,
+        now: u64,
+        wanted: Option<Condition<'_, V>>,
+        effects: &mut Effects<K, V>,
+    ) -> bool {
+        if self.table.surely_absent(hash) {
+            return false;
+        }
+        let mut guard = self.lock();
+        let shard = &mut *guard;
+        let (policy, view) = self.policy(context, shard);
+        policy.maintain(&view);
+        let Some(slot) = shard.arena.find(&self.table, hash, equals) else { return false };
+        let death = self.cause_of_death(context, shard, slot, now);
+        if death.is_none()
+            && let Some(wanted) = wanted
+            && !self.wants(shard, Some(slot), wanted)
+        {
+            return false;
+        }
+        let cause = death.unwrap_or(RemovalCause::Explicit);
+        let leaving = self.remove_slot(context, shard, slot, cause);
+        effects.push(leaving);
+        death.is_none()
+    }
+
+    /// Gives an entry a new lifetime; answers whether it lives.
+    pub(crate) fn set_life<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        hash: u64,
+        equals: impl Fn(&K) -> bool,
+        now: u64,
+        life: Lifetime,
+    ) -> bool {
+        let mut guard = self.lock();
+        let shard = &mut *guard;
+        let Some(slot) = shard.arena.find(&self.table, hash, equals) else { return false };
+        if self.cause_of_death(context, shard, slot, now).is_some() {
+            return false;
+        }
+        shard.arena.with(slot, |found| {
+            self.set_lifetime(context, slot, found.hint, life, now);
+        });
+        self.schedule(context, shard, slot, life.deadline);
+        true
+    }
+
+    /// The version of a living entry.
+    pub(crate) fn version<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        hash: u64,
+        equals: impl Fn(&K) -> bool,
+        now: u64,
+    ) -> Option<u64> {
+        let mut guard = self.lock();
+        let shard = &mut *guard;
+        let slot = shard.arena.find(&self.table, hash, equals)?;
+        if self.cause_of_death(context, shard, slot, now).is_some() {
+            return None;
+        }
+        Some(self.locked_version(shard, slot))
+    }
+
+    /// Reads or gives a version under the bucket's lock, which updates in place take too.
+    pub(crate) fn locked_version(&self, shard: &mut Shard<K, V, P>, slot: Slot) -> u64 {
+        let next = shard.version + 1;
+        let version = shard.arena.with(slot, |_| self.version_or(slot, next));
+        shard.version = shard.version.max(version);
+        version
+    }
+
+    /// Drains the policy's buffers if the stripe's lock is free.
+    #[cold]
+    pub(crate) fn maintain_policy<S: BuildHasher>(&self, context: &Context<K, V, S>) {
+        if let Some(mut guard) = self.try_lock() {
+            let (policy, view) = self.policy(context, &mut guard);
+            policy.maintain(&view);
+        }
+    }
+
+    /// Tells the timer wheel of a deadline.
+    pub(super) fn schedule<S>(
+        &self,
+        context: &Context<K, V, S>,
+        shard: &mut Shard<K, V, P>,
+        slot: Slot,
+        deadline: Tick,
+    ) {
+        if deadline != Tick::NEVER {
+            shard.wheel.schedule(shard.arena.home(slot), deadline);
+            self.ask_for(context, deadline);
+        }
+    }
+}
+
+/// Reserves what `credit` does not cover of `weight`.
+fn reserve<K, V, S>(context: &Context<K, V, S>, weight: u64, credit: &mut u64) -> bool {
+    if *credit >= weight {
+        return true;
+    }
+    let reserved = context.budget.reserve(weight - *credit);
+    if reserved {
+        *credit = weight;
+    }
+    reserved
+}
+
+/// A newcomer's mark is 0.
+fn shard_mark(view: &impl crate::policy::Residents, slot: Slot) {
+    view.mark(slot).set(0);
+}
