@@ -46,7 +46,9 @@ macro_rules! policies {
 
 policies! {
     fifo::Fifo = "fifo",
+    lfu::Lfu = "lfu",
     lru::Lru = "lru",
+    random::Random = "random",
     s3_fifo::S3Fifo = "s3-fifo",
     sieve::Sieve = "sieve",
 }
