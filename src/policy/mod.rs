@@ -23,6 +23,7 @@ mod traces;
 
 pub use any::{AnyPolicy, AnyRecorder, UnknownPolicy};
 pub use mark::Mark;
+pub use tiny_lfu::InvalidWindow;
 
 /// The policies that come with the cache, one line each: the file, the type, and the name by which
 /// [`AnyPolicy`] knows it.
@@ -51,6 +52,7 @@ policies! {
     random::Random = "random",
     s3_fifo::S3Fifo = "s3-fifo",
     sieve::Sieve = "sieve",
+    tiny_lfu::TinyLfu = "tiny-lfu",
 }
 
 use std::fmt::Debug;
