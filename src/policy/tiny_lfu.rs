@@ -30,6 +30,8 @@ const MAX_STEPS: usize = 256;
 const MAYBE_LUCKY: u8 = 6;
 /// One in so many of those is.
 const LUCK: u32 = 128;
+/// The first part in so many of the share tells how many entries there will be.
+const FORETELLING: u64 = 32;
 /// The window is kept in parts of the weight, in units of one part in so many.
 const UNIT: u32 = 1 << 16;
 
@@ -106,13 +108,27 @@ impl TinyLfu {
         part.max(u128::from(self.window > 0))
     }
 
-    /// Makes the sketch when the stripe fills for the first time, and anew when it was outgrown.
-    fn provide_sketch(&mut self) {
+    /// Makes the sketch when a part of the share has come in that tells how many entries there will
+    /// be, and anew when that was far off. Its memory comes zeroed, most of it untouched as yet.
+    fn provide_sketch(&mut self, is_full: bool) {
         let entries = self.duo.len();
-        if !self.sketch.is_allocated() || entries / 2 > self.sketch_sized_for {
-            self.sketch.reset(entries);
-            self.sketch_sized_for = entries;
+        let sized_for = self.sketch_sized_for;
+        let outgrown = entries / 2 > sized_for || (is_full && entries < sized_for / 4);
+        if self.sketch.is_allocated() {
+            if outgrown {
+                self.resize_sketch(entries);
+            }
+        } else if is_full {
+            self.resize_sketch(entries);
+        } else if self.duo.weight() >= u128::from(self.share / FORETELLING) {
+            let times = u128::from(self.share) / self.duo.weight().max(1);
+            self.resize_sketch(entries.saturating_mul(times as usize));
         }
+    }
+
+    fn resize_sketch(&mut self, entries: usize) {
+        self.sketch_sized_for = entries.max(1);
+        self.sketch.reset(self.sketch_sized_for);
     }
 
     /// Whether the window holds more than its part of what will stay.
@@ -173,11 +189,9 @@ impl Policy for TinyLfu {
     }
 
     fn on_insert(&mut self, newcomer: Newcomer, residents: &dyn Residents) {
-        if !newcomer.has_room {
-            self.provide_sketch();
-        }
-        self.sketch.add(newcomer.hash, 1);
         self.duo.insert(newcomer, false);
+        self.provide_sketch(!newcomer.has_room);
+        self.sketch.add(newcomer.hash, 1);
         // While there is room, nobody need be compared: the main queue fills up.
         if newcomer.has_room
             && self.duo.small_weight() > self.window_of(u128::from(self.share))
