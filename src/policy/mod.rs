@@ -23,6 +23,7 @@ mod traces;
 
 pub use any::{AnyPolicy, AnyRecorder, UnknownPolicy};
 pub use mark::Mark;
+pub use tiny_lfu::InvalidWindow;
 
 /// The policies that come with the cache, one line each: the file, the type, and the name by which
 /// [`AnyPolicy`] knows it.
@@ -46,9 +47,12 @@ macro_rules! policies {
 
 policies! {
     fifo::Fifo = "fifo",
+    lfu::Lfu = "lfu",
     lru::Lru = "lru",
+    random::Random = "random",
     s3_fifo::S3Fifo = "s3-fifo",
     sieve::Sieve = "sieve",
+    tiny_lfu::TinyLfu = "tiny-lfu",
 }
 
 use std::fmt::Debug;

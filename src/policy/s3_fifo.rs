@@ -33,6 +33,10 @@ pub struct S3Fifo {
     ghosts: Ghost,
     /// The number of entries for which the ghosts' table was made.
     ghosts_sized_for: usize,
+    /// How many ghosts were made and how many returned of late: halved once the former exceeds the
+    /// number of entries.
+    remembered: u64,
+    returned: u64,
     /// The fair share of the capacity, which only decides where entries go at first.
     share: u64,
     has_evicted: bool,
@@ -45,10 +49,13 @@ impl S3Fifo {
         Self::default()
     }
 
-    /// How many evictions back a ghost is still known.
+    /// How many evictions back a ghost is still known, so that about nine tenths as many are known
+    /// as there are entries. Those that came back have left gaps; they are taken to be spread evenly
+    /// over the window, so that half of them still lay in it.
     fn ghost_window(&self) -> usize {
-        let residents = self.duo.len() - usize::from(self.duo.newcomer().is_some());
-        residents * 9 / 10
+        let wanted = self.duo.len() as u64 * 9 / 10;
+        let (remembered, returned) = (2 * self.remembered, self.returned.min(self.remembered));
+        (wanted * remembered / (remembered - returned).max(1)).max(wanted) as usize
     }
 
     fn remember(&mut self, hash: u64) {
@@ -60,6 +67,11 @@ impl S3Fifo {
             self.ghosts_sized_for = entries;
         }
         self.ghosts.push(hash);
+        self.remembered += 1;
+        if self.remembered >= entries as u64 {
+            self.remembered /= 2;
+            self.returned /= 2;
+        }
     }
 
     /// Whether the small queue has its part of the weight without the newcomer.
@@ -137,6 +149,7 @@ impl Policy for S3Fifo {
 
     fn on_insert(&mut self, newcomer: Newcomer, _: &dyn Residents) {
         let returns = self.ghosts.take(newcomer.hash, self.ghost_window());
+        self.returned += u64::from(returns);
         let small_part = u128::from(self.share / SMALL_PART);
         let fills_up = !self.has_evicted && self.duo.small_weight() >= small_part;
         self.duo.insert(newcomer, returns || (fills_up && newcomer.has_room));

@@ -25,7 +25,7 @@ fn hit_ratios() {
         let keys = keys_of(&file);
         let distinct = keys.iter().collect::<HashSet<_>>().len() as u64;
         for percent in [1, 5, 10, 25] {
-            let capacity = (distinct * percent / 100).max(1);
+            let capacity = (distinct * percent / 100).max(16);
             for policy in only.split(',') {
                 let pattern: AnyPolicy = policy.parse().expect("a policy");
                 let mut sim = Sim::new(pattern, capacity);
