@@ -10,11 +10,13 @@
 //!   cache line the hit has already touched, or push to a buffer that
 //!   [`maintain`](Policy::maintain) drains.
 
+mod adaptive;
 mod mark;
 mod parts;
 #[cfg(test)]
 mod sim;
 
+pub use adaptive::{Adaptive, AdaptiveRecorder, Setting};
 pub use mark::Mark;
 
 use std::fmt::Debug;
