@@ -49,42 +49,52 @@ impl Memory {
 #[derive(Debug, Default)]
 pub(super) struct Clock<const BITS: u32> {
     now: u8,
-    /// Insertions until the next tick.
-    left: usize,
     /// The ticks after an insertion in which a hit does not count.
     window: u8,
+    /// Insertions until the next tick.
+    left: u32,
+    /// Insertions from one tick to the next, less 1.
+    tick: u32,
+    /// Ticks until the queue's length is looked at again.
+    until_fit: u8,
 }
 
 impl<const BITS: u32> Clock<BITS> {
     /// Ticks that the small queue should span: three quarters of the range, as it is longer than
     /// its target at times.
     const SPAN: usize = (1 << BITS) / 4 * 3;
+    const MASK: u8 = ((1_u32 << BITS) - 1) as u8;
 
     /// Notes an insertion into the small queue of `small` entries, in all of `entries`; answers
     /// whether the time or the window is another now.
     #[inline]
-    pub(super) fn insertion(
-        &mut self,
-        parameters: &Parameters,
-        entries: usize,
-        small: usize,
-    ) -> bool {
-        if parameters.correlated == 0 {
-            return std::mem::take(&mut self.window) != 0;
-        }
+    pub(super) fn insertion(&mut self, setting: &Parameters, entries: usize, small: usize) -> bool {
         if self.left > 0 {
             self.left -= 1;
             return false;
         }
-        let window = parameters.correlation_window(entries);
-        let tick = (2 * window).max(small) / Self::SPAN + 1;
+        if self.until_fit == 0 {
+            self.fit(setting, entries, small);
+        }
+        self.until_fit -= 1;
         self.now = self.now.wrapping_add(1) & Self::MASK;
-        self.window = window.div_ceil(tick) as u8;
-        self.left = tick - 1;
+        self.left = self.tick;
         true
     }
 
-    const MASK: u8 = ((1_u32 << BITS) - 1) as u8;
+    /// Has the length of a tick set anew at the next insertion: the setting is another.
+    pub(super) fn refit(&mut self) {
+        (self.left, self.until_fit) = (0, 0);
+    }
+
+    #[cold]
+    fn fit(&mut self, setting: &Parameters, entries: usize, small: usize) {
+        let window = setting.correlation_window(entries);
+        let tick = (2 * window).max(small) / Self::SPAN + 1;
+        self.window = window.div_ceil(tick) as u8;
+        self.tick = tick as u32 - 1;
+        self.until_fit = Self::MASK / 4;
+    }
 
     #[inline]
     pub(super) fn now(&self) -> u8 {

@@ -152,6 +152,7 @@ impl Adaptive {
             self.setting = live;
             self.parameters = live.parameters();
             self.target = self.parameters.small_target(self.share);
+            self.clock.refit();
         }
     }
 
@@ -422,7 +423,9 @@ impl Queues for View<'_> {
 
     #[inline]
     fn count(&mut self, entry: Slot, times: u8) {
-        self.stripe.memory.sketch.add(self.residents.hash(entry), times);
+        if self.stripe.parameters.duel {
+            self.stripe.memory.sketch.add(self.residents.hash(entry), times);
+        }
     }
 
     fn estimate(&self, entry: Slot) -> u8 {

@@ -29,7 +29,7 @@ pub enum Setting {
     Small20,
 }
 
-/// What tells the settings apart. Shares are in thousandths.
+/// What tells the settings apart. Shares are in 1024ths.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Parameters {
     /// The small queue's share of the capacity; at 0 everything goes to the main queue.
@@ -58,13 +58,13 @@ impl Setting {
     }
 
     pub(super) const fn parameters(self) -> Parameters {
-        let s3 = Parameters { small: 0, promote: 1, duel: false, ghost: 1000, correlated: 500 };
+        let s3 = Parameters { small: 0, promote: 1, duel: false, ghost: 1024, correlated: 512 };
         match self {
             Self::Clock => Parameters { ghost: 0, correlated: 0, ..s3 },
-            Self::Small5 => Parameters { small: 50, ..s3 },
+            Self::Small5 => Parameters { small: 51, ..s3 },
             Self::TinyLfu => Parameters { small: 20, duel: true, ghost: 0, ..s3 },
-            Self::Small1 => Parameters { small: 10, ghost: 900, correlated: 0, ..s3 },
-            Self::Small20 => Parameters { small: 200, promote: 2, ..s3 },
+            Self::Small1 => Parameters { small: 10, ghost: 922, correlated: 0, ..s3 },
+            Self::Small20 => Parameters { small: 205, promote: 2, ..s3 },
         }
     }
 }
@@ -84,22 +84,22 @@ impl fmt::Display for Setting {
 impl Parameters {
     /// What the small queue may weigh.
     pub(super) fn small_target(&self, capacity: u64) -> u64 {
-        if self.small == 0 { 0 } else { thousandths(capacity, self.small).max(1) }
+        if self.small == 0 {
+            0
+        } else {
+            (u128::from(capacity) * u128::from(self.small) >> 10).max(1) as u64
+        }
     }
 
     /// How many insertions into the small queue a correlated reference follows by at most.
     pub(super) fn correlation_window(&self, entries: usize) -> usize {
-        (entries as u64 * self.small * self.correlated).div_ceil(1_000_000) as usize
+        (entries as u64 * self.small * self.correlated).div_ceil(1 << 20) as usize
     }
 
     /// How many of the latest evictions count as ghosts.
     pub(super) fn ghost_window(&self, entries: usize) -> usize {
-        thousandths(entries as u64, self.ghost) as usize
+        (entries as u64 * self.ghost >> 10) as usize
     }
-}
-
-fn thousandths(whole: u64, share: u64) -> u64 {
-    whole / 1000 * share + whole % 1000 * share / 1000
 }
 
 /// The small and the main queue of a stripe or of a shadow.

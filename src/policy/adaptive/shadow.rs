@@ -29,31 +29,20 @@ struct Record {
     /// The position plus 1 of the next record in the same bucket, or in the free list; or 0.
     next: u32,
     weight: u32,
-    /// Its state in each shadow, [`LANE`] bits each, as two words: all zero if none holds it.
-    low: u32,
-    high: u32,
+    /// Its state in each shadow, [`LANE`] bits each: all zero if none holds it.
+    states: u64,
 }
 
 impl Record {
     #[inline]
-    fn states(self) -> u64 {
-        u64::from(self.high) << 32 | u64::from(self.low)
-    }
-
-    #[inline]
-    fn set_states(&mut self, states: u64) {
-        (self.low, self.high) = (states as u32, (states >> 32) as u32);
-    }
-
-    #[inline]
     fn lane(self, shadow: usize) -> u64 {
-        self.states() >> (shadow as u32 * LANE) & ((1 << LANE) - 1)
+        self.states >> (shadow as u32 * LANE) & ((1 << LANE) - 1)
     }
 
     #[inline]
     fn set_lane(&mut self, shadow: usize, lane: u64) {
         let shift = shadow as u32 * LANE;
-        self.set_states(self.states() & !(((1 << LANE) - 1) << shift) | lane << shift);
+        self.states = self.states & !(((1 << LANE) - 1) << shift) | lane << shift;
     }
 }
 
@@ -91,7 +80,7 @@ impl Records {
             }
             next = record.next;
         }
-        let record = Record { id, next: self.buckets[bucket], weight, low: 0, high: 0 };
+        let record = Record { id, next: self.buckets[bucket], weight, states: 0 };
         let at = self.place(record);
         self.buckets[bucket] = at as u32 + 1;
         self.len += 1;
@@ -228,7 +217,7 @@ impl View<'_> {
             let (id, weight) = (record.id, u64::from(record.weight));
             let place = record.lane(number) & PLACE;
             record.set_lane(number, 0);
-            let is_unused = record.states() == 0;
+            let is_unused = record.states == 0;
             if place == SMALL {
                 self.shadow.small.pop_back();
                 self.shadow.small_weight -= weight;
@@ -388,7 +377,7 @@ impl Shadows {
         if self.records.records[entry].weight != weight {
             self.reweigh(entry, weight);
         }
-        let mut states = self.records.records[entry].states();
+        let mut states = self.records.records[entry].states;
         let before = states;
         let mut missed = 0_u32;
         for number in 0..SHADOWS {
@@ -406,7 +395,7 @@ impl Shadows {
             states += u64::from(!is_ignored && !is_full) << (shift + FREQUENCY);
         }
         if states != before {
-            self.records.records[entry].set_states(states);
+            self.records.records[entry].states = states;
         }
         if missed != 0 {
             self.miss(entry, missed);
@@ -425,7 +414,7 @@ impl Shadows {
             let (parameters, capacity) = (self.parameters[number], self.capacity);
             self.view(number).admit(entry as u32, &parameters, capacity);
         }
-        if self.records.records[entry].states() == 0 {
+        if self.records.records[entry].states == 0 {
             self.records.remove(entry);
         }
     }
@@ -496,7 +485,7 @@ impl Shadows {
             .map(|record| (0..SHADOWS).filter(|&at| record.lane(at) & PLACE != 0).count())
             .sum();
         assert_eq!(held, self.shadows.iter().map(Shadow::len).sum(), "keys held");
-        let used = self.records.records.iter().filter(|record| record.states() != 0).count();
+        let used = self.records.records.iter().filter(|record| record.states != 0).count();
         assert_eq!(used, self.records.len, "records in use");
     }
 }
