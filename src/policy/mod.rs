@@ -21,6 +21,7 @@ mod suite;
 #[cfg(test)]
 mod traces;
 
+pub use adaptive::{AdaptiveRecorder, Setting};
 pub use any::{AnyPolicy, AnyRecorder, UnknownPolicy};
 pub use mark::Mark;
 pub use tiny_lfu::InvalidWindow;
@@ -46,6 +47,7 @@ macro_rules! policies {
 }
 
 policies! {
+    adaptive::Adaptive = "adaptive",
     fifo::Fifo = "fifo",
     lfu::Lfu = "lfu",
     lru::Lru = "lru",

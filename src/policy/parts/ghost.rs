@@ -98,12 +98,13 @@ impl Ghost {
         let (set, fingerprint) = self.locate(hash);
         let start = self.start + set * LANES;
         let lanes: &[u32; LANES] = self.lanes.get(start..start + LANES)?.try_into().ok()?;
-        // All lanes are compared, without branches: the compiler makes vector code of this.
-        let mut hits = 0_u32;
-        for (lane, &content) in lanes.iter().enumerate() {
-            hits |= u32::from(content >> 16 == fingerprint) << lane;
+        // Most searches fail, so all lanes are first compared without branches, which the compiler
+        // turns into vector code; only then is the lane looked for.
+        let is_there = |content: &u32| content >> 16 == fingerprint;
+        if !lanes.iter().fold(false, |any, content| any | is_there(content)) {
+            return None;
         }
-        (hits != 0).then(|| (start, hits.trailing_zeros() as usize))
+        lanes.iter().position(is_there).map(|lane| (start, lane))
     }
 
     #[inline]

@@ -69,13 +69,15 @@ impl Sketch {
     pub(crate) fn add(&mut self, hash: u64, times: u8) {
         let (index, spread) = self.locate(hash);
         let Some(block) = self.blocks.get_mut(index) else { return };
-        let counters = counters(*block, spread);
-        let least = counters.into_iter().min().unwrap_or(0);
-        let target = (least + u64::from(times)).min(u64::from(Self::MAX));
+        let positions = positions(spread);
+        let counters = counters(*block, positions);
+        let target = (least(counters) + u32::from(times)).min(u32::from(Self::MAX));
         // Conservative update: a counter that is already above was raised by other items.
-        for (row, counter) in (0..4).zip(counters) {
-            *block += target.saturating_sub(counter) << position(row, spread);
+        let mut raise = 0;
+        for (position, counter) in positions.into_iter().zip(counters) {
+            raise |= u64::from(target.saturating_sub(counter)) << position;
         }
+        *block += raise;
         self.increments += u64::from(times);
         if self.increments >= self.limit || self.sweep < self.blocks.len() {
             self.age();
@@ -88,7 +90,7 @@ impl Sketch {
     pub(crate) fn estimate(&self, hash: u64) -> u8 {
         let (index, spread) = self.locate(hash);
         let Some(&block) = self.blocks.get(index) else { return 0 };
-        counters(block, spread).into_iter().min().unwrap_or(0) as u8
+        least(counters(block, positions(spread))) as u8
     }
 
     /// The block's index and the bits that choose within it.
@@ -120,16 +122,23 @@ impl Sketch {
     }
 }
 
-/// The bit at which the item's counter in `row` begins.
+/// The bits at which the item's counters begin, one in each row.
 #[inline]
-fn position(row: u32, spread: u64) -> u32 {
-    16 * row + 4 * ((spread >> (2 * row)) & 3) as u32
+fn positions(spread: u64) -> [u32; 4] {
+    let bits = spread as u32;
+    [bits << 2 & 12, bits & 12 | 16, bits >> 2 & 12 | 32, bits >> 4 & 12 | 48]
 }
 
-/// The item's counter in each row.
+/// The counters at these positions.
 #[inline]
-fn counters(block: u64, spread: u64) -> [u64; 4] {
-    [0, 1, 2, 3].map(|row| (block >> position(row, spread)) & 15)
+fn counters(block: u64, positions: [u32; 4]) -> [u32; 4] {
+    positions.map(|position| (block >> position) as u32 & 15)
+}
+
+/// The least of four counters.
+#[inline]
+fn least([a, b, c, d]: [u32; 4]) -> u32 {
+    a.min(b).min(c.min(d))
 }
 
 #[cfg(test)]

@@ -1,0 +1,86 @@
+//! What a hit does: count it in the entry's mark, and now and then note it for the shadows.
+
+use super::memory::is_correlated;
+use super::ring::{Event, Ring};
+use super::shared::Shared;
+use crate::Slot;
+use crate::policy::{Mark, Recorder};
+use crate::sync::{Arc, AtomicU16, Ordering};
+
+/// Bits of a stamp in a mark.
+pub(super) const STAMP_BITS: u32 = 5;
+const FREQUENCY: u8 = 0b11;
+const IN_MAIN: u8 = 0b100;
+const STAMP: u32 = 3;
+
+/// The mark of an entry in the main queue with this frequency.
+pub(super) const fn main_mark(frequency: u8) -> u8 {
+    IN_MAIN | frequency
+}
+
+/// The mark of an entry that came into the small queue at `stamp`.
+pub(super) const fn small_mark(stamp: u8) -> u8 {
+    stamp << STAMP
+}
+
+/// The hits counted in a mark: 0 to 3.
+pub(super) const fn frequency(mark: u8) -> u8 {
+    mark & FREQUENCY
+}
+
+/// What a stripe's hits and its policy share.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    /// The small queue's clock: the time, and above it the window of correlated references.
+    clock: AtomicU16,
+    pub(super) ring: Ring,
+}
+
+impl Pulse {
+    pub(super) fn new() -> Self {
+        Self { clock: AtomicU16::new(0), ring: Ring::new() }
+    }
+
+    #[inline]
+    pub(super) fn set_clock(&self, now: u8, window: u8) {
+        // Relaxed: a hit that reads the former time is off by a fraction of the small queue.
+        self.clock.store(u16::from(window) << 8 | u16::from(now), Ordering::Relaxed);
+    }
+}
+
+/// The lock-free half of [`Adaptive`](super::Adaptive).
+#[derive(Debug)]
+pub struct AdaptiveRecorder {
+    pub(super) shared: Arc<Shared>,
+    pub(super) pulse: Arc<Pulse>,
+}
+
+impl Recorder for AdaptiveRecorder {
+    #[inline]
+    fn on_hit(&self, slot: Slot, mark: &Mark, hash: u64) -> bool {
+        let content = mark.get();
+        if frequency(content) < FREQUENCY {
+            self.count(mark, content);
+        }
+        match self.shared.sample(hash) {
+            None => false,
+            Some(id) => self.pulse.ring.push(Event { id, slot }) >= self.shared.batch(),
+        }
+    }
+}
+
+impl AdaptiveRecorder {
+    /// Counts a hit in a mark that is not full, unless it belongs to the insertion.
+    #[inline]
+    fn count(&self, mark: &Mark, content: u8) {
+        if content & IN_MAIN == 0 {
+            // Relaxed: see `set_clock`.
+            let clock = self.pulse.clock.load(Ordering::Relaxed);
+            let (now, window) = (clock as u8, (clock >> 8) as u8);
+            if is_correlated::<STAMP_BITS>(now, content >> STAMP, window) {
+                return;
+            }
+        }
+        mark.set(content + 1);
+    }
+}

@@ -1,0 +1,201 @@
+//! The five settings of the one structure, and how a victim is chosen under each.
+//!
+//! The rules are written once, over the [`Queues`] of whoever applies them: a stripe of the cache
+//! or a shadow.
+
+use std::fmt;
+
+/// Queue moves one choice may take before the tail of the main queue goes whatever its frequency.
+/// 16 cost nothing in hit ratio yet, 8 cost a tenth of a point.
+const MAX_MOVES: u32 = 64;
+/// An entry seen so often is let in at random where it loses a duel: what an attacker who knows
+/// the hash function would otherwise keep out for good is kept out for a while.
+const LUCKY_ESTIMATE: u8 = 6;
+const LUCKY_ONE_IN: u64 = 128;
+
+/// A setting of [`Adaptive`](super::Adaptive), for diagnostics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Setting {
+    /// No small queue: the main queue alone, which is CLOCK and close to LRU.
+    Clock,
+    /// S3-FIFO with a small queue of 5 %.
+    Small5,
+    /// W-TinyLFU with a window of 2 %.
+    TinyLfu,
+    /// S3-FIFO with a small queue of 1 %. A cache starts with it.
+    Small1,
+    /// S3-FIFO with a small queue of 20 % that two hits are needed to leave for the main queue.
+    Small20,
+}
+
+/// What tells the settings apart. Shares are in 1024ths.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parameters {
+    /// The small queue's share of the capacity; at 0 everything goes to the main queue.
+    pub(super) small: u64,
+    /// Hits that an entry needs in the small queue to be promoted from it.
+    pub(super) promote: u8,
+    /// Whether an entry without these hits may still win against the main queue's victim.
+    pub(super) duel: bool,
+    /// Evictions, in shares of the capacity, during which a returning entry goes to the main
+    /// queue.
+    pub(super) ghost: u64,
+    /// The share of the small queue in which a hit is taken to belong to the insertion
+    /// (a correlated reference, as in 2Q) and not counted.
+    pub(super) correlated: u64,
+}
+
+impl Setting {
+    /// All, in the order of their indices.
+    pub(super) const ALL: [Self; 5] =
+        [Self::Clock, Self::Small5, Self::TinyLfu, Self::Small1, Self::Small20];
+    /// The setting of a new cache. It matters in short traces.
+    pub(super) const START: Self = Self::Small1;
+
+    pub(super) const fn index(self) -> usize {
+        self as usize
+    }
+
+    pub(super) const fn parameters(self) -> Parameters {
+        let s3 = Parameters { small: 0, promote: 1, duel: false, ghost: 1024, correlated: 512 };
+        match self {
+            Self::Clock => Parameters { ghost: 0, correlated: 0, ..s3 },
+            Self::Small5 => Parameters { small: 51, ..s3 },
+            Self::TinyLfu => Parameters { small: 20, duel: true, ghost: 0, ..s3 },
+            Self::Small1 => Parameters { small: 10, ghost: 922, correlated: 0, ..s3 },
+            Self::Small20 => Parameters { small: 205, promote: 2, ..s3 },
+        }
+    }
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Clock => "CLOCK",
+            Self::Small5 => "S3-FIFO 5 %",
+            Self::TinyLfu => "W-TinyLFU 2 %",
+            Self::Small1 => "S3-FIFO 1 %",
+            Self::Small20 => "S3-FIFO 20 %",
+        })
+    }
+}
+
+impl Parameters {
+    /// What the small queue may weigh.
+    pub(super) fn small_target(&self, capacity: u64) -> u64 {
+        if self.small == 0 {
+            0
+        } else {
+            (u128::from(capacity) * u128::from(self.small) >> 10).max(1) as u64
+        }
+    }
+
+    /// How many insertions into the small queue a correlated reference follows by at most.
+    pub(super) fn correlation_window(&self, entries: usize) -> usize {
+        (entries as u64 * self.small * self.correlated).div_ceil(1 << 20) as usize
+    }
+
+    /// How many of the latest evictions count as ghosts.
+    pub(super) fn ghost_window(&self, entries: usize) -> usize {
+        (entries as u64 * self.ghost >> 10) as usize
+    }
+}
+
+/// The small and the main queue of a stripe or of a shadow.
+pub(super) trait Queues {
+    type Entry: Copy;
+
+    /// Whether the small queue weighs more than its target.
+    fn small_is_over(&self) -> bool;
+    /// The entry that has been longest in the small queue.
+    fn small_tail(&self) -> Option<Self::Entry>;
+    /// The entry that has been longest in the main queue since its last second chance.
+    fn main_tail(&self) -> Option<Self::Entry>;
+    /// The hits counted for the entry: 0 to 3.
+    fn frequency(&self, entry: Self::Entry) -> u8;
+    /// Moves the small queue's tail, `entry`, to the head of the main queue, with frequency 0.
+    fn promote(&mut self, entry: Self::Entry);
+    /// Moves the main queue's tail, `entry`, to its head, with its frequency one lower.
+    fn spare(&mut self, entry: Self::Entry);
+    /// Tells the frequency sketch that `entry` was seen `times`.
+    fn count(&mut self, entry: Self::Entry, times: u8);
+    /// How often the sketch has seen `entry`.
+    fn estimate(&self, entry: Self::Entry) -> u8;
+    fn random(&mut self) -> u64;
+}
+
+/// The entry that should go, and whether it should be remembered as a ghost. It is still queued.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Victim<E> {
+    pub(super) entry: E,
+    pub(super) to_ghost: bool,
+}
+
+/// Chooses the next victim; `None` if both queues are empty.
+#[inline]
+pub(super) fn choose<Q: Queues>(
+    queues: &mut Q,
+    parameters: &Parameters,
+) -> Option<Victim<Q::Entry>> {
+    let mut moves = MAX_MOVES;
+    while moves > 0 {
+        let main_tail = queues.main_tail();
+        if main_tail.is_some() && !queues.small_is_over() {
+            return main_victim(queues, &mut moves).map(|entry| Victim { entry, to_ghost: false });
+        }
+        let Some(entry) = queues.small_tail() else { break };
+        if parameters.small == 0 {
+            // What a setting with a small queue has left there.
+            queues.promote(entry);
+        } else {
+            let frequency = queues.frequency(entry);
+            let promoted = frequency >= parameters.promote;
+            if frequency > 0 && (promoted || parameters.duel) {
+                queues.count(entry, frequency);
+            }
+            if promoted {
+                queues.promote(entry);
+            } else if parameters.duel && main_tail.is_some() {
+                return duel(queues, entry, &mut moves);
+            } else {
+                return Some(Victim { entry, to_ghost: true });
+            }
+        }
+        moves -= 1;
+    }
+    let entry = queues.main_tail().or_else(|| queues.small_tail())?;
+    Some(Victim { entry, to_ghost: false })
+}
+
+/// The one of the small queue's tail, `candidate`, and the main queue's victim that was seen less.
+#[inline]
+fn duel<Q: Queues>(
+    queues: &mut Q,
+    candidate: Q::Entry,
+    moves: &mut u32,
+) -> Option<Victim<Q::Entry>> {
+    let victim = main_victim(queues, moves)?;
+    let estimate = queues.estimate(candidate);
+    let is_admitted = estimate > queues.estimate(victim)
+        || (estimate >= LUCKY_ESTIMATE && queues.random().is_multiple_of(LUCKY_ONE_IN));
+    if is_admitted {
+        queues.promote(candidate);
+    }
+    Some(Victim { entry: if is_admitted { victim } else { candidate }, to_ghost: true })
+}
+
+/// The first entry from the main queue's tail that no hit was counted for; those before it get a
+/// second chance.
+#[inline]
+fn main_victim<Q: Queues>(queues: &mut Q, moves: &mut u32) -> Option<Q::Entry> {
+    loop {
+        let tail = queues.main_tail()?;
+        if *moves == 0 || queues.frequency(tail) == 0 {
+            return Some(tail);
+        }
+        *moves -= 1;
+        queues.count(tail, 1);
+        queues.spare(tail);
+    }
+}

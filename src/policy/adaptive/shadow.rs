@@ -1,0 +1,491 @@
+//! Five caches in miniature, one under each setting, that hold sampled keys and no values.
+//!
+//! A key that any of them holds has one record, found once per event; the record holds the state
+//! of all five. So an event costs one look-up, and a key that all hold costs little more than one
+//! that one of them holds.
+
+use std::collections::VecDeque;
+
+use super::memory::{Clock, Memory, is_correlated};
+use super::setting::{Parameters, Queues, Setting, choose};
+use crate::policy::parts::spread;
+
+const SHADOWS: usize = Setting::ALL.len();
+
+/// Bits of a record that belong to one shadow: place, frequency, stamp.
+const LANE: u32 = 12;
+const PLACE: u64 = 0b11;
+const SMALL: u64 = 1;
+const MAIN: u64 = 2;
+const FREQUENCY: u32 = 2;
+const MAX_FREQUENCY: u64 = 3;
+const STAMP: u32 = 4;
+const STAMP_BITS: u32 = 8;
+
+/// A sampled key that a shadow holds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Record {
+    id: u32,
+    /// The position plus 1 of the next record in the same bucket, or in the free list; or 0.
+    next: u32,
+    weight: u32,
+    /// Its state in each shadow, [`LANE`] bits each: all zero if none holds it.
+    states: u64,
+}
+
+impl Record {
+    #[inline]
+    fn lane(self, shadow: usize) -> u64 {
+        self.states >> (shadow as u32 * LANE) & ((1 << LANE) - 1)
+    }
+
+    #[inline]
+    fn set_lane(&mut self, shadow: usize, lane: u64) {
+        let shift = shadow as u32 * LANE;
+        self.states = self.states & !(((1 << LANE) - 1) << shift) | lane << shift;
+    }
+}
+
+/// The records, and the chained hash table that finds them.
+#[derive(Debug, Default)]
+struct Records {
+    /// A power of two of heads of chains: the position plus 1, or 0. None until the first record.
+    buckets: Vec<u32>,
+    records: Vec<Record>,
+    /// The head of the free list, as in a chain.
+    free: u32,
+    /// How many records there may be before the buckets are too few.
+    len: usize,
+}
+
+impl Records {
+    #[inline]
+    fn bucket(&self, id: u32) -> usize {
+        id.wrapping_mul(0x9e37_79b1).wrapping_shr(32 - self.buckets.len().trailing_zeros()) as usize
+            & (self.buckets.len() - 1)
+    }
+
+    /// The position of the record of `id`, which is made if there is none.
+    #[inline]
+    fn find_or_add(&mut self, id: u32, weight: u32) -> usize {
+        if self.len >= self.buckets.len() {
+            self.grow();
+        }
+        let bucket = self.bucket(id);
+        let mut next = self.buckets[bucket];
+        while next != 0 {
+            let record = &self.records[next as usize - 1];
+            if record.id == id {
+                return next as usize - 1;
+            }
+            next = record.next;
+        }
+        let record = Record { id, next: self.buckets[bucket], weight, states: 0 };
+        let at = self.place(record);
+        self.buckets[bucket] = at as u32 + 1;
+        self.len += 1;
+        at
+    }
+
+    fn place(&mut self, record: Record) -> usize {
+        if self.free != 0 {
+            let at = self.free as usize - 1;
+            self.free = self.records[at].next;
+            self.records[at] = record;
+            return at;
+        }
+        if self.records.len() == self.records.capacity() {
+            // Doubling would leave half of it unused in the worst case.
+            self.records.reserve_exact(self.records.len() / 4 + 16);
+        }
+        self.records.push(record);
+        self.records.len() - 1
+    }
+
+    /// Gives up the record at `at`, which no shadow holds.
+    fn remove(&mut self, at: usize) {
+        let Record { id, next, .. } = self.records[at];
+        let bucket = self.bucket(id);
+        let own = at as u32 + 1;
+        if self.buckets[bucket] == own {
+            self.buckets[bucket] = next;
+        } else {
+            let mut before = self.buckets[bucket] as usize - 1;
+            while self.records[before].next != own {
+                before = self.records[before].next as usize - 1;
+            }
+            self.records[before].next = next;
+        }
+        self.records[at].next = self.free;
+        self.free = own;
+        self.len -= 1;
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let mut chained = Vec::with_capacity(self.len);
+        for mut next in std::mem::take(&mut self.buckets) {
+            while next != 0 {
+                chained.push(next);
+                next = self.records[next as usize - 1].next;
+            }
+        }
+        self.buckets = vec![0; (2 * self.len).next_power_of_two().max(16)];
+        for own in chained {
+            let bucket = self.bucket(self.records[own as usize - 1].id);
+            self.records[own as usize - 1].next = self.buckets[bucket];
+            self.buckets[bucket] = own;
+        }
+    }
+}
+
+/// One miniature: its queues hold positions of records.
+#[derive(Debug, Default)]
+struct Shadow {
+    small: VecDeque<u32>,
+    main: VecDeque<u32>,
+    small_weight: u64,
+    main_weight: u64,
+    /// What the small queue may weigh.
+    target: u64,
+    memory: Memory,
+    clock: Clock<STAMP_BITS>,
+}
+
+impl Shadow {
+    fn len(&self) -> usize {
+        self.small.len() + self.main.len()
+    }
+}
+
+/// One miniature together with the records: what [`choose`] works on.
+struct View<'a> {
+    number: usize,
+    shadow: &'a mut Shadow,
+    records: &'a mut Records,
+    random: &'a mut u64,
+}
+
+impl View<'_> {
+    fn record(&mut self, entry: u32) -> &mut Record {
+        &mut self.records.records[entry as usize]
+    }
+
+    /// Lets the key of the record `entry` in; those that make room leave.
+    fn admit(&mut self, entry: u32, parameters: &Parameters, capacity: u64) {
+        let Record { id, weight, .. } = *self.record(entry);
+        if u64::from(weight) > capacity {
+            return;
+        }
+        if parameters.duel {
+            self.shadow.memory.sketch.add(u64::from(id), 1);
+        }
+        let len = self.shadow.len();
+        let is_ghost = parameters.ghost > 0
+            && self.shadow.memory.ghost.take(u64::from(id), parameters.ghost_window(len));
+        if is_ghost || parameters.small == 0 {
+            self.push_main(entry);
+        } else {
+            let small = self.shadow.small.len();
+            self.shadow.clock.insertion(parameters, len + 1, small + 1);
+            self.shadow.small.push_front(entry);
+            self.shadow.small_weight += u64::from(weight);
+            let stamp = u64::from(self.shadow.clock.now());
+            let number = self.number;
+            self.record(entry).set_lane(number, SMALL | stamp << STAMP);
+        }
+        if self.shadow.small_weight + self.shadow.main_weight <= capacity {
+            if self.small_is_over()
+                && let Some(tail) = self.small_tail()
+            {
+                self.promote(tail);
+            }
+            return;
+        }
+        if self.shadow.memory.is_outgrown(len) {
+            self.shadow.memory.reset(len, parameters.ghost > 0, parameters.duel);
+        }
+        self.evict(entry, parameters, capacity);
+    }
+
+    /// Makes victims leave until the shadow is within its capacity. The record of `current` stays.
+    fn evict(&mut self, current: u32, parameters: &Parameters, capacity: u64) {
+        while self.shadow.small_weight + self.shadow.main_weight > capacity {
+            let Some(victim) = choose(self, parameters) else { return };
+            let number = self.number;
+            let record = self.record(victim.entry);
+            let (id, weight) = (record.id, u64::from(record.weight));
+            let place = record.lane(number) & PLACE;
+            record.set_lane(number, 0);
+            let is_unused = record.states == 0;
+            if place == SMALL {
+                self.shadow.small.pop_back();
+                self.shadow.small_weight -= weight;
+            } else {
+                self.shadow.main.pop_back();
+                self.shadow.main_weight -= weight;
+            }
+            if victim.to_ghost && parameters.ghost > 0 {
+                self.shadow.memory.ghost.push(u64::from(id));
+            }
+            if is_unused && victim.entry != current {
+                self.records.remove(victim.entry as usize);
+            }
+        }
+    }
+
+    fn push_main(&mut self, entry: u32) {
+        let number = self.number;
+        let record = self.record(entry);
+        record.set_lane(number, MAIN);
+        let weight = u64::from(record.weight);
+        self.shadow.main.push_front(entry);
+        self.shadow.main_weight += weight;
+    }
+}
+
+impl Queues for View<'_> {
+    type Entry = u32;
+
+    #[inline]
+    fn small_is_over(&self) -> bool {
+        self.shadow.small_weight > self.shadow.target
+    }
+
+    #[inline]
+    fn small_tail(&self) -> Option<u32> {
+        self.shadow.small.back().copied()
+    }
+
+    #[inline]
+    fn main_tail(&self) -> Option<u32> {
+        self.shadow.main.back().copied()
+    }
+
+    #[inline]
+    fn frequency(&self, entry: u32) -> u8 {
+        let lane = self.records.records[entry as usize].lane(self.number);
+        (lane >> FREQUENCY & MAX_FREQUENCY) as u8
+    }
+
+    fn promote(&mut self, entry: u32) {
+        self.shadow.small.pop_back();
+        self.shadow.small_weight -= u64::from(self.record(entry).weight);
+        self.push_main(entry);
+    }
+
+    #[inline]
+    fn spare(&mut self, entry: u32) {
+        self.shadow.main.pop_back();
+        self.shadow.main.push_front(entry);
+        let number = self.number;
+        let record = self.record(entry);
+        record.set_lane(number, record.lane(number) - (1 << FREQUENCY));
+    }
+
+    #[inline]
+    fn count(&mut self, entry: u32, times: u8) {
+        // Without counters (all settings but one) this does nothing.
+        if self.shadow.memory.sketch.is_allocated() {
+            let id = u64::from(self.record(entry).id);
+            self.shadow.memory.sketch.add(id, times);
+        }
+    }
+
+    fn estimate(&self, entry: u32) -> u8 {
+        self.shadow.memory.sketch.estimate(u64::from(self.records.records[entry as usize].id))
+    }
+
+    fn random(&mut self) -> u64 {
+        xorshift(self.random)
+    }
+}
+
+/// The next of a sequence of random numbers. `state` is not 0.
+#[inline]
+pub(super) fn xorshift(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}
+
+/// The five, and which of them is winning.
+#[derive(Debug)]
+pub(super) struct Shadows {
+    /// What each may weigh, in units of `1 << unit` so that a weight fits 32 bits.
+    capacity: u64,
+    unit: u32,
+    records: Records,
+    shadows: [Shadow; SHADOWS],
+    parameters: [Parameters; SHADOWS],
+    hits: [u32; SHADOWS],
+    scores: [f64; SHADOWS],
+    /// Events until the next look at the scores, and from one to the next.
+    left: usize,
+    period: usize,
+    live: Setting,
+    random: u64,
+}
+
+impl Shadows {
+    /// How much of a score survives a period.
+    const DECAY: f64 = 0.95;
+    /// By how many hits, in shares of a period, another setting must be ahead to become live.
+    const HYSTERESIS: f64 = 0.02;
+    /// The shortest period.
+    const MIN_PERIOD: usize = 16;
+
+    /// Empty shadows that may weigh `capacity` each and are thought to hold about `entries`.
+    pub(super) fn new(capacity: u64, entries: usize, live: Setting, seed: u64) -> Self {
+        let unit = (u64::BITS - capacity.leading_zeros()).saturating_sub(31);
+        let capacity = capacity >> unit;
+        let parameters = Setting::ALL.map(Setting::parameters);
+        let shadows = parameters
+            .map(|setting| Shadow { target: setting.small_target(capacity), ..Shadow::default() });
+        let period = entries.max(Self::MIN_PERIOD);
+        Self {
+            capacity,
+            unit,
+            records: Records::default(),
+            shadows,
+            parameters,
+            hits: [0; SHADOWS],
+            scores: [0.0; SHADOWS],
+            left: period,
+            period,
+            live,
+            random: spread(seed) | 1,
+        }
+    }
+
+    /// About how many entries each was thought to hold.
+    pub(super) fn period(&self) -> usize {
+        self.period
+    }
+
+    /// The setting that should be live.
+    pub(super) fn live(&self) -> Setting {
+        self.live
+    }
+
+    /// Runs the access to the key `id` through all five.
+    #[inline]
+    pub(super) fn access(&mut self, id: u32, weight: u64) {
+        let weight = (weight >> self.unit).clamp(1, u64::from(u32::MAX)) as u32;
+        let entry = self.records.find_or_add(id, weight);
+        if self.records.records[entry].weight != weight {
+            self.reweigh(entry, weight);
+        }
+        let mut states = self.records.records[entry].states;
+        let before = states;
+        let mut missed = 0_u32;
+        for number in 0..SHADOWS {
+            let shift = number as u32 * LANE;
+            let lane = states >> shift;
+            if lane & PLACE == 0 {
+                missed |= 1 << number;
+                continue;
+            }
+            self.hits[number] += 1;
+            let clock = &self.shadows[number].clock;
+            let is_ignored = lane & PLACE == SMALL
+                && is_correlated::<STAMP_BITS>(clock.now(), (lane >> STAMP) as u8, clock.window());
+            let is_full = lane >> FREQUENCY & MAX_FREQUENCY == MAX_FREQUENCY;
+            states += u64::from(!is_ignored && !is_full) << (shift + FREQUENCY);
+        }
+        if states != before {
+            self.records.records[entry].states = states;
+        }
+        if missed != 0 {
+            self.miss(entry, missed);
+        }
+        self.left -= 1;
+        if self.left == 0 {
+            self.judge();
+        }
+    }
+
+    /// Lets the key into the shadows whose bits are set in `missed`.
+    fn miss(&mut self, entry: usize, mut missed: u32) {
+        while missed != 0 {
+            let number = missed.trailing_zeros() as usize;
+            missed &= missed - 1;
+            let (parameters, capacity) = (self.parameters[number], self.capacity);
+            self.view(number).admit(entry as u32, &parameters, capacity);
+        }
+        if self.records.records[entry].states == 0 {
+            self.records.remove(entry);
+        }
+    }
+
+    fn view(&mut self, number: usize) -> View<'_> {
+        View {
+            number,
+            shadow: &mut self.shadows[number],
+            records: &mut self.records,
+            random: &mut self.random,
+        }
+    }
+
+    /// The key's weight is another than it was. The next admission makes room if need be.
+    #[cold]
+    fn reweigh(&mut self, entry: usize, weight: u32) {
+        let record = &mut self.records.records[entry];
+        let old = u64::from(std::mem::replace(&mut record.weight, weight));
+        for (number, shadow) in self.shadows.iter_mut().enumerate() {
+            let total = match record.lane(number) & PLACE {
+                SMALL => &mut shadow.small_weight,
+                MAIN => &mut shadow.main_weight,
+                _ => continue,
+            };
+            *total = *total - old + u64::from(weight);
+        }
+    }
+
+    /// Ends a period: whichever setting has the best score becomes live.
+    fn judge(&mut self) {
+        self.left = self.period;
+        for (score, hits) in self.scores.iter_mut().zip(&mut self.hits) {
+            *score = *score * Self::DECAY + f64::from(std::mem::take(hits));
+        }
+        let ahead = self.scores[self.live.index()] + Self::HYSTERESIS * self.period as f64;
+        let mut best = (ahead, self.live);
+        for setting in Setting::ALL {
+            if self.scores[setting.index()] > best.0 {
+                best = (self.scores[setting.index()], setting);
+            }
+        }
+        self.live = best.1;
+    }
+
+    /// Checks every count.
+    ///
+    /// # Panics
+    /// If one is wrong.
+    pub(super) fn validate(&self) {
+        for (number, shadow) in self.shadows.iter().enumerate() {
+            for (queue, place, weight) in [
+                (&shadow.small, SMALL, shadow.small_weight),
+                (&shadow.main, MAIN, shadow.main_weight),
+            ] {
+                let mut sum = 0;
+                for &entry in queue {
+                    let record = self.records.records[entry as usize];
+                    assert_eq!(record.lane(number) & PLACE, place, "the place of {record:?}");
+                    sum += u64::from(record.weight);
+                }
+                assert_eq!(sum, weight, "the weight of a queue of shadow {number}");
+            }
+        }
+        let held: usize = self
+            .records
+            .records
+            .iter()
+            .map(|record| (0..SHADOWS).filter(|&at| record.lane(at) & PLACE != 0).count())
+            .sum();
+        assert_eq!(held, self.shadows.iter().map(Shadow::len).sum(), "keys held");
+        let used = self.records.records.iter().filter(|record| record.states != 0).count();
+        assert_eq!(used, self.records.len, "records in use");
+    }
+}

@@ -1,0 +1,165 @@
+//! What all stripes of a cache share: the live setting, the sampling and the shadows.
+
+use super::ring::MAX_BATCH;
+use super::setting::Setting;
+use super::shadow::Shadows;
+use crate::policy::parts::spread;
+use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering};
+
+/// A shadow of fewer entries than this says little; a larger one costs more and says no more.
+const MIN_SHADOW: u64 = 128;
+/// At most one key in `2^6` is sampled: at 1/256 nothing is lost yet, but nothing is left to gain.
+const MAX_SHIFT: u32 = 6;
+
+/// The shared state. Its first line is read by every hit and written when the setting changes.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(super) struct Shared {
+    seed: u64,
+    /// A key is sampled if its seeded mix is at most this.
+    threshold: AtomicU64,
+    /// How many events wait in a ring before they are worth a drain.
+    batch: AtomicU32,
+    live: AtomicU8,
+    shadows: Mutex<State>,
+}
+
+/// The shadows and what they were made for.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) shadows: Shadows,
+    capacity: u64,
+    shift: u32,
+}
+
+impl Shared {
+    pub(super) fn new(capacity: u64, seed: u64) -> Self {
+        let shift = shift_for(capacity);
+        let entries = (capacity >> shift) as usize;
+        let shadows = Shadows::new(capacity >> shift, entries, Setting::START, seed);
+        Self {
+            seed,
+            threshold: AtomicU64::new(u64::MAX >> shift),
+            batch: AtomicU32::new(batch_for(entries)),
+            live: AtomicU8::new(Setting::START as u8),
+            shadows: Mutex::new(State { shadows, capacity, shift }),
+        }
+    }
+
+    pub(super) fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The 32 bits of the key's hash by which the shadows know it, if it is sampled.
+    #[inline]
+    pub(super) fn sample(&self, hash: u64) -> Option<u32> {
+        let mix = spread(hash ^ self.seed);
+        // Relaxed: a stale threshold only samples at the former rate.
+        (mix <= self.threshold.load(Ordering::Relaxed)).then_some(mix as u32)
+    }
+
+    /// How many events in a ring are worth a drain.
+    #[inline]
+    pub(super) fn batch(&self) -> u32 {
+        // Relaxed: a hint.
+        self.batch.load(Ordering::Relaxed)
+    }
+
+    /// The setting that all stripes should follow.
+    #[inline]
+    pub(super) fn live(&self) -> Setting {
+        // Relaxed: nothing else is published with it; a stripe may follow a little later.
+        Setting::ALL[usize::from(self.live.load(Ordering::Relaxed)) % Setting::ALL.len()]
+    }
+
+    /// Lets `feed` run events through the shadows, then follows their verdict; `None` if another
+    /// stripe is at it.
+    pub(super) fn try_feed(&self, feed: impl FnOnce(&mut Shadows)) -> Option<()> {
+        let mut state = self.shadows.try_lock().ok()?;
+        feed(&mut state.shadows);
+        let live = state.shadows.live() as u8;
+        // Relaxed: see `live`. Written only when it changes, as every stripe reads this line.
+        if live != self.live.load(Ordering::Relaxed) {
+            self.live.store(live, Ordering::Relaxed);
+        }
+        Some(())
+    }
+
+    /// Fits the shadows to a cache of `capacity` in which an entry weighs `mean`.
+    pub(super) fn fit(&self, capacity: u64, mean: u64) {
+        let Ok(mut state) = self.shadows.lock() else { return };
+        self.refit(&mut state, capacity, mean);
+    }
+
+    /// The same at the capacity as it is, unless another stripe is at the shadows.
+    pub(super) fn try_fit_mean(&self, mean: u64) {
+        let Ok(mut state) = self.shadows.try_lock() else { return };
+        let capacity = state.capacity;
+        self.refit(&mut state, capacity, mean);
+    }
+
+    /// Does so only if the shadows are off by more than what the mean may be.
+    fn refit(&self, state: &mut State, capacity: u64, mean: u64) {
+        let entries = capacity / mean.max(1);
+        let fits = (shift_for(entries - entries / 4)..=shift_for(entries + entries / 4))
+            .contains(&state.shift);
+        if state.capacity != capacity || !fits {
+            self.rebuild(state, capacity, entries);
+        }
+    }
+
+    /// Forgets what the shadows hold.
+    pub(super) fn clear(&self) {
+        let Ok(mut state) = self.shadows.lock() else { return };
+        let (capacity, shift) = (state.capacity, state.shift);
+        let entries = state.shadows.period() << shift;
+        self.rebuild(&mut state, capacity, entries as u64);
+    }
+
+    fn rebuild(&self, state: &mut State, capacity: u64, entries: u64) {
+        let shift = shift_for(entries);
+        let in_shadow = (entries >> shift) as usize;
+        let live = state.shadows.live();
+        let shadows = Shadows::new(capacity >> shift, in_shadow, live, self.seed);
+        *state = State { shadows, capacity, shift };
+        // Relaxed: hints both, see their readers.
+        self.threshold.store(u64::MAX >> shift, Ordering::Relaxed);
+        self.batch.store(batch_for(in_shadow), Ordering::Relaxed);
+    }
+
+    /// Checks the shadows.
+    ///
+    /// # Panics
+    /// If something is wrong with them.
+    pub(super) fn validate(&self) {
+        if let Ok(state) = self.shadows.lock() {
+            state.shadows.validate();
+        }
+    }
+}
+
+/// The sampling rate, as a power of two, at which the shadows of a cache of `entries` entries hold
+/// 256 to 511 of them, or all if there are fewer.
+fn shift_for(entries: u64) -> u32 {
+    (0..MAX_SHIFT).find(|&shift| entries >> (shift + 1) < MIN_SHADOW).unwrap_or(MAX_SHIFT)
+}
+
+/// Few enough that a batch is a fraction of a shadow's lifetime, enough to share the cost of the
+/// lock and of bringing the shadows into the cache.
+fn batch_for(entries: usize) -> u32 {
+    (entries as u32 / 8).clamp(1, MAX_BATCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shift_for;
+
+    #[test]
+    fn shadows_hold_256_to_511_entries_as_far_as_the_rate_goes() {
+        for (entries, shift) in
+            [(0, 0), (511, 0), (512, 1), (1023, 1), (1024, 2), (32_767, 6), (1 << 30, 6)]
+        {
+            assert_eq!(shift_for(entries), shift, "{entries}");
+        }
+    }
+}
