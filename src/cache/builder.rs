@@ -160,7 +160,7 @@ impl<K, V, P, S> Builder<K, V, P, S> {
     }
 
     /// A time to live for each entry on its own.
-    pub fn expiry(mut self, expiry: impl Expiry<K, V>) -> Self {
+    pub fn expiry(mut self, expiry: impl Expiry<K, V> + 'static) -> Self {
         self.rules.expiry = Some(Box::new(expiry));
         self
     }

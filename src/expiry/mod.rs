@@ -33,7 +33,7 @@ use crate::time::{Tick, nanos};
 /// # sessions.insert("ada".into(), Session { admin: true });
 /// assert!(sessions.expires_in("ada").unwrap() <= Duration::from_secs(60));
 /// ```
-pub trait Expiry<K, V>: Send + Sync + 'static {
+pub trait Expiry<K, V>: Send + Sync {
     /// How long a new entry lives.
     fn after_create(&self, key: &K, value: &V) -> Option<Duration>;
 

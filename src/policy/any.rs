@@ -31,6 +31,9 @@ pub struct UnknownPolicy {
 }
 
 impl AnyPolicy {
+    /// The names that can be parsed.
+    pub const NAMES: &[&str] = NAMES;
+
     /// The policy in a box.
     #[must_use]
     pub fn new<P: Policy>(policy: P) -> Self {

@@ -34,7 +34,7 @@ macro_rules! policies {
         $(pub use $file::$Policy;)*
 
         /// The names that can be parsed as an [`AnyPolicy`].
-        const NAMES: &[&str] = &[$($name),*];
+        pub(crate) const NAMES: &[&str] = &[$($name),*];
 
         /// The policy of this name.
         fn by_name(name: &str) -> Option<AnyPolicy> {

@@ -10,6 +10,7 @@ mod read;
 mod room;
 mod write;
 
+pub(crate) use read::Use;
 pub(crate) use write::{Condition, Outcome, Put, Write};
 
 use std::{
@@ -115,6 +116,17 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
                 notices: 0,
                 tag_sweep: None,
             }),
+        }
+    }
+
+    /// Makes room for this many entries in the table.
+    pub(crate) fn reserve(&self, entries: usize) {
+        let mut shard = self.lock();
+        while shard.arena.room() < entries {
+            // There are no keys to hash yet.
+            if shard.arena.grow(&self.table, |_| None, |_, _| {}).is_none() {
+                return;
+            }
         }
     }
 

@@ -273,6 +273,11 @@ impl<K, V> Arena<K, V> {
         self.len >= load * self.count as usize && self.count < MOST_BUCKETS
     }
 
+    /// How many entries fit before the next split.
+    pub(crate) fn room(&self) -> usize {
+        SPLIT_LOAD * self.count as usize
+    }
+
     /// Splits the next bucket. `hash_of` may run the user's code: it is called for each key before
     /// anything changes, and answers `None` to give up. `moved` is told each entry's old and new
     /// slot, under both buckets' locks. Answers the two buckets.

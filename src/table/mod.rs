@@ -103,7 +103,7 @@ impl<K, V> Table<K, V> {
     /// and grows.
     pub(crate) fn new(entries: Option<u64>) -> (Self, Arena<K, V>) {
         let (base, full) = entries.map_or((8, u32::MAX), plan);
-        let chunk_shift = full.next_power_of_two().ilog2().clamp(3, 6);
+        let chunk_shift = full.min(64).next_power_of_two().ilog2();
         let table = Self {
             state: AtomicU64::new(u64::from(base)),
             directory: AtomicPtr::new(ptr::null_mut()),

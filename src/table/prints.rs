@@ -4,6 +4,8 @@
 //! and written under the stripe's lock. A fingerprint of 0 marks an empty lane; storing one that is
 //! not 0 publishes the entry in its lane.
 
+#![cfg_attr(target_arch = "x86_64", allow(unsafe_code, reason = "compares sixteen bytes at once"))]
+
 use crate::sync::{AtomicU64, Ordering};
 
 /// The fingerprints of `8 * WORDS` lanes.
@@ -97,17 +99,25 @@ impl<const WORDS: usize> Prints<WORDS> {
 #[cfg(target_arch = "x86_64")]
 #[inline]
 fn equal_bytes<const WORDS: usize>(words: &[u64; WORDS], byte: u8) -> u32 {
-    use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8};
     let mut found = 0;
     for (pair, chunk) in words.chunks(2).enumerate() {
-        // A missing second word never matches: its bytes are masked off below.
         let high = chunk.get(1).copied().unwrap_or(0);
-        let group = _mm_set_epi64x(high.cast_signed(), chunk[0].cast_signed());
-        let equal = _mm_cmpeq_epi8(group, _mm_set1_epi8(byte.cast_signed()));
-        let mask = _mm_movemask_epi8(equal).cast_unsigned() & ((1 << (8 * chunk.len())) - 1);
-        found |= mask << (16 * pair);
+        // SAFETY: every x86-64 processor has SSE2.
+        let equal = unsafe { equal_of_16(chunk[0], high, byte) };
+        // The bytes of a missing second word are no lanes.
+        found |= (equal & ((1 << (8 * chunk.len())) - 1)) << (16 * pair);
     }
     found
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "sse2")]
+#[inline]
+fn equal_of_16(low: u64, high: u64, byte: u8) -> u32 {
+    use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8};
+    let group = _mm_set_epi64x(high.cast_signed(), low.cast_signed());
+    let equal = _mm_cmpeq_epi8(group, _mm_set1_epi8(byte.cast_signed()));
+    _mm_movemask_epi8(equal).cast_unsigned()
 }
 
 /// Which of the bytes in `words` equal `byte`, as a bit mask.
