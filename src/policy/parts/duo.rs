@@ -162,11 +162,6 @@ impl Duo {
         self.small.queue.len() + self.main.queue.len() + self.weightless.len()
     }
 
-    /// Gives the memory back. Every entry must have left.
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
-    }
-
     /// All entries, those of rank 0 first and the weightless last, in each rank those at the back
     /// first, small queue before main. There are `ranks` ranks.
     pub(crate) fn coldest_by<'a>(
