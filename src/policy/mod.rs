@@ -10,14 +10,52 @@
 //!   cache line the hit has already touched, or push to a buffer that
 //!   [`maintain`](Policy::maintain) drains.
 
-mod adaptive;
+mod any;
 mod mark;
 mod parts;
+pub mod recorders;
 #[cfg(test)]
 mod sim;
+#[cfg(test)]
+mod suite;
+#[cfg(test)]
+mod traces;
 
-pub use adaptive::{Adaptive, AdaptiveRecorder, Setting};
+pub use adaptive::{AdaptiveRecorder, Setting};
+pub use any::{AnyPolicy, AnyRecorder, UnknownPolicy};
 pub use mark::Mark;
+pub use tiny_lfu::InvalidWindow;
+
+/// The policies that come with the cache, one line each: the file, the type, and the name by which
+/// [`AnyPolicy`] knows it.
+macro_rules! policies {
+    ($($file:ident::$Policy:ident = $name:literal,)*) => {
+        $(mod $file;)*
+        $(pub use $file::$Policy;)*
+
+        /// The names that can be parsed as an [`AnyPolicy`].
+        const NAMES: &[&str] = &[$($name),*];
+
+        /// The policy of this name.
+        fn by_name(name: &str) -> Option<AnyPolicy> {
+            match name {
+                $($name => Some(AnyPolicy::new($Policy::default())),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+policies! {
+    adaptive::Adaptive = "adaptive",
+    fifo::Fifo = "fifo",
+    lfu::Lfu = "lfu",
+    lru::Lru = "lru",
+    random::Random = "random",
+    s3_fifo::S3Fifo = "s3-fifo",
+    sieve::Sieve = "sieve",
+    tiny_lfu::TinyLfu = "tiny-lfu",
+}
 
 use std::fmt::Debug;
 

@@ -1,4 +1,7 @@
-//! A one-stripe cache of hashes for testing policies without the table, the locks and the values.
+//! A one-stripe cache of keys for testing policies without the table, the locks and the values.
+//!
+//! It calls a policy the way the cache does: `maintain` before every structural call and right
+//! after a hit that asked for it, `victim` until the newcomer fits.
 
 use std::collections::HashMap;
 
@@ -7,9 +10,9 @@ use crate::{RemovalCause, Slot};
 
 /// The stripe's slots: what a policy sees.
 #[derive(Debug, Default)]
-struct Slots {
+pub(crate) struct Slots {
     marks: Vec<Mark>,
-    hashes: Vec<u64>,
+    keys: Vec<u64>,
     weights: Vec<u64>,
 }
 
@@ -18,25 +21,28 @@ impl Residents for Slots {
         &self.marks[slot.index()]
     }
     fn hash(&self, slot: Slot) -> u64 {
-        self.hashes[slot.index()]
+        hash_of(self.keys[slot.index()])
     }
     fn weight(&self, slot: Slot) -> u64 {
         self.weights[slot.index()]
     }
 }
 
-/// The cache of hashes, driven one access at a time.
+/// The cache of keys, driven one access at a time.
 #[derive(Debug)]
 pub(crate) struct Sim<P: Policy> {
     pub(crate) policy: P,
     recorder: P::Recorder,
-    slots: Slots,
+    pub(crate) slots: Slots,
     free: Vec<Slot>,
     index: HashMap<u64, Slot>,
     capacity: u64,
-    weight: u64,
+    /// Wide, as it exceeds the capacity until room is made.
+    weight: u128,
     pub(crate) hits: u64,
     pub(crate) accesses: u64,
+    /// The victims' keys in order, if asked for.
+    pub(crate) victims: Option<Vec<u64>>,
 }
 
 impl<P: Policy> Sim<P> {
@@ -53,6 +59,7 @@ impl<P: Policy> Sim<P> {
             weight: 0,
             hits: 0,
             accesses: 0,
+            victims: None,
         }
     }
 
@@ -61,51 +68,65 @@ impl<P: Policy> Sim<P> {
         self.access_weighted(key, 1)
     }
 
+    pub(crate) fn access_all(&mut self, keys: impl IntoIterator<Item = u64>) {
+        for key in keys {
+            self.access(key);
+        }
+    }
+
     pub(crate) fn access_weighted(&mut self, key: u64, weight: u64) -> bool {
         self.accesses += 1;
-        let hash = hash_of(key);
-        if let Some(&slot) = self.index.get(&hash) {
+        if let Some(&slot) = self.index.get(&key) {
             self.hits += 1;
-            if self.recorder.on_hit(slot, self.slots.mark(slot), hash) {
+            if self.recorder.on_hit(slot, self.slots.mark(slot), hash_of(key)) {
                 self.policy.maintain(&self.slots);
             }
             return true;
         }
         if weight <= self.capacity {
-            self.insert(hash, weight);
+            self.insert(key, weight);
         }
         false
     }
 
-    fn insert(&mut self, hash: u64, weight: u64) {
+    fn insert(&mut self, key: u64, weight: u64) {
         self.policy.maintain(&self.slots);
-        let slot = self.free.pop().unwrap_or_else(|| {
-            let slot = Slot::new(u32::try_from(self.slots.marks.len()).expect("few entries"));
-            self.slots.marks.push(Mark::new());
-            self.slots.hashes.push(0);
-            self.slots.weights.push(0);
-            slot
-        });
+        let slot = self.free.pop().unwrap_or_else(|| self.new_slot());
         self.slots.marks[slot.index()].set(0);
-        self.slots.hashes[slot.index()] = hash;
+        self.slots.keys[slot.index()] = key;
         self.slots.weights[slot.index()] = weight;
-        let has_room = self.weight + weight <= self.capacity;
-        self.policy.on_insert(Newcomer { slot, hash, weight, has_room }, &self.slots);
-        self.index.insert(hash, slot);
-        self.weight += weight;
-        while self.weight > self.capacity {
+        let has_room = self.weight + u128::from(weight) <= u128::from(self.capacity);
+        let newcomer = Newcomer { slot, hash: hash_of(key), weight, has_room };
+        self.policy.on_insert(newcomer, &self.slots);
+        self.index.insert(key, slot);
+        self.weight += u128::from(weight);
+        self.make_room(Some(slot));
+    }
+
+    fn new_slot(&mut self) -> Slot {
+        let slot = Slot::new(u32::try_from(self.slots.marks.len()).expect("few entries"));
+        self.slots.marks.push(Mark::new());
+        self.slots.keys.push(0);
+        self.slots.weights.push(0);
+        slot
+    }
+
+    /// Evicts until the capacity is kept.
+    fn make_room(&mut self, newcomer: Option<Slot>) {
+        while self.weight > u128::from(self.capacity) {
             let victim = self.policy.victim(&self.slots).expect("something to evict");
-            let cause = if victim == slot { RemovalCause::Rejected } else { RemovalCause::Size };
+            assert_ne!(self.slots.weight(victim), 0, "evicting {victim:?} makes no room");
+            let cause =
+                if Some(victim) == newcomer { RemovalCause::Rejected } else { RemovalCause::Size };
+            let key = self.slots.keys[victim.index()];
+            self.victims.iter_mut().for_each(|victims| victims.push(key));
             self.take_out(victim, cause);
-            if victim == slot {
-                break;
-            }
         }
     }
 
     /// Removes `key` as a user would.
     pub(crate) fn remove(&mut self, key: u64) {
-        if let Some(&slot) = self.index.get(&hash_of(key)) {
+        if let Some(&slot) = self.index.get(&key) {
             self.policy.maintain(&self.slots);
             self.take_out(slot, RemovalCause::Explicit);
         }
@@ -113,15 +134,72 @@ impl<P: Policy> Sim<P> {
 
     fn take_out(&mut self, slot: Slot, cause: RemovalCause) {
         self.policy.on_remove(slot, cause, &self.slots);
-        self.index.remove(&self.slots.hashes[slot.index()]);
-        self.weight -= self.slots.weights[slot.index()];
+        assert_eq!(self.index.remove(&self.slots.keys[slot.index()]), Some(slot));
+        self.weight -= u128::from(self.slots.weights[slot.index()]);
         self.free.push(slot);
     }
 
+    /// Replaces the value of `key` by one of another weight.
+    pub(crate) fn reweigh(&mut self, key: u64, weight: u64) {
+        let Some(&slot) = self.index.get(&key) else { return };
+        if weight > self.capacity {
+            return self.remove(key);
+        }
+        self.policy.maintain(&self.slots);
+        let old = std::mem::replace(&mut self.slots.weights[slot.index()], weight);
+        self.weight = self.weight - u128::from(old) + u128::from(weight);
+        self.policy.on_weight(slot, old, weight);
+        self.make_room(None);
+    }
+
+    /// Moves the entry of `key` to a free slot, as the table does when it grows or shrinks.
+    pub(crate) fn relocate(&mut self, key: u64) {
+        let Some(&from) = self.index.get(&key) else { return };
+        self.policy.maintain(&self.slots);
+        let to = if self.free.is_empty() { self.new_slot() } else { self.free.remove(0) };
+        self.slots.marks[to.index()].set(self.slots.marks[from.index()].get());
+        self.slots.keys[to.index()] = key;
+        self.slots.weights[to.index()] = self.slots.weights[from.index()];
+        self.policy.on_move(from, to);
+        self.index.insert(key, to);
+        self.free.push(from);
+    }
+
+    pub(crate) fn set_capacity(&mut self, capacity: u64) {
+        self.policy.maintain(&self.slots);
+        self.capacity = capacity;
+        self.policy.set_capacity(capacity, capacity);
+        self.make_room(None);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        let keys: Vec<u64> = self.index.keys().copied().collect();
+        keys.into_iter().for_each(|key| self.remove(key));
+        self.policy.clear();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    pub(crate) fn weight(&self) -> u64 {
+        u64::try_from(self.weight).expect("within the capacity")
+    }
+
+    /// Checks the policy, and that its two orders name tracked entries, each once.
     pub(crate) fn validate(&self) {
-        let slots: Vec<Slot> = self.index.values().copied().collect();
-        assert!(self.weight <= self.capacity, "over capacity");
+        let mut slots: Vec<Slot> = self.index.values().copied().collect();
+        slots.sort_unstable();
+        assert!(self.weight() <= self.capacity, "over capacity");
+        assert_eq!(self.policy.len(), slots.len(), "tracked entries");
         self.policy.validate(&slots, &self.slots);
+        for mut order in [
+            self.policy.coldest(usize::MAX, &self.slots),
+            self.policy.hottest(usize::MAX, &self.slots),
+        ] {
+            order.sort_unstable();
+            assert_eq!(order, slots, "an order of all entries");
+        }
     }
 
     pub(crate) fn hit_percent(&self) -> f64 {
@@ -130,7 +208,7 @@ impl<P: Policy> Sim<P> {
 }
 
 /// A bijective mix of the key (splitmix64), standing in for the cache's hasher.
-fn hash_of(key: u64) -> u64 {
+pub(crate) fn hash_of(key: u64) -> u64 {
     let mut z = key.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -2,12 +2,21 @@
 //!
 //! They know slots and hashes, never a key, a value, a lock or the time, and all are safe code.
 
+pub(crate) mod buffer;
+pub(crate) mod duo;
 pub(crate) mod ghost;
+pub(crate) mod line;
 pub(crate) mod queue;
+pub(crate) mod random;
 pub(crate) mod sketch;
 pub(crate) mod slots;
 mod spread;
 
+pub(crate) use buffer::Buffer;
+pub(crate) use duo::{Duo, Place};
 pub(crate) use ghost::Ghost;
+pub(crate) use line::Line;
+pub(crate) use random::Stream;
 pub(crate) use sketch::Sketch;
+pub(crate) use slots::PerSlot;
 pub(crate) use spread::spread;

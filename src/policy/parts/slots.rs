@@ -96,6 +96,18 @@ impl<T: Copy + PartialEq> PerSlot<T> {
         self.spare = None;
     }
 
+    /// The occupied slots, lowest first, and what they hold.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, T)> + '_ {
+        let pieces = self.pieces.iter().enumerate();
+        let items = pieces.flat_map(|(at, piece)| {
+            let items = piece.items.iter().flat_map(|items| items.iter());
+            items.enumerate().map(move |(within, item)| (at * PIECE + within, *item))
+        });
+        items
+            .filter(|(_, item)| *item != self.vacant)
+            .map(|(index, item)| (Slot::new(index as u32), item))
+    }
+
     /// The number of occupied slots, after checking it against every element.
     ///
     /// # Panics
@@ -131,6 +143,7 @@ mod tests {
         *array.get_mut(Slot::new(5)) = 9;
         assert_eq!(array.remove(Slot::new(5)), 9);
         assert_eq!(array.validate(), 1);
+        assert_eq!(array.iter().collect::<Vec<_>>(), [(Slot::new(100_000), 8)]);
         array.insert(Slot::new(300), 1);
         assert!(array.spare.is_none(), "the spare piece is used first");
         array.clear();

@@ -1,0 +1,334 @@
+//! Least frequently used, with ageing, so that yesterday's favourites leave.
+//!
+//! LFU with dynamic ageing after Arlitt, Cherkasova, Dilley, Friedrich and Jin, "Evaluating content
+//! management techniques for Web proxy caches", 1999: an entry's priority is the number of its hits
+//! plus the stripe's age when the last of them came; the lowest priority goes, and becomes the age.
+//! Where priorities are equal, who has been there longest goes. Deviations:
+//!
+//! * hits come through a lossy ring (as in `lru.rs`): exact with one thread, nearly so with many;
+//! * hits are counted up to a million, and priorities end at 2^44, when ageing would;
+//! * an entry that weighs nothing has no priority while it does.
+//!
+//! Invariant: an entry with weight is in the queue of its priority; no queue is empty.
+
+use std::collections::BTreeMap;
+
+use super::parts::queue::{Links, Queue};
+use super::parts::{Buffer, PerSlot};
+use super::recorders::Log;
+use super::{Newcomer, Policy, Residents};
+use crate::{RemovalCause, Slot};
+
+/// Least frequently used, with ageing. All hits of a stripe write to one ring, and an entry costs
+/// twice the memory of the simpler policies.
+#[derive(Debug, Default)]
+pub struct Lfu {
+    ranking: Ranking,
+    hits: Buffer,
+}
+
+/// How often an entry was used, and the priority that follows: 8 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Rank(u64);
+
+impl Rank {
+    /// What a slot without priority has: more than any frequency with the largest priority.
+    const NONE: Self = Self(u64::MAX);
+    const FREQUENCY_BITS: u32 = 20;
+    const MAX_FREQUENCY: u64 = (1 << Self::FREQUENCY_BITS) - 2;
+    const MAX_PRIORITY: u64 = (1 << (64 - Self::FREQUENCY_BITS)) - 1;
+
+    fn new(frequency: u64, age: u64) -> Self {
+        let frequency = frequency.min(Self::MAX_FREQUENCY);
+        let priority = (frequency + age).min(Self::MAX_PRIORITY);
+        Self(priority << Self::FREQUENCY_BITS | frequency)
+    }
+
+    const fn frequency(self) -> u64 {
+        self.0 & ((1 << Self::FREQUENCY_BITS) - 1)
+    }
+
+    const fn priority(self) -> u64 {
+        self.0 >> Self::FREQUENCY_BITS
+    }
+}
+
+/// The entries by priority.
+#[derive(Debug)]
+struct Ranking {
+    links: Links,
+    ranks: PerSlot<Rank>,
+    /// By priority, the entry that got it first at the back. All share one queue number: the rank
+    /// says which is whose.
+    levels: BTreeMap<u64, Queue>,
+    ranked: usize,
+    weightless: Queue,
+    /// The priority of the last victim.
+    age: u64,
+    /// The entry for which room is being made: it comes in as if after that.
+    newcomer: Option<Slot>,
+}
+
+const RANKED: u8 = 0;
+const WEIGHTLESS: u8 = 1;
+
+impl Default for Ranking {
+    fn default() -> Self {
+        Self {
+            links: Links::default(),
+            ranks: PerSlot::new(Rank::NONE),
+            levels: BTreeMap::new(),
+            ranked: 0,
+            weightless: Queue::new(WEIGHTLESS),
+            age: 0,
+            newcomer: None,
+        }
+    }
+}
+
+impl Ranking {
+    fn add(&mut self, slot: Slot, weight: u64) {
+        if weight == 0 {
+            self.weightless.push_front(&mut self.links, slot);
+        } else {
+            let rank = Rank::new(1, self.age);
+            self.ranks.insert(slot, rank);
+            self.join(slot, rank);
+            self.ranked += 1;
+        }
+    }
+
+    /// Takes an entry out; answers its priority if it had one.
+    fn take(&mut self, slot: Slot) -> Option<u64> {
+        if self.newcomer == Some(slot) {
+            self.newcomer = None;
+        }
+        if self.weightless.contains(&self.links, slot) {
+            self.weightless.unlink(&mut self.links, slot);
+            return None;
+        }
+        let rank = self.ranks.remove(slot);
+        self.leave(slot, rank);
+        self.ranked -= 1;
+        Some(rank.priority())
+    }
+
+    /// Counts a hit, unless the entry left or weighs nothing.
+    fn count(&mut self, slot: Slot) {
+        let rank = self.ranks.get(slot);
+        if rank != Rank::NONE {
+            if self.newcomer == Some(slot) {
+                self.newcomer = None;
+            }
+            self.change(slot, rank, Rank::new(rank.frequency() + 1, self.age));
+        }
+    }
+
+    /// Lets time pass: an entry of this priority was evicted.
+    fn grow_older(&mut self, priority: u64) {
+        self.age = self.age.max(priority);
+        if let Some(slot) = self.newcomer {
+            self.change(slot, self.ranks.get(slot), Rank::new(1, self.age));
+        }
+    }
+
+    fn change(&mut self, slot: Slot, old: Rank, new: Rank) {
+        self.leave(slot, old);
+        *self.ranks.get_mut(slot) = new;
+        self.join(slot, new);
+    }
+
+    fn join(&mut self, slot: Slot, rank: Rank) {
+        let level = self.levels.entry(rank.priority()).or_insert(Queue::new(RANKED));
+        level.push_front(&mut self.links, slot);
+    }
+
+    fn leave(&mut self, slot: Slot, rank: Rank) {
+        let Some(level) = self.levels.get_mut(&rank.priority()) else { return };
+        level.unlink(&mut self.links, slot);
+        if level.is_empty() {
+            self.levels.remove(&rank.priority());
+        }
+    }
+
+    fn replace(&mut self, from: Slot, to: Slot) {
+        if self.newcomer == Some(from) {
+            self.newcomer = Some(to);
+        }
+        if self.weightless.contains(&self.links, from) {
+            return self.weightless.replace(&mut self.links, from, to);
+        }
+        let rank = self.ranks.remove(from);
+        self.ranks.insert(to, rank);
+        if let Some(level) = self.levels.get_mut(&rank.priority()) {
+            level.replace(&mut self.links, from, to);
+        }
+    }
+
+    /// The lowest priority's oldest, and the newcomer only if it is alone.
+    fn lowest(&self) -> Option<Slot> {
+        let mut backs = self.levels.values().filter_map(Queue::back);
+        let lowest = backs.next()?;
+        if self.newcomer == Some(lowest) {
+            return backs.next().or(Some(lowest));
+        }
+        Some(lowest)
+    }
+
+    fn len(&self) -> usize {
+        self.ranked + self.weightless.len()
+    }
+
+    fn validate(&self, slots: &[Slot], residents: &dyn Residents) {
+        let mut ranked = 0;
+        for (&priority, level) in &self.levels {
+            level.validate(&self.links);
+            assert!(!level.is_empty(), "the queue of priority {priority}");
+            for slot in level.iter_from_back(&self.links) {
+                assert_eq!(self.ranks.get(slot).priority(), priority, "{slot:?}'s priority");
+            }
+            ranked += level.len();
+        }
+        self.weightless.validate(&self.links);
+        assert_eq!((ranked, self.ranks.validate()), (self.ranked, self.ranked), "ranked entries");
+        assert_eq!(self.links.validate(), self.len(), "a link belongs to a queue");
+        assert_eq!(slots.len(), self.len(), "the number of entries");
+        for &slot in slots {
+            let queue = if residents.weight(slot) == 0 { WEIGHTLESS } else { RANKED };
+            assert_eq!(self.links.queue_of(slot), Some(queue), "{slot:?} is in the right queue");
+        }
+        assert!(self.newcomer.is_none_or(|slot| slots.contains(&slot)), "the newcomer is there");
+    }
+}
+
+impl Lfu {
+    /// The policy.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Policy for Lfu {
+    type Recorder = Log;
+
+    fn for_stripes(self, stripes: usize, _: u64) -> Vec<Self> {
+        (0..stripes).map(|_| Self::default()).collect()
+    }
+
+    fn recorder(&self) -> Log {
+        Log::new(self.hits.clone())
+    }
+
+    fn on_insert(&mut self, newcomer: Newcomer, _: &dyn Residents) {
+        self.ranking.add(newcomer.slot, newcomer.weight);
+        let needs_room = !newcomer.has_room && newcomer.weight > 0;
+        self.ranking.newcomer = needs_room.then_some(newcomer.slot);
+    }
+
+    fn on_weight(&mut self, slot: Slot, old: u64, new: u64) {
+        if (old == 0) != (new == 0) {
+            self.ranking.take(slot);
+            self.ranking.add(slot, new);
+        }
+    }
+
+    fn on_remove(&mut self, slot: Slot, cause: RemovalCause, _: &dyn Residents) {
+        let priority = self.ranking.take(slot);
+        if let (RemovalCause::Size, Some(priority)) = (cause, priority) {
+            self.ranking.grow_older(priority);
+        }
+    }
+
+    fn on_move(&mut self, from: Slot, to: Slot) {
+        self.ranking.replace(from, to);
+    }
+
+    fn victim(&mut self, _: &dyn Residents) -> Option<Slot> {
+        self.ranking.lowest()
+    }
+
+    fn maintain(&mut self, _: &dyn Residents) {
+        self.hits.drain(|slot| self.ranking.count(slot));
+    }
+
+    fn set_capacity(&mut self, _: u64, _: u64) {}
+
+    fn clear(&mut self) {
+        self.hits.drain(drop);
+        self.ranking = Ranking::default();
+    }
+
+    fn coldest(&self, limit: usize, _: &dyn Residents) -> Vec<Slot> {
+        let Ranking { links, levels, weightless, .. } = &self.ranking;
+        let ranked = levels.values().flat_map(|level| level.iter_from_back(links));
+        ranked.chain(weightless.iter_from_back(links)).take(limit).collect()
+    }
+
+    fn hottest(&self, limit: usize, _: &dyn Residents) -> Vec<Slot> {
+        let Ranking { links, levels, weightless, .. } = &self.ranking;
+        let ranked = levels.values().rev().flat_map(|level| level.iter_from_front(links));
+        weightless.iter_from_front(links).chain(ranked).take(limit).collect()
+    }
+
+    fn len(&self) -> usize {
+        self.ranking.len()
+    }
+
+    fn validate(&self, slots: &[Slot], residents: &dyn Residents) {
+        self.ranking.validate(slots, residents);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Lfu, Rank};
+    use crate::policy::sim::{Sim, hash_of};
+
+    crate::policy::suite::policy_suite!(Lfu::new());
+
+    #[test]
+    fn the_least_frequent_goes_and_favourites_age() {
+        let mut sim = Sim::new(Lfu::new(), 3);
+        sim.victims = Some(Vec::new());
+        sim.access_all([1, 1, 1, 2, 2, 3, 4]);
+        assert_eq!(sim.victims, Some(vec![3]), "the only one hit once");
+        // The age is 1, so 4 came in with 2 like entry 2, which has had it for longer; then the age
+        // is 2 and 5 comes in with 3, like the favourite 1, which has to go after 4.
+        sim.access_all([5, 6, 7]);
+        assert_eq!(sim.victims, Some(vec![3, 2, 4, 1]));
+    }
+
+    /// The textbook's algorithm by exhaustive search.
+    #[test]
+    fn it_is_the_textbooks_lfu_with_dynamic_ageing() {
+        let mut sim = Sim::new(Lfu::new(), 40);
+        sim.victims = Some(Vec::new());
+        let (mut model, mut age, mut victims) = (Vec::<(u64, u64, u64, u64)>::new(), 0, Vec::new());
+        for step in 0..20_000 {
+            let key = (hash_of(step) % 100).min(hash_of(step + 1) % 100) + step / 5000 * 50;
+            let at = model.iter().position(|entry| entry.3 == key);
+            assert_eq!(sim.access(key), at.is_some());
+            let frequency = match at {
+                Some(at) => model.swap_remove(at).2 + 1,
+                None => 1,
+            };
+            if model.len() == 40 {
+                let lowest = *model.iter().min().expect("full");
+                model.retain(|entry| *entry != lowest);
+                age = lowest.0;
+                victims.push(lowest.3);
+            }
+            model.push((frequency + age, step, frequency, key));
+        }
+        assert_eq!(sim.victims, Some(victims));
+    }
+
+    #[test]
+    fn ranks_saturate() {
+        let rank = Rank::new(u64::MAX, Rank::MAX_PRIORITY);
+        assert_eq!(rank.frequency(), Rank::MAX_FREQUENCY);
+        assert_eq!(rank.priority(), Rank::MAX_PRIORITY);
+        assert_ne!(rank, Rank::NONE);
+    }
+}

@@ -1,0 +1,125 @@
+//! Least recently used, exactly, as far as hits can be put in order.
+//!
+//! A hit notes its slot in a lossy ring; draining moves those entries to the front, in order, before
+//! anything else happens to the stripe. So a stripe used by one thread is the textbook's LRU. With
+//! many threads, hits that race have no order, and bursts that fill the ring before anyone can
+//! drain it lose the oldest of them.
+//!
+//! A drained slot may have left or been taken over by another entry in the meantime: then a hit is
+//! ignored or counts for the wrong one, by contract harmless.
+
+use super::parts::{Buffer, Line};
+use super::recorders::Log;
+use super::{Newcomer, Policy, Residents};
+use crate::{RemovalCause, Slot};
+
+/// Least recently used. All hits of a stripe write to one ring, so the cheaper policies scale
+/// better with many threads.
+#[derive(Debug, Default)]
+pub struct Lru {
+    line: Line,
+    hits: Buffer,
+}
+
+impl Lru {
+    /// The policy.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Policy for Lru {
+    type Recorder = Log;
+
+    fn for_stripes(self, stripes: usize, _: u64) -> Vec<Self> {
+        (0..stripes).map(|_| Self::default()).collect()
+    }
+
+    fn recorder(&self) -> Log {
+        Log::new(self.hits.clone())
+    }
+
+    fn on_insert(&mut self, newcomer: Newcomer, _: &dyn Residents) {
+        self.line.insert(newcomer.slot, newcomer.weight);
+    }
+
+    fn on_weight(&mut self, slot: Slot, old: u64, new: u64) {
+        self.line.reweigh(slot, old, new);
+    }
+
+    fn on_remove(&mut self, slot: Slot, _: RemovalCause, _: &dyn Residents) {
+        self.line.remove(slot);
+    }
+
+    fn on_move(&mut self, from: Slot, to: Slot) {
+        self.line.replace(from, to);
+    }
+
+    fn victim(&mut self, _: &dyn Residents) -> Option<Slot> {
+        self.line.back()
+    }
+
+    fn maintain(&mut self, _: &dyn Residents) {
+        self.hits.drain(|slot| self.line.refresh(slot));
+    }
+
+    fn set_capacity(&mut self, _: u64, _: u64) {}
+
+    fn clear(&mut self) {
+        self.hits.drain(drop);
+        self.line.clear();
+    }
+
+    fn coldest(&self, limit: usize, _: &dyn Residents) -> Vec<Slot> {
+        self.line.iter_from_back().take(limit).collect()
+    }
+
+    fn hottest(&self, limit: usize, _: &dyn Residents) -> Vec<Slot> {
+        self.line.iter_from_front().take(limit).collect()
+    }
+
+    fn len(&self) -> usize {
+        self.line.len()
+    }
+
+    fn validate(&self, slots: &[Slot], residents: &dyn Residents) {
+        self.line.validate(slots, |slot| residents.weight(slot));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Lru;
+    use crate::policy::sim::{Sim, hash_of};
+
+    crate::policy::suite::policy_suite!(Lru::new());
+
+    #[test]
+    fn the_least_recently_used_goes() {
+        let mut sim = Sim::new(Lru::new(), 3);
+        sim.victims = Some(Vec::new());
+        sim.access_all([1, 2, 3, 1, 4, 1, 3, 5, 6]);
+        assert_eq!(sim.victims, Some(vec![2, 4, 1]));
+    }
+
+    #[test]
+    fn it_is_the_textbooks_lru() {
+        let mut sim = Sim::new(Lru::new(), 40);
+        sim.victims = Some(Vec::new());
+        let mut model: Vec<u64> = Vec::new();
+        let mut victims = Vec::new();
+        for step in 0..20_000 {
+            let key = (hash_of(step) % 100).min(hash_of(step + 1) % 100);
+            let at = model.iter().position(|&other| other == key);
+            assert_eq!(sim.access(key), at.is_some());
+            match at {
+                Some(at) => _ = model.remove(at),
+                None if model.len() == 40 => victims.push(model.remove(0)),
+                None => {}
+            }
+            model.push(key);
+        }
+        assert_eq!(sim.victims, Some(victims));
+    }
+}

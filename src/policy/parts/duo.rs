@@ -1,0 +1,255 @@
+//! Two queues with weights, a small one for newcomers and a main one for the proven, and beside
+//! them the entries that weigh nothing.
+//!
+//! Invariant: an entry is in exactly one of them, in the last exactly if it weighs nothing, and the
+//! weights are the sums over the queues. It must not know what makes an entry worth keeping.
+
+use super::queue::{Links, Queue};
+use crate::Slot;
+use crate::policy::{Newcomer, Residents};
+
+/// The two queues.
+#[derive(Debug)]
+pub(crate) struct Duo {
+    links: Links,
+    small: Weighed,
+    main: Weighed,
+    weightless: Queue,
+    /// The entry for which room is being made. Policies are mostly written as if it came in only
+    /// afterwards.
+    newcomer: Option<(Slot, u64)>,
+}
+
+/// A queue and what its entries weigh: wide, as a stripe exceeds any capacity until room is made.
+#[derive(Debug)]
+struct Weighed {
+    queue: Queue,
+    weight: u128,
+}
+
+/// Where an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Small,
+    Main,
+    Weightless,
+}
+
+const SMALL: u8 = 0;
+const MAIN: u8 = 1;
+const WEIGHTLESS: u8 = 2;
+
+impl Default for Duo {
+    fn default() -> Self {
+        Self {
+            links: Links::default(),
+            small: Weighed { queue: Queue::new(SMALL), weight: 0 },
+            main: Weighed { queue: Queue::new(MAIN), weight: 0 },
+            weightless: Queue::new(WEIGHTLESS),
+            newcomer: None,
+        }
+    }
+}
+
+impl Duo {
+    /// Takes a newcomer in at the front of the main or of the small queue.
+    pub(crate) fn insert(&mut self, newcomer: Newcomer, to_main: bool) {
+        self.push(newcomer.slot, newcomer.weight, to_main);
+        self.newcomer = (!newcomer.has_room).then_some((newcomer.slot, newcomer.weight));
+    }
+
+    /// Takes out an entry of this weight; answers where it was.
+    pub(crate) fn remove(&mut self, slot: Slot, weight: u64) -> Place {
+        if self.is_newcomer(slot) {
+            self.newcomer = None;
+        }
+        let place = self.place(slot);
+        let weighed = match place {
+            Place::Small => &mut self.small,
+            Place::Main => &mut self.main,
+            Place::Weightless => {
+                self.weightless.unlink(&mut self.links, slot);
+                return place;
+            }
+        };
+        weighed.queue.unlink(&mut self.links, slot);
+        weighed.weight -= u128::from(weight);
+        place
+    }
+
+    /// Follows a change of weight: an entry keeps its place unless it gains its first weight (then
+    /// it comes in at the front of the small queue) or loses its last.
+    pub(crate) fn reweigh(&mut self, slot: Slot, old: u64, new: u64) {
+        if self.is_newcomer(slot) {
+            self.newcomer = None;
+        }
+        if (old == 0) != (new == 0) {
+            self.remove(slot, old);
+            self.push(slot, new, false);
+            return;
+        }
+        let weighed = match self.place(slot) {
+            Place::Small => &mut self.small,
+            Place::Main => &mut self.main,
+            Place::Weightless => return,
+        };
+        weighed.weight = weighed.weight - u128::from(old) + u128::from(new);
+    }
+
+    /// Gives the place of `from` to `to`.
+    pub(crate) fn replace(&mut self, from: Slot, to: Slot) {
+        let queue = match self.place(from) {
+            Place::Small => &mut self.small.queue,
+            Place::Main => &mut self.main.queue,
+            Place::Weightless => &mut self.weightless,
+        };
+        queue.replace(&mut self.links, from, to);
+        if let Some((slot, weight)) = self.newcomer
+            && slot == from
+        {
+            self.newcomer = Some((to, weight));
+        }
+    }
+
+    /// Moves an entry of the small queue, of this weight, to the front of the main one.
+    pub(crate) fn promote(&mut self, slot: Slot, weight: u64) {
+        self.small.queue.unlink(&mut self.links, slot);
+        self.small.weight -= u128::from(weight);
+        self.main.queue.push_front(&mut self.links, slot);
+        self.main.weight += u128::from(weight);
+        self.lead_newcomer();
+    }
+
+    /// Moves an entry of the main queue to its front.
+    pub(crate) fn reinsert(&mut self, slot: Slot) {
+        self.main.queue.move_to_front(&mut self.links, slot);
+        self.lead_newcomer();
+    }
+
+    /// The back of the small queue.
+    pub(crate) fn small_back(&self) -> Option<Slot> {
+        self.small.queue.back()
+    }
+
+    /// The back of the main queue.
+    pub(crate) fn main_back(&self) -> Option<Slot> {
+        self.main.queue.back()
+    }
+
+    /// What the small queue weighs.
+    pub(crate) const fn small_weight(&self) -> u128 {
+        self.small.weight
+    }
+
+    /// What both queues weigh.
+    pub(crate) const fn weight(&self) -> u128 {
+        self.small.weight + self.main.weight
+    }
+
+    /// The weight of the newcomer for which room is being made, and whether it is in the small
+    /// queue.
+    pub(crate) fn newcomer(&self) -> Option<(u64, bool)> {
+        self.newcomer.map(|(slot, weight)| (weight, self.place(slot) == Place::Small))
+    }
+
+    /// Whether room is being made for `slot`.
+    pub(crate) fn is_newcomer(&self, slot: Slot) -> bool {
+        self.newcomer.is_some_and(|(newcomer, _)| newcomer == slot)
+    }
+
+    /// The number of entries, with and without weight.
+    pub(crate) const fn len(&self) -> usize {
+        self.small.queue.len() + self.main.queue.len() + self.weightless.len()
+    }
+
+    /// Gives the memory back. Every entry must have left.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// All entries, those of rank 0 first and the weightless last, in each rank those at the back
+    /// first, small queue before main. There are `ranks` ranks.
+    pub(crate) fn coldest_by<'a>(
+        &'a self,
+        ranks: u8,
+        rank: impl Fn(Slot, Place) -> u8 + 'a,
+    ) -> impl Iterator<Item = Slot> + 'a {
+        let in_rank = move |wanted| {
+            let rank = &rank;
+            let small = self.small.queue.iter_from_back(&self.links);
+            let main = self.main.queue.iter_from_back(&self.links);
+            let small = small.filter(move |&slot| rank(slot, Place::Small) == wanted);
+            let main = main.filter(move |&slot| rank(slot, Place::Main) == wanted);
+            small.chain(main).collect::<Vec<_>>()
+        };
+        (0..ranks).flat_map(in_rank).chain(self.weightless.iter_from_back(&self.links))
+    }
+
+    /// The opposite order of [`coldest_by`](Self::coldest_by).
+    pub(crate) fn hottest_by<'a>(
+        &'a self,
+        ranks: u8,
+        rank: impl Fn(Slot, Place) -> u8 + 'a,
+    ) -> impl Iterator<Item = Slot> + 'a {
+        let in_rank = move |wanted| {
+            let rank = &rank;
+            let small = self.small.queue.iter_from_front(&self.links);
+            let main = self.main.queue.iter_from_front(&self.links);
+            let small = small.filter(move |&slot| rank(slot, Place::Small) == wanted);
+            let main = main.filter(move |&slot| rank(slot, Place::Main) == wanted);
+            main.chain(small).collect::<Vec<_>>()
+        };
+        self.weightless.iter_from_front(&self.links).chain((0..ranks).rev().flat_map(in_rank))
+    }
+
+    /// Checks every link and sum, and that exactly `slots` are here.
+    ///
+    /// # Panics
+    /// If something does not agree.
+    pub(crate) fn validate(&self, slots: &[Slot], residents: &dyn Residents) {
+        for weighed in [&self.small, &self.main] {
+            weighed.queue.validate(&self.links);
+            let weights = weighed.queue.iter_from_back(&self.links).map(|s| residents.weight(s));
+            let sum: u128 = weights.map(u128::from).sum();
+            assert_eq!(sum, weighed.weight, "the weight of a queue");
+        }
+        self.weightless.validate(&self.links);
+        assert_eq!(self.links.validate(), self.len(), "a link belongs to a queue");
+        assert_eq!(slots.len(), self.len(), "the number of entries");
+        for &slot in slots {
+            assert!(self.links.queue_of(slot).is_some(), "{slot:?} is tracked");
+            let weightless = self.place(slot) == Place::Weightless;
+            assert_eq!(weightless, residents.weight(slot) == 0, "{slot:?} is in the right queue");
+        }
+        if let Some((slot, weight)) = self.newcomer {
+            assert!(slots.contains(&slot), "the newcomer is an entry");
+            assert_eq!(residents.weight(slot), weight, "the newcomer's weight");
+        }
+    }
+
+    fn push(&mut self, slot: Slot, weight: u64, to_main: bool) {
+        if weight == 0 {
+            return self.weightless.push_front(&mut self.links, slot);
+        }
+        let weighed = if to_main { &mut self.main } else { &mut self.small };
+        weighed.queue.push_front(&mut self.links, slot);
+        weighed.weight += u128::from(weight);
+    }
+
+    fn place(&self, slot: Slot) -> Place {
+        match self.links.queue_of(slot) {
+            Some(SMALL) => Place::Small,
+            Some(MAIN) => Place::Main,
+            _ => Place::Weightless,
+        }
+    }
+
+    /// Keeps a newcomer in the main queue in front of what moves there while room is made for it.
+    fn lead_newcomer(&mut self) {
+        if let Some((slot, _)) = self.newcomer
+            && self.place(slot) == Place::Main
+        {
+            self.main.queue.move_to_front(&mut self.links, slot);
+        }
+    }
+}

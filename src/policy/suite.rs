@@ -1,0 +1,153 @@
+//! The tests every policy must pass: `policy_suite!(Sieve::default())` in its test module.
+
+use super::Policy;
+use super::sim::{Sim, hash_of};
+
+/// Instantiates the suite for one policy, made by the expression.
+macro_rules! policy_suite {
+    ($make:expr) => {
+        #[test]
+        fn stays_consistent_under_random_operations() {
+            $crate::policy::suite::random_operations(|| $make);
+        }
+        #[test]
+        fn tiny_capacities_work() {
+            $crate::policy::suite::tiny_capacities(|| $make);
+        }
+        #[test]
+        fn weightless_entries_stay_and_heavy_ones_fit() {
+            $crate::policy::suite::extreme_weights(|| $make);
+        }
+        #[test]
+        fn capacity_changes_and_clearing_work() {
+            $crate::policy::suite::resizing(|| $make);
+        }
+        #[test]
+        fn the_coldest_entry_is_the_next_victim_of_idle_entries() {
+            $crate::policy::suite::orders(|| $make);
+        }
+        #[test]
+        fn shares_are_made_for_every_stripe() {
+            $crate::policy::suite::stripes(|| $make);
+        }
+    };
+}
+pub(crate) use policy_suite;
+
+/// A reproducible stream of numbers.
+struct Stream(u64);
+
+impl Stream {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(1);
+        hash_of(self.0) % bound
+    }
+}
+
+pub(crate) fn random_operations<P: Policy>(make: impl Fn() -> P) {
+    for (seed, capacity, keys) in [(1, 10, 30), (2, 100, 150), (3, 64, 1000), (4, 300, 300)] {
+        let mut stream = Stream(seed << 32);
+        let mut sim = Sim::new(make(), capacity);
+        for _ in 0..3_000 {
+            // The smaller of two draws: some keys are more popular than others.
+            let key = stream.below(keys).min(stream.below(keys));
+            match stream.below(20) {
+                0 => sim.remove(key),
+                1 => sim.relocate(key),
+                2 => sim.reweigh(key, stream.below(4)),
+                3 => _ = sim.access_weighted(key, stream.below(capacity + 2)),
+                4 => _ = sim.access_weighted(key, 0),
+                5 if stream.below(100) == 0 => sim.clear(),
+                6 if stream.below(20) == 0 => sim.set_capacity(stream.below(capacity) + 1),
+                7 if stream.below(10) == 0 => sim.set_capacity(capacity),
+                _ => _ = sim.access(key),
+            }
+            sim.validate();
+        }
+    }
+}
+
+pub(crate) fn tiny_capacities<P: Policy>(make: impl Fn() -> P) {
+    for capacity in 0..=4 {
+        let mut sim = Sim::new(make(), capacity);
+        let mut stream = Stream(capacity);
+        for _ in 0..500 {
+            sim.access(stream.below(8));
+            sim.access_weighted(100 + stream.below(3), 2);
+            sim.access_weighted(200 + stream.below(2), 0);
+            sim.validate();
+        }
+        assert!(sim.weight() <= capacity);
+        sim.access_weighted(200, 0);
+        assert!(sim.access_weighted(200, 0), "a weightless entry always fits");
+        sim.clear();
+        assert_eq!(sim.len(), 0);
+        sim.validate();
+    }
+    let mut sim = Sim::new(make(), 2);
+    sim.access_all(0..100);
+    assert_eq!(sim.weight(), 2, "a full cache stays full");
+}
+
+pub(crate) fn extreme_weights<P: Policy>(make: impl Fn() -> P) {
+    let mut sim = Sim::new(make(), u64::MAX);
+    for key in 0..200 {
+        sim.access_weighted(key, 0);
+        sim.access_weighted(key + 1000, u64::MAX / 100);
+        sim.validate();
+    }
+    assert_eq!(sim.len(), 300, "200 weightless entries and 100 that fill the cache");
+    for _ in 0..8 {
+        sim.access_weighted(5000, u64::MAX);
+        sim.access_weighted(5001, u64::MAX);
+        sim.validate();
+    }
+    assert!(sim.len() >= 200, "the weightless stay");
+    (0..200).for_each(|key| assert!(sim.access(key), "{key} weighs nothing"));
+    for key in 0..200 {
+        sim.reweigh(key, 1 + u64::MAX / 50);
+        sim.validate();
+    }
+    (0..200).for_each(|key| sim.reweigh(key, 0));
+    sim.validate();
+}
+
+pub(crate) fn resizing<P: Policy>(make: impl Fn() -> P) {
+    let mut sim = Sim::new(make(), 1000);
+    let mut stream = Stream(9);
+    for capacity in [1000, 10, 500, 1, 0, 3000, 1000] {
+        sim.set_capacity(capacity);
+        sim.validate();
+        for _ in 0..4000 {
+            sim.access(stream.below(2000));
+        }
+        assert_eq!(sim.weight(), capacity.min(sim.weight()));
+        assert!(sim.weight() >= capacity.min(800), "the room is used");
+        sim.validate();
+    }
+    sim.clear();
+    sim.validate();
+    sim.access_all(0..2000);
+    assert_eq!(sim.weight(), 1000);
+    sim.validate();
+}
+
+pub(crate) fn orders<P: Policy>(make: impl Fn() -> P) {
+    let mut sim = Sim::new(make(), 50);
+    sim.access_all(0..50);
+    let coldest = sim.policy.coldest(5, &sim.slots);
+    let hottest = sim.policy.hottest(5, &sim.slots);
+    assert_eq!((coldest.len(), hottest.len()), (5, 5));
+    assert!(coldest.iter().all(|slot| !hottest.contains(slot)));
+    assert_eq!(sim.policy.coldest(1, &sim.slots), coldest[..1]);
+    assert_eq!(sim.policy.hottest(1, &sim.slots), hottest[..1]);
+    assert!(sim.policy.coldest(0, &sim.slots).is_empty());
+}
+
+pub(crate) fn stripes<P: Policy>(make: impl Fn() -> P) {
+    for (stripes, capacity) in [(1, 0), (4, 10), (16, 1 << 20), (3, u64::MAX)] {
+        let policies = make().for_stripes(stripes, capacity);
+        assert_eq!(policies.len(), stripes);
+        assert!(policies.iter().all(Policy::is_empty));
+    }
+}
