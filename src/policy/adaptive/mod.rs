@@ -55,6 +55,7 @@ use crate::{RemovalCause, Slot};
 
 const SMALL: u8 = 0;
 const MAIN: u8 = 1;
+const WEIGHTLESS: u8 = 2;
 
 /// The default eviction policy: follows whichever of five settings suits the workload.
 ///
@@ -73,8 +74,11 @@ pub struct Adaptive {
     links: Links,
     small: Queue,
     main: Queue,
-    small_weight: u64,
-    main_weight: u64,
+    /// Entries that weigh nothing: removing one makes no room, so none is ever a victim.
+    weightless: Queue,
+    /// In 128 bits: the newcomer comes in before room is made for it.
+    small_weight: u128,
+    main_weight: u128,
     /// Whether every entry so far weighed 1, so that weights need not be asked for.
     is_uniform: bool,
     /// The stripe's share of the capacity.
@@ -107,7 +111,7 @@ impl Adaptive {
     /// cache with the same hashes in the same order then does the same every time.
     #[must_use]
     pub fn with_seed(seed: u64) -> Self {
-        Self::stripe(Arc::new(Shared::new(0, seed)), 0, 0)
+        Self::stripe(Arc::new(Shared::new(1, 0, seed)), 0, 0)
     }
 
     /// The setting that is live: a diagnostic.
@@ -125,6 +129,7 @@ impl Adaptive {
             links: Links::default(),
             small: Queue::new(SMALL),
             main: Queue::new(MAIN),
+            weightless: Queue::new(WEIGHTLESS),
             small_weight: 0,
             main_weight: 0,
             is_uniform: true,
@@ -144,6 +149,22 @@ impl Adaptive {
         if self.is_uniform { 1 } else { residents.weight(slot) }
     }
 
+    /// Takes the entry out of its queue.
+    #[inline]
+    fn unlink(&mut self, slot: Slot, weight: u64) {
+        match self.links.queue_of(slot) {
+            Some(SMALL) => {
+                self.small.unlink(&mut self.links, slot);
+                self.small_weight -= u128::from(weight);
+            }
+            Some(WEIGHTLESS) => self.weightless.unlink(&mut self.links, slot),
+            _ => {
+                self.main.unlink(&mut self.links, slot);
+                self.main_weight -= u128::from(weight);
+            }
+        }
+    }
+
     /// Makes the setting that the shadows want this stripe's.
     #[inline]
     fn follow(&mut self) {
@@ -161,9 +182,14 @@ impl Adaptive {
     fn enqueue(&mut self, newcomer: &Newcomer, is_ghost: bool, residents: &dyn Residents) {
         let Newcomer { slot, weight, .. } = *newcomer;
         let mark = residents.mark(slot);
+        if weight == 0 {
+            self.weightless.push_front(&mut self.links, slot);
+            mark.set(main_mark(0));
+            return;
+        }
         if is_ghost || self.parameters.small == 0 {
             self.main.push_front(&mut self.links, slot);
-            self.main_weight += weight;
+            self.main_weight += u128::from(weight);
             mark.set(main_mark(0));
             return;
         }
@@ -172,7 +198,7 @@ impl Adaptive {
             self.pulse.set_clock(self.clock.now(), self.clock.window());
         }
         self.small.push_front(&mut self.links, slot);
-        self.small_weight += weight;
+        self.small_weight += u128::from(weight);
         mark.set(small_mark(self.clock.now()));
     }
 
@@ -199,9 +225,9 @@ impl Adaptive {
     /// Feeds the events that wait to the shadows, unless another stripe is at it.
     #[cold]
     fn drain(&mut self, residents: &dyn Residents) {
-        let mean = self.mean_weight();
+        let (mean, entries) = (self.mean_weight(), self.len());
         let Self { shared, pulse, links, is_uniform, .. } = &*self;
-        let _ = shared.try_feed(|shadows| {
+        let _ = shared.try_feed(entries, |shadows| {
             pulse.ring.drain(|Event { id, slot }| {
                 // The entry may have left since, or another one may be in its place.
                 let weight = match (*is_uniform, links.queue_of(slot)) {
@@ -215,7 +241,8 @@ impl Adaptive {
     }
 
     fn mean_weight(&self) -> u64 {
-        (self.small_weight + self.main_weight) / (self.len() as u64).max(1)
+        let mean = (self.small_weight + self.main_weight) / (self.len() as u128).max(1);
+        mean.min(u128::from(u64::MAX)) as u64
     }
 
     /// The slots, the next victims first.
@@ -228,6 +255,7 @@ impl Adaptive {
         for slot in self.main.iter_from_back(&self.links) {
             ranked.push((1 + frequency(residents.mark(slot).get()), slot));
         }
+        ranked.extend(self.weightless.iter_from_back(&self.links).map(|slot| (u8::MAX, slot)));
         ranked.sort_by_key(|&(rank, _)| rank);
         ranked.into_iter().map(|(_, slot)| slot).collect()
     }
@@ -237,7 +265,7 @@ impl Policy for Adaptive {
     type Recorder = AdaptiveRecorder;
 
     fn for_stripes(self, stripes: usize, capacity: u64) -> Vec<Self> {
-        let shared = Arc::new(Shared::new(capacity, self.shared.seed()));
+        let shared = Arc::new(Shared::new(stripes, capacity, self.shared.seed()));
         let share = capacity / (stripes as u64).max(1);
         (0..stripes as u64).map(|n| Self::stripe(Arc::clone(&shared), share, n)).collect()
     }
@@ -272,22 +300,25 @@ impl Policy for Adaptive {
 
     fn on_weight(&mut self, slot: Slot, old: u64, new: u64) {
         self.is_uniform &= new == 1;
-        let total = match self.links.queue_of(slot) {
-            Some(SMALL) => &mut self.small_weight,
-            _ => &mut self.main_weight,
-        };
-        *total = *total - old + new;
+        match (self.links.queue_of(slot), new) {
+            (Some(WEIGHTLESS), 0) => {}
+            (Some(WEIGHTLESS), _) => {
+                self.weightless.unlink(&mut self.links, slot);
+                self.main.push_front(&mut self.links, slot);
+                self.main_weight += u128::from(new);
+            }
+            (_, 0) => {
+                self.unlink(slot, old);
+                self.weightless.push_front(&mut self.links, slot);
+            }
+            (Some(SMALL), _) => self.small_weight = self.small_weight - u128::from(old) + u128::from(new),
+            _ => self.main_weight = self.main_weight - u128::from(old) + u128::from(new),
+        }
     }
 
     fn on_remove(&mut self, slot: Slot, cause: RemovalCause, residents: &dyn Residents) {
         let weight = self.weight(slot, residents);
-        if self.links.queue_of(slot) == Some(SMALL) {
-            self.small.unlink(&mut self.links, slot);
-            self.small_weight -= weight;
-        } else {
-            self.main.unlink(&mut self.links, slot);
-            self.main_weight -= weight;
-        }
+        self.unlink(slot, weight);
         if let Some(doomed) = self.doomed.take_if(|doomed| doomed.slot == slot)
             && doomed.to_ghost
             && matches!(cause, RemovalCause::Size | RemovalCause::Rejected)
@@ -299,6 +330,7 @@ impl Policy for Adaptive {
     fn on_move(&mut self, from: Slot, to: Slot) {
         match self.links.queue_of(from) {
             Some(SMALL) => self.small.replace(&mut self.links, from, to),
+            Some(WEIGHTLESS) => self.weightless.replace(&mut self.links, from, to),
             _ => self.main.replace(&mut self.links, from, to),
         }
         if let Some(doomed) = &mut self.doomed
@@ -350,7 +382,7 @@ impl Policy for Adaptive {
     }
 
     fn len(&self) -> usize {
-        self.small.len() + self.main.len()
+        self.small.len() + self.main.len() + self.weightless.len()
     }
 
     fn validate(&self, slots: &[Slot], residents: &dyn Residents) {
@@ -358,11 +390,13 @@ impl Policy for Adaptive {
         assert_eq!(self.links.validate(), slots.len(), "entries linked");
         self.small.validate(&self.links);
         self.main.validate(&self.links);
-        let (mut small, mut main) = (0, 0);
+        self.weightless.validate(&self.links);
+        let (mut small, mut main) = (0_u128, 0_u128);
         for &slot in slots {
             match self.links.queue_of(slot) {
-                Some(SMALL) => small += residents.weight(slot),
-                Some(MAIN) => main += residents.weight(slot),
+                Some(SMALL) => small += u128::from(residents.weight(slot)),
+                Some(MAIN) => main += u128::from(residents.weight(slot)),
+                Some(WEIGHTLESS) => assert_eq!(residents.weight(slot), 0, "{slot:?} weighs nothing"),
                 other => panic!("{slot:?} is in queue {other:?}"),
             }
         }
@@ -385,7 +419,7 @@ impl Queues for View<'_> {
 
     #[inline]
     fn small_is_over(&self) -> bool {
-        self.stripe.small_weight > self.stripe.target
+        self.stripe.small_weight > u128::from(self.stripe.target)
     }
 
     #[inline]
@@ -409,8 +443,8 @@ impl Queues for View<'_> {
         let Adaptive { links, small, main, small_weight, main_weight, .. } = &mut *self.stripe;
         small.unlink(links, entry);
         main.push_front(links, entry);
-        *small_weight -= weight;
-        *main_weight += weight;
+        *small_weight -= u128::from(weight);
+        *main_weight += u128::from(weight);
         self.residents.mark(entry).set(main_mark(0));
     }
 

@@ -148,6 +148,9 @@ struct Shadow {
     main_weight: u64,
     /// What the small queue may weigh.
     target: u64,
+    /// What both may weigh, and how many entries they may hold.
+    capacity: u64,
+    limit: usize,
     memory: Memory,
     clock: Clock<STAMP_BITS>,
 }
@@ -155,6 +158,10 @@ struct Shadow {
 impl Shadow {
     fn len(&self) -> usize {
         self.small.len() + self.main.len()
+    }
+
+    fn is_over(&self) -> bool {
+        self.small_weight + self.main_weight > self.capacity || self.len() > self.limit
     }
 }
 
@@ -172,9 +179,9 @@ impl View<'_> {
     }
 
     /// Lets the key of the record `entry` in; those that make room leave.
-    fn admit(&mut self, entry: u32, parameters: &Parameters, capacity: u64) {
+    fn admit(&mut self, entry: u32, parameters: &Parameters) {
         let Record { id, weight, .. } = *self.record(entry);
-        if u64::from(weight) > capacity {
+        if u64::from(weight) > self.shadow.capacity {
             return;
         }
         if parameters.duel {
@@ -194,7 +201,7 @@ impl View<'_> {
             let number = self.number;
             self.record(entry).set_lane(number, SMALL | stamp << STAMP);
         }
-        if self.shadow.small_weight + self.shadow.main_weight <= capacity {
+        if !self.shadow.is_over() {
             if self.small_is_over()
                 && let Some(tail) = self.small_tail()
             {
@@ -205,12 +212,12 @@ impl View<'_> {
         if self.shadow.memory.is_outgrown(len) {
             self.shadow.memory.reset(len, parameters.ghost > 0, parameters.duel);
         }
-        self.evict(entry, parameters, capacity);
+        self.evict(entry, parameters);
     }
 
     /// Makes victims leave until the shadow is within its capacity. The record of `current` stays.
-    fn evict(&mut self, current: u32, parameters: &Parameters, capacity: u64) {
-        while self.shadow.small_weight + self.shadow.main_weight > capacity {
+    fn evict(&mut self, current: u32, parameters: &Parameters) {
+        while self.shadow.is_over() {
             let Some(victim) = choose(self, parameters) else { return };
             let number = self.number;
             let record = self.record(victim.entry);
@@ -313,8 +320,7 @@ pub(super) fn xorshift(state: &mut u64) -> u64 {
 /// The five, and which of them is winning.
 #[derive(Debug)]
 pub(super) struct Shadows {
-    /// What each may weigh, in units of `1 << unit` so that a weight fits 32 bits.
-    capacity: u64,
+    /// Weights are counted in units of `1 << unit`, so that one fits 32 bits.
     unit: u32,
     records: Records,
     shadows: [Shadow; SHADOWS],
@@ -333,6 +339,8 @@ impl Shadows {
     const DECAY: f64 = 0.95;
     /// By how many hits, in shares of a period, another setting must be ahead to become live.
     const HYSTERESIS: f64 = 0.02;
+    /// Entries a shadow may always hold.
+    const SLACK: usize = 512;
     /// The shortest period.
     const MIN_PERIOD: usize = 16;
 
@@ -345,7 +353,6 @@ impl Shadows {
             .map(|setting| Shadow { target: setting.small_target(capacity), ..Shadow::default() });
         let period = entries.max(Self::MIN_PERIOD);
         Self {
-            capacity,
             unit,
             records: Records::default(),
             shadows,
@@ -367,6 +374,15 @@ impl Shadows {
     /// The setting that should be live.
     pub(super) fn live(&self) -> Setting {
         self.live
+    }
+
+    /// Bounds the entries of each where the capacity does not: with much weight to spare the cache
+    /// may never be full, and what the user removes from it does not leave the shadows. `expected`
+    /// is how many they would hold if they held what the cache does.
+    pub(super) fn limit(&mut self, expected: usize) {
+        for shadow in &mut self.shadows {
+            shadow.limit = expected.saturating_mul(4).saturating_add(Self::SLACK);
+        }
     }
 
     /// Runs the access to the key `id` through all five.
@@ -411,8 +427,8 @@ impl Shadows {
         while missed != 0 {
             let number = missed.trailing_zeros() as usize;
             missed &= missed - 1;
-            let (parameters, capacity) = (self.parameters[number], self.capacity);
-            self.view(number).admit(entry as u32, &parameters, capacity);
+            let parameters = self.parameters[number];
+            self.view(number).admit(entry as u32, &parameters);
         }
         if self.records.records[entry].states == 0 {
             self.records.remove(entry);

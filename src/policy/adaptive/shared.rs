@@ -16,6 +16,7 @@ const MAX_SHIFT: u32 = 6;
 #[repr(align(64))]
 pub(super) struct Shared {
     seed: u64,
+    stripes: usize,
     /// A key is sampled if its seeded mix is at most this.
     threshold: AtomicU64,
     /// How many events wait in a ring before they are worth a drain.
@@ -33,12 +34,13 @@ pub(super) struct State {
 }
 
 impl Shared {
-    pub(super) fn new(capacity: u64, seed: u64) -> Self {
+    pub(super) fn new(stripes: usize, capacity: u64, seed: u64) -> Self {
         let shift = shift_for(capacity);
         let entries = (capacity >> shift) as usize;
         let shadows = Shadows::new(capacity >> shift, entries, Setting::START, seed);
         Self {
             seed,
+            stripes,
             threshold: AtomicU64::new(u64::MAX >> shift),
             batch: AtomicU32::new(batch_for(entries)),
             live: AtomicU8::new(Setting::START as u8),
@@ -73,9 +75,11 @@ impl Shared {
     }
 
     /// Lets `feed` run events through the shadows, then follows their verdict; `None` if another
-    /// stripe is at it.
-    pub(super) fn try_feed(&self, feed: impl FnOnce(&mut Shadows)) -> Option<()> {
+    /// stripe is at it. The stripe has `entries` entries.
+    pub(super) fn try_feed(&self, entries: usize, feed: impl FnOnce(&mut Shadows)) -> Option<()> {
         let mut state = self.shadows.try_lock().ok()?;
+        let shift = state.shift;
+        state.shadows.limit(entries.saturating_mul(self.stripes) >> shift);
         feed(&mut state.shadows);
         let live = state.shadows.live() as u8;
         // Relaxed: see `live`. Written only when it changes, as every stripe reads this line.
@@ -101,7 +105,7 @@ impl Shared {
     /// Does so only if the shadows are off by more than what the mean may be.
     fn refit(&self, state: &mut State, capacity: u64, mean: u64) {
         let entries = capacity / mean.max(1);
-        let fits = (shift_for(entries - entries / 4)..=shift_for(entries + entries / 4))
+        let fits = (shift_for(entries - entries / 4)..=shift_for(entries.saturating_add(entries / 4)))
             .contains(&state.shift);
         if state.capacity != capacity || !fits {
             self.rebuild(state, capacity, entries);
@@ -139,7 +143,7 @@ impl Shared {
 }
 
 /// The sampling rate, as a power of two, at which the shadows of a cache of `entries` entries hold
-/// 256 to 511 of them, or all if there are fewer.
+/// 128 to 255 of them, or all if there are fewer.
 fn shift_for(entries: u64) -> u32 {
     (0..MAX_SHIFT).find(|&shift| entries >> (shift + 1) < MIN_SHADOW).unwrap_or(MAX_SHIFT)
 }
@@ -147,7 +151,7 @@ fn shift_for(entries: u64) -> u32 {
 /// Few enough that a batch is a fraction of a shadow's lifetime, enough to share the cost of the
 /// lock and of bringing the shadows into the cache.
 fn batch_for(entries: usize) -> u32 {
-    (entries as u32 / 8).clamp(1, MAX_BATCH)
+    (entries / 8).clamp(1, MAX_BATCH as usize) as u32
 }
 
 #[cfg(test)]
@@ -155,9 +159,9 @@ mod tests {
     use super::shift_for;
 
     #[test]
-    fn shadows_hold_256_to_511_entries_as_far_as_the_rate_goes() {
+    fn shadows_hold_128_to_255_entries_as_far_as_the_rate_goes() {
         for (entries, shift) in
-            [(0, 0), (511, 0), (512, 1), (1023, 1), (1024, 2), (32_767, 6), (1 << 30, 6)]
+            [(0, 0), (255, 0), (256, 1), (511, 1), (512, 2), (16_383, 6), (1 << 30, 6)]
         {
             assert_eq!(shift_for(entries), shift, "{entries}");
         }
