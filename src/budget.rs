@@ -43,25 +43,25 @@ impl Budget {
         self.target.store(capacity, Ordering::Relaxed);
     }
 
-    /// Reserves `weight` if there is room for it.
-    #[inline]
-    pub(crate) fn reserve(&self, weight: u64) -> bool {
+    /// Reserves as much of `weight` as there is room for; answers how much.
+    pub(crate) fn reserve_some(&self, weight: u64) -> u64 {
         let target = self.target();
-        let room = |used: u64| used.checked_add(weight).filter(|&sum| sum <= target);
+        let mut taken = 0;
         // A full cache, which is the usual case, is only read here, never written.
-        weight == 0
-            || self
-                .used
-                // Relaxed (both): a counter; the entries themselves are published by locks.
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, room)
-                .is_ok()
+        let some = |used: u64| {
+            taken = target.saturating_sub(used).min(weight);
+            (taken > 0).then(|| used + taken)
+        };
+        // Relaxed (both): a counter; the entries themselves are published by locks.
+        let _ = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, some);
+        taken
     }
 
     /// Gives back what was reserved.
     #[inline]
     pub(crate) fn release(&self, weight: u64) {
         if weight != 0 {
-            // Relaxed: as in `reserve`.
+            // Relaxed: as in `reserve_some`.
             let before = self.used.fetch_sub(weight, Ordering::Relaxed);
             debug_assert!(before >= weight, "released more than was reserved");
         }

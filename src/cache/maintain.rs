@@ -16,6 +16,8 @@ use crate::{
 
 /// Maintenance steps (a bucket each) that one operation does on the side.
 const STEPS_ON_THE_SIDE: usize = 16;
+/// The same for thorough maintenance, between two releases of the stripe's lock.
+const STEPS_AT_ONCE: usize = 64;
 /// Entries evicted in one go for another stripe or a smaller capacity.
 const EVICTIONS_AT_ONCE: usize = 64;
 
@@ -62,6 +64,10 @@ where
             let mut effects = Effects::new();
             let given = inner.take_room(usize::MAX, excess, &mut effects);
             inner.context.budget.release(given);
+            if given == 0 {
+                // The excess is reserved by writers who are about to use it or give it back.
+                thread::yield_now();
+            }
             inner.publish(effects);
         }
     }
@@ -139,30 +145,39 @@ where
     #[inline]
     pub(super) fn tidy(&self, now: u64) {
         if self.context.is_due(now) {
-            self.maintain(now, STEPS_ON_THE_SIDE);
+            self.maintain_some(now);
         }
     }
 
-    /// Does up to `steps` of what is due; answers whether nothing more is.
     #[cold]
-    fn maintain(&self, now: u64, mut steps: usize) -> bool {
+    fn maintain_some(&self, now: u64) {
         // AcqRel: before the stripes' own are read; see `Stripe::ask`.
         self.context.due.swap(u64::MAX, Ordering::AcqRel);
         let tick = crate::time::Tick::of(now).0;
+        let mut steps = STEPS_ON_THE_SIDE;
         let mut effects = Effects::new();
         for stripe in &self.stripes {
             if steps > 0 && stripe.due() <= tick {
-                steps = stripe.maintain(&self.context, now, steps, &mut effects);
+                steps = stripe.maintain(&self.context, now, (steps, false), &mut effects);
             }
             self.context.due.fetch_min(stripe.due(), Ordering::AcqRel);
         }
         self.publish(effects);
-        steps > 0
     }
 
     pub(super) fn run_maintenance(&self) {
         let now = self.context.now();
-        while !self.maintain(now, usize::MAX) {}
+        for stripe in &self.stripes {
+            loop {
+                let mut effects = Effects::new();
+                let steps = (STEPS_AT_ONCE, true);
+                let left = stripe.maintain(&self.context, now, steps, &mut effects);
+                self.publish(effects);
+                if left > 0 {
+                    break;
+                }
+            }
+        }
         if let Some(tagger) = &self.context.tagger {
             tagger.registry.clear_unused();
         }
@@ -172,16 +187,10 @@ where
     /// weight stays reserved and is the caller's.
     pub(super) fn take_room(&self, not: usize, wanted: u64, effects: &mut Effects<K, V>) -> u64 {
         let others = self.stripes.iter().enumerate().filter(|&(number, _)| number != not);
-        let Some((_, donor)) = others.max_by_key(|(_, stripe)| stripe.weight()) else {
-            // What is missing is reserved by somebody who is about to use it or give it back.
-            thread::yield_now();
-            return 0;
-        };
-        let given = donor.give_room(&self.context, wanted, EVICTIONS_AT_ONCE, effects);
-        if given == 0 {
-            thread::yield_now();
-        }
-        given
+        let donor = others.max_by_key(|(_, stripe)| stripe.weight());
+        donor.map_or(0, |(_, donor)| {
+            donor.give_room(&self.context, wanted, EVICTIONS_AT_ONCE, effects)
+        })
     }
 
     fn remove_where(&self, mut remove: impl FnMut(&K, &mut V) -> bool) {

@@ -36,7 +36,7 @@ where
     ///
     /// Replacing always takes effect. A newcomer may be refused by the policy, or for being
     /// heavier than the whole capacity; the listener is told then, and no older value of the key
-    /// is left behind. What is evicted to make room is dropped before this returns.
+    /// is left behind (a value too heavy for the cache drives its predecessor out). What is evicted to make room is dropped before this returns.
     ///
     /// ```
     /// # let cache = larder::Cache::new(10);
@@ -255,24 +255,31 @@ where
                 Put::Elsewhere(again, wanted) => {
                     write = again;
                     let missing = wanted.saturating_sub(credit);
-                    credit += self.take_room(number, missing, &mut effects);
+                    let given = self.take_room(number, missing, &mut effects);
+                    credit += given;
                     insist = true;
+                    if given == 0 {
+                        // All that is missing is reserved by others on their way in. Give them
+                        // what was gathered here, or all might wait for each other.
+                        self.context.budget.release(std::mem::take(&mut credit));
+                        std::thread::yield_now();
+                    }
                 }
             }
         };
         self.context.budget.release(credit);
+        match outcome {
+            Outcome::Inserted => self.context.count(Event::Insert),
+            Outcome::Replaced => self.context.count(Event::Update),
+            Outcome::Rejected | Outcome::Displaced | Outcome::Unwanted(..) => {}
+        }
         let written = match outcome {
-            Outcome::Inserted => {
-                self.context.count(Event::Insert);
-                Written::Done(None)
-            }
-            Outcome::Replaced => {
-                self.context.count(Event::Update);
+            Outcome::Inserted | Outcome::Rejected => Written::Done(None),
+            Outcome::Replaced | Outcome::Displaced => {
                 let (old, rest) = self.hand_out(effects);
                 effects = rest;
                 Written::Done(Some(old))
             }
-            Outcome::Rejected => Written::Done(None),
             Outcome::Unwanted(key, value) => Written::Unwanted(key, value),
         };
         self.publish(effects);

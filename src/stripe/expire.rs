@@ -97,18 +97,23 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
 
 impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
     /// Reclaims dead entries, at most `steps` buckets' worth. Answers how many steps are left.
+    ///
+    /// Thoroughly means up to this very moment, waiting for the lock if need be; otherwise up to the
+    /// last tick of the wheel, and only if the lock is free.
     pub(crate) fn maintain<S: BuildHasher>(
         &self,
         context: &Context<K, V, S>,
         now: u64,
-        steps: usize,
+        (steps, thoroughly): (usize, bool),
         effects: &mut Effects<K, V>,
     ) -> usize {
-        let Some(mut guard) = self.try_lock() else { return steps };
+        let guard = if thoroughly { Some(self.lock()) } else { self.try_lock() };
+        let Some(mut guard) = guard else { return steps };
         let shard = &mut *guard;
         let (policy, view) = self.policy(context, shard);
         policy.maintain(&view);
-        let left = self.sweep_wheel(context, shard, now, steps, effects);
+        let tick = Wheel::tick(Tick::of(now)) + u64::from(thoroughly);
+        let left = self.sweep_wheel(context, shard, (now, tick), steps, effects);
         let left = self.sweep_tags(context, shard, now, left, effects);
         self.publish_counts(shard);
         if left == 0 || shard.tag_sweep.is_some() {
@@ -121,14 +126,13 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
         &self,
         context: &Context<K, V, S>,
         shard: &mut Shard<K, V, P>,
-        now: u64,
+        (now, target): (u64, u64),
         mut steps: usize,
         effects: &mut Effects<K, V>,
     ) -> usize {
         let tick = Tick::of(now);
-        let target = Wheel::tick(tick);
         // Relaxed: see `hint_for`.
-        self.sweeping.fetch_max(target << TICK_SHIFT, Ordering::Relaxed);
+        self.sweeping.fetch_max(Wheel::tick(tick) << TICK_SHIFT, Ordering::Relaxed);
         while steps > 0 {
             match shard.wheel.advance(target) {
                 Advance::Due(bucket) => self.expire_bucket(context, shard, bucket, now, effects),

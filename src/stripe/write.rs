@@ -47,6 +47,9 @@ pub(crate) enum Outcome<K, V> {
     Replaced,
     /// The newcomer was not admitted; it is in the effects.
     Rejected,
+    /// The new value weighs more than the whole cache and was not stored, but the old one is gone:
+    /// it went into the effects last.
+    Displaced,
     /// The condition did not hold: nothing changed.
     Unwanted(K, V),
 }
@@ -124,10 +127,8 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         write: Write<K, V>,
         effects: &mut Effects<K, V>,
     ) -> Outcome<K, V> {
-        if let Some(slot) = resident {
-            let leaving = self.remove_slot(context, shard, slot, RemovalCause::Replaced);
-            effects.push(leaving);
-        }
+        let displaced = resident
+            .map(|slot| self.remove_slot(context, shard, slot, RemovalCause::Replaced));
         shard.version += 1;
         let removal = crate::Removal {
             cause: RemovalCause::Rejected,
@@ -136,7 +137,9 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         };
         let ticket = self.ticket_if_heard(context, shard);
         effects.push(Leaving { key: write.key, value: write.value, removal, ticket });
-        Outcome::Rejected
+        let Some(displaced) = displaced else { return Outcome::Rejected };
+        effects.push(displaced);
+        Outcome::Displaced
     }
 
     /// Puts a new value in a resident key's place.
@@ -430,16 +433,13 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
     }
 }
 
-/// Reserves what `credit` does not cover of `weight`.
+/// Reserves what `credit` does not cover of `weight`, or what there is of it; answers whether that
+/// is all.
 fn reserve<K, V, S>(context: &Context<K, V, S>, weight: u64, credit: &mut u64) -> bool {
-    if *credit >= weight {
-        return true;
+    if *credit < weight {
+        *credit += context.budget.reserve_some(weight - *credit);
     }
-    let reserved = context.budget.reserve(weight - *credit);
-    if reserved {
-        *credit = weight;
-    }
-    reserved
+    *credit >= weight
 }
 
 /// A newcomer's mark is 0.
