@@ -283,7 +283,7 @@ impl Policy for Adaptive {
             self.pulse.ring.push(Event { id, slot });
         }
         let entries = self.len();
-        if !has_room && self.memory.is_outgrown(entries) {
+        if !has_room && self.memory.is_misfit(entries) {
             self.remember();
         }
         self.memory.sketch.add(hash, 1);
@@ -360,6 +360,7 @@ impl Policy for Adaptive {
     fn set_capacity(&mut self, share: u64, whole: u64) {
         self.share = share;
         self.target = self.parameters.small_target(share);
+        self.memory.allow_shrinking();
         self.shared.fit(whole, self.mean_weight());
     }
 

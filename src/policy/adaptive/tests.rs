@@ -1,6 +1,6 @@
 //! Random operations with every invariant checked, small capacities, and hit ratios on traces.
 
-use super::Adaptive;
+use super::{Adaptive, Setting};
 use crate::policy::sim::Sim;
 
 crate::policy::suite::policy_suite!(Adaptive::with_seed(1));
@@ -59,6 +59,26 @@ fn the_same_seed_does_the_same() {
         hits
     };
     assert_eq!(run(1), run(1));
+}
+
+#[test]
+fn the_live_setting_follows_the_workload() {
+    let mut sim = Sim::new(Adaptive::with_seed(1), 1000);
+    assert_eq!(sim.policy.setting(), Setting::START);
+    // Each key comes back once, a while later: pure recency, nothing to filter.
+    for key in 300..40_000 {
+        sim.access(key);
+        sim.access(key - 300);
+    }
+    assert!(matches!(sim.policy.setting(), Setting::Clock | Setting::Small20));
+    assert!(sim.hit_percent() > 45.0, "{} % of 50 %", sim.hit_percent());
+    // A loop larger than the cache: only keeping a part of it helps.
+    sim.access_all((0..60).flat_map(|_| 0..3000));
+    assert!(!matches!(sim.policy.setting(), Setting::Clock | Setting::Small20));
+    let (hits, accesses) = (sim.hits, sim.accesses);
+    sim.access_all((0..20).flat_map(|_| 0..3000));
+    let percent = 100 * (sim.hits - hits) / (sim.accesses - accesses);
+    assert!(percent >= 25, "{percent} % of a loop whose third fits");
 }
 
 /// The hit ratios of the best online policy at each point of the recorded baselines.
