@@ -11,25 +11,30 @@ pub(super) struct Memory {
     pub(super) sketch: Sketch,
     /// The number of entries it was sized for; 0 while nothing is allocated.
     entries: usize,
+    /// Only a change of capacity makes the entries fewer for good; one very heavy entry does not.
+    may_shrink: bool,
 }
 
 impl Memory {
-    /// Whether another size is due: nothing is allocated yet, or the entries have doubled (they
-    /// were much heavier at first).
+    /// Whether another size is due: nothing is allocated yet, the entries have doubled (they were
+    /// much heavier at first), or the capacity has shrunk and left it much too large.
     #[inline]
-    pub(super) fn is_outgrown(&self, entries: usize) -> bool {
-        entries > 2 * self.entries || self.entries == 0
+    pub(super) fn is_misfit(&self, entries: usize) -> bool {
+        entries > 2 * self.entries
+            || self.entries == 0
+            || (self.may_shrink && entries < self.entries / 4)
     }
 
-    /// Whether it is much larger than `entries` need.
-    pub(super) fn is_oversized(&self, entries: usize) -> bool {
-        self.entries / 4 > entries
+    /// Notes that the capacity has changed.
+    pub(super) fn allow_shrinking(&mut self) {
+        self.may_shrink = true;
     }
 
     /// Sizes it for `entries`, empty.
     #[cold]
     pub(super) fn reset(&mut self, entries: usize, with_ghost: bool, with_sketch: bool) {
         self.entries = entries.max(1);
+        self.may_shrink = false;
         if with_ghost {
             self.ghost.reset(self.entries);
         }

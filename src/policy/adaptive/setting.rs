@@ -87,7 +87,7 @@ impl Parameters {
         if self.small == 0 {
             0
         } else {
-            (u128::from(capacity) * u128::from(self.small) >> 10).max(1) as u64
+            ((u128::from(capacity) * u128::from(self.small)) >> 10).max(1) as u64
         }
     }
 
@@ -98,7 +98,7 @@ impl Parameters {
 
     /// How many of the latest evictions count as ghosts.
     pub(super) fn ghost_window(&self, entries: usize) -> usize {
-        (entries as u64 * self.ghost >> 10) as usize
+        ((entries as u64 * self.ghost) >> 10) as usize
     }
 }
 

@@ -209,7 +209,7 @@ impl View<'_> {
             }
             return;
         }
-        if self.shadow.memory.is_outgrown(len) {
+        if self.shadow.memory.is_misfit(len) {
             self.shadow.memory.reset(len, parameters.ghost > 0, parameters.duel);
         }
         self.evict(entry, parameters);
@@ -349,8 +349,12 @@ impl Shadows {
         let unit = (u64::BITS - capacity.leading_zeros()).saturating_sub(31);
         let capacity = capacity >> unit;
         let parameters = Setting::ALL.map(Setting::parameters);
-        let shadows = parameters
-            .map(|setting| Shadow { target: setting.small_target(capacity), ..Shadow::default() });
+        let shadows = parameters.map(|setting| Shadow {
+            target: setting.small_target(capacity),
+            capacity,
+            limit: usize::MAX,
+            ..Shadow::default()
+        });
         let period = entries.max(Self::MIN_PERIOD);
         Self {
             unit,

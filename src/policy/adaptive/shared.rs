@@ -6,7 +6,8 @@ use super::shadow::Shadows;
 use crate::policy::parts::spread;
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering};
 
-/// A shadow of fewer entries than this says little; a larger one costs more and says no more.
+/// Shadows have at least so many entries. Twice as many cost twice the time and say no more; with a
+/// quarter as many the verdicts become noisy.
 const MIN_SHADOW: u64 = 128;
 /// At most one key in `2^6` is sampled: at 1/256 nothing is lost yet, but nothing is left to gain.
 const MAX_SHIFT: u32 = 6;

@@ -50,11 +50,6 @@ impl Ghost {
         self.hand = 0;
     }
 
-    /// Gives the memory back: as new.
-    pub(crate) fn release(&mut self) {
-        *self = Self::default();
-    }
-
     /// Whether the table has lanes.
     pub(crate) fn is_allocated(&self) -> bool {
         self.sets > 0
@@ -86,7 +81,7 @@ impl Ghost {
     }
 
     /// Whether `hash` was among the last `window` evictions.
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn contains(&self, hash: u64, window: usize) -> bool {
         self.find(hash)
             .is_some_and(|(start, lane)| self.is_within(self.lanes[start + lane], window))

@@ -54,11 +54,6 @@ impl Sketch {
         self.sweep = blocks;
     }
 
-    /// Gives the memory back: as new.
-    pub(crate) fn release(&mut self) {
-        *self = Self::default();
-    }
-
     /// Whether the sketch has counters.
     pub(crate) fn is_allocated(&self) -> bool {
         !self.blocks.is_empty()
