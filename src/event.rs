@@ -85,7 +85,8 @@ impl<K, V> Effects<K, V> {
 
 impl<K, V> IntoIterator for Effects<K, V> {
     type Item = Leaving<K, V>;
-    type IntoIter = std::iter::Chain<std::option::IntoIter<Self::Item>, std::vec::IntoIter<Self::Item>>;
+    type IntoIter =
+        std::iter::Chain<std::option::IntoIter<Self::Item>, std::vec::IntoIter<Self::Item>>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.first.into_iter().chain(self.rest)

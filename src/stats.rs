@@ -60,7 +60,10 @@ impl Counters {
     pub(crate) fn snapshot(&self) -> Stats {
         // Relaxed: counters publish nothing, and a snapshot is not of one moment.
         let sum = |of: &dyn Fn(&Counts) -> &AtomicU64| {
-            self.0.iter().map(|counts| of(counts).load(Ordering::Relaxed)).fold(0, u64::wrapping_add)
+            self.0
+                .iter()
+                .map(|counts| of(counts).load(Ordering::Relaxed))
+                .fold(0, u64::wrapping_add)
         };
         let event = |event: Event| sum(&|counts| &counts.events[event as usize]);
         let removals = std::array::from_fn(|cause| Removals {

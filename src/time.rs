@@ -5,11 +5,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "this is the file that may read clocks")]
 
-use std::{
-    fmt::Debug,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use crate::sync::{AtomicU64, Ordering};
 
@@ -52,9 +48,9 @@ impl ManualTicker {
     pub fn advance(&self, by: Duration) {
         let by = nanos(by);
         // Relaxed: the time publishes nothing else.
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
-            Some(now.saturating_add(by))
-        });
+        let _ = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| Some(now.saturating_add(by)));
     }
 }
 

@@ -6,13 +6,7 @@ use std::{
 };
 
 use super::{Cache, Inner};
-use crate::{
-    event::Effects,
-    policy::Policy,
-    sync::Ordering,
-    table::UserCode,
-    tags::Registry,
-};
+use crate::{event::Effects, policy::Policy, sync::Ordering, table::UserCode, tags::Registry};
 
 /// Maintenance steps (a bucket each) that one operation does on the side.
 const STEPS_ON_THE_SIDE: usize = 16;

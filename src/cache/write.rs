@@ -86,12 +86,7 @@ where
     /// assert_eq!(cache.replace_if("stock", 2, |&now| now == 3), Ok(3));
     /// assert_eq!(cache.replace_if("stock", 1, |&now| now == 3), Err(1));
     /// ```
-    pub fn replace_if(
-        &self,
-        key: K,
-        value: V,
-        condition: impl Fn(&V) -> bool,
-    ) -> Result<V, V> {
+    pub fn replace_if(&self, key: K, value: V, condition: impl Fn(&V) -> bool) -> Result<V, V> {
         self.replace_where(key, value, &|resident| resident.is_some_and(|(now, _)| condition(now)))
     }
 
@@ -187,7 +182,9 @@ where
                 self.after_use(stripe, now, &used);
                 Ok(used.found.expect("replaced"))
             }
-            Err(value) => Err(Write { hash, key, value, weight, created, updated, tags: None, now }),
+            Err(value) => {
+                Err(Write { hash, key, value, weight, created, updated, tags: None, now })
+            }
         }
     }
 
@@ -318,8 +315,7 @@ where
         let (stripe, now) = self.approach(hash);
         let mut effects = Effects::new();
         let equals = same::<K, V, Q>(key);
-        let is_removed =
-            stripe.remove(&self.context, hash, equals, now, condition, &mut effects);
+        let is_removed = stripe.remove(&self.context, hash, equals, now, condition, &mut effects);
         let mut removed = None;
         if is_removed {
             let (value, rest) = self.hand_out(effects);

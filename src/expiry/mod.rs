@@ -71,8 +71,7 @@ impl Lifetime {
 
     /// How long is left; `None` for ever.
     pub(crate) fn remaining(self, now: u64) -> Option<Duration> {
-        (self.deadline != Tick::NEVER)
-            .then(|| Duration::from_nanos(self.deadline.nanos_after(now)))
+        (self.deadline != Tick::NEVER).then(|| Duration::from_nanos(self.deadline.nanos_after(now)))
     }
 }
 

@@ -207,10 +207,23 @@ impl Wheel {
         self.next_list().map(|(.., tick)| tick)
     }
 
+    /// Takes out every bucket that is due by the tick `by`, without advancing. Looks at all.
+    pub(crate) fn take_due_by(&mut self, by: u64) -> Vec<u32> {
+        let due = |node: &Node| node.due != 0 && u64::from(node.due) <= by;
+        let nodes = self.nodes.iter().flatten().zip(0..);
+        let taken: Vec<u32> =
+            nodes.filter(|(node, _)| due(node)).map(|(_, bucket)| bucket).collect();
+        for &bucket in &taken {
+            self.unlink(bucket);
+        }
+        taken
+    }
+
     /// Advances towards the tick `to`, at most one step: answers a bucket that is due, or that a
     /// step was made, or that `to` is reached.
     pub(crate) fn advance(&mut self, to: u64) -> Advance {
-        let Some((level, position, tick)) = self.next_list().filter(|&(.., tick)| tick <= to) else {
+        let Some((level, position, tick)) = self.next_list().filter(|&(.., tick)| tick <= to)
+        else {
             self.now = self.now.max(to);
             return Advance::Done;
         };

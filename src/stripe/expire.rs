@@ -112,8 +112,13 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
         let shard = &mut *guard;
         let (policy, view) = self.policy(context, shard);
         policy.maintain(&view);
-        let tick = Wheel::tick(Tick::of(now)) + u64::from(thoroughly);
-        let left = self.sweep_wheel(context, shard, (now, tick), steps, effects);
+        let left = self.sweep_wheel(context, shard, now, steps, effects);
+        if thoroughly && left > 0 {
+            // The wheel has not fired for the tick that has only begun.
+            for bucket in shard.wheel.take_due_by(Wheel::tick(Tick::of(now)) + 1) {
+                self.expire_bucket(context, shard, bucket, now, effects);
+            }
+        }
         let left = self.sweep_tags(context, shard, now, left, effects);
         self.publish_counts(shard);
         if left == 0 || shard.tag_sweep.is_some() {
@@ -126,13 +131,14 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
         &self,
         context: &Context<K, V, S>,
         shard: &mut Shard<K, V, P>,
-        (now, target): (u64, u64),
+        now: u64,
         mut steps: usize,
         effects: &mut Effects<K, V>,
     ) -> usize {
         let tick = Tick::of(now);
         // Relaxed: see `hint_for`.
-        self.sweeping.fetch_max(Wheel::tick(tick) << TICK_SHIFT, Ordering::Relaxed);
+        let target = Wheel::tick(tick);
+        self.sweeping.fetch_max(target << TICK_SHIFT, Ordering::Relaxed);
         while steps > 0 {
             match shard.wheel.advance(target) {
                 Advance::Due(bucket) => self.expire_bucket(context, shard, bucket, now, effects),

@@ -271,11 +271,8 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
         context: &'a Context<K, V, S>,
         shard: &'a mut Shard<K, V, P>,
     ) -> (&'a mut P, View<'a, K, V, S>) {
-        let view = View {
-            arena: &shard.arena,
-            weights: &self.sides.weights,
-            hasher: &context.hasher,
-        };
+        let view =
+            View { arena: &shard.arena, weights: &self.sides.weights, hasher: &context.hasher };
         (&mut shard.policy, view)
     }
 

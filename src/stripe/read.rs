@@ -57,9 +57,9 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         now: u64,
         then: impl FnOnce(Found<'_, K, V>) -> R,
     ) -> Option<R> {
-        let peeked = self.table.with(hash, equals, |found| {
-            self.is_alive(context, &found, now).then(|| then(found))
-        });
+        let peeked = self
+            .table
+            .with(hash, equals, |found| self.is_alive(context, &found, now).then(|| then(found)));
         peeked.flatten()
     }
 

@@ -127,8 +127,8 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         write: Write<K, V>,
         effects: &mut Effects<K, V>,
     ) -> Outcome<K, V> {
-        let displaced = resident
-            .map(|slot| self.remove_slot(context, shard, slot, RemovalCause::Replaced));
+        let displaced =
+            resident.map(|slot| self.remove_slot(context, shard, slot, RemovalCause::Replaced));
         shard.version += 1;
         let removal = crate::Removal {
             cause: RemovalCause::Rejected,
@@ -177,6 +177,11 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         }
         let Write { hash, key, value, updated, tags, now, .. } = write;
         let is_weighted = context.weigher.is_some();
+        if old > 0 && new == 0 {
+            // Weightless entries are none of the policy's business.
+            let (policy, view) = self.policy(context, shard);
+            policy.on_remove(slot, RemovalCause::Replaced, &view);
+        }
         let value = shard.arena.with(slot, |found| {
             self.set_weight(slot, new, is_weighted);
             if context.is_timed() {
@@ -193,7 +198,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         Put::Done(Outcome::Replaced)
     }
 
-    /// Tells the policy and the counters of a changed weight.
+    /// Tells the policy and the counters of a changed weight, unless it fell to 0.
     fn reweigh<S: BuildHasher>(
         &self,
         context: &Context<K, V, S>,
@@ -204,13 +209,9 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
     ) {
         shard.weight = shard.weight - old + new;
         match (old, new) {
-            (0, 0) => {}
-            (0, _) => self.track(context, shard, slot, hash, (new, true)),
-            (_, 0) => {
-                let (policy, view) = self.policy(context, shard);
-                policy.on_remove(slot, RemovalCause::Replaced, &view);
-            }
-            _ if old != new => shard.policy.on_weight(slot, old, new),
+            (0, 1..) => self.track(context, shard, slot, hash, (new, true)),
+            (1.., 1..) if old != new => shard.policy.on_weight(slot, old, new),
+            // Told before, or nothing to tell.
             _ => {}
         }
     }

@@ -288,7 +288,8 @@ impl<K, V> Arena<K, V> {
         mut moved: impl FnMut(Slot, Slot),
     ) -> Option<(u32, u32)> {
         let child = self.count;
-        let mask = if child == table.base * (self.mask + 1) { self.mask * 2 + 1 } else { self.mask };
+        let mask =
+            if child == table.base * (self.mask + 1) { self.mask * 2 + 1 } else { self.mask };
         let half = mask.div_ceil(2);
         let parent = child - table.base * half;
         let mut split = std::mem::take(&mut self.split);

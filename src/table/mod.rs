@@ -189,7 +189,9 @@ impl<K, V> Table<K, V> {
             }
             let print = fingerprint(hash);
             for lane in bucket.group.prints.matching(print) {
-                if let Some(found) = found_in(&bucket.group, lane, &equals, || home_slot(index, lane)) {
+                if let Some(found) =
+                    found_in(&bucket.group, lane, &equals, || home_slot(index, lane))
+                {
                     return Some(then(found));
                 }
             }
