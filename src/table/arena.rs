@@ -32,8 +32,10 @@ pub(crate) struct Arena<K, V> {
     groups: Vec<NonNull<[Overflow<K, V>]>>,
     /// Overflow groups in no chain.
     spare: Vec<u32>,
-    /// Entries, unpublished ones included.
+    /// Entries, an unpublished one included.
     len: usize,
+    /// The entry that was placed and is not yet published, if there is one.
+    pending: Option<Slot>,
     /// Buckets in use.
     count: u32,
     /// The address mask that belongs to `count`.
@@ -56,6 +58,7 @@ impl<K, V> Arena<K, V> {
             groups: Vec::new(),
             spare: Vec::new(),
             len: 0,
+            pending: None,
             count: table.base,
             mask: 0,
             planned,
@@ -188,7 +191,10 @@ impl<K, V> Arena<K, V> {
     pub(crate) fn place(&mut self, table: &Table<K, V>, hash: u64, key: K, value: V) -> Slot {
         self.len += 1;
         let (index, _) = table.address(hash, self.count, self.mask);
-        self.place_in(index, key, value)
+        let slot = self.place_in(index, key, value);
+        debug_assert_eq!(self.pending, None, "one newcomer at a time");
+        self.pending = Some(slot);
+        slot
     }
 
     fn place_in(&mut self, index: u32, key: K, value: V) -> Slot {
@@ -229,6 +235,7 @@ impl<K, V> Arena<K, V> {
 
     /// Makes a placed entry visible.
     pub(crate) fn publish(&mut self, slot: Slot, hash: u64) {
+        self.pending = None;
         self.set_print(slot, fingerprint(hash));
     }
 
@@ -242,6 +249,9 @@ impl<K, V> Arena<K, V> {
     /// Moves an entry out, published or not.
     pub(crate) fn take(&mut self, slot: Slot) -> (K, V) {
         self.len -= 1;
+        if self.pending == Some(slot) {
+            self.pending = None;
+        }
         match place_of(slot) {
             Place::Home { bucket, lane } => {
                 let bucket = self.bucket(bucket);
@@ -253,7 +263,7 @@ impl<K, V> Arena<K, V> {
                 let home = self.bucket(group.home());
                 let guard = home.lock.lock();
                 let entry = take_from(&group.group, lane);
-                let emptied = group.group.occupied().next().is_none();
+                let emptied = group.group.occupied().next().is_none() && !self.is_pending(number);
                 if emptied {
                     unlink(home, group);
                 }
@@ -264,6 +274,13 @@ impl<K, V> Arena<K, V> {
                 entry
             }
         }
+    }
+
+    /// Whether the entry that is not yet published lies in this overflow group.
+    fn is_pending(&self, number: u32) -> bool {
+        self.pending.is_some_and(
+            |slot| matches!(place_of(slot), Place::Overflow { number: own, .. } if own == number),
+        )
     }
 
     /// Whether the next insert should be preceded by a split.
