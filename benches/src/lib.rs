@@ -5,6 +5,7 @@
 //! ratio of each round to one reference cache of the same round, so that what the machine does
 //! meanwhile mostly cancels. `RESULTS.md` says what the figures mean.
 
+pub mod larders;
 pub mod lineup;
 pub mod peers;
 pub mod rival;

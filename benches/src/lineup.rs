@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::larders::*;
 use crate::peers::*;
 use crate::rival::Rival;
 use crate::rounds::Contender;
@@ -21,9 +22,10 @@ macro_rules! contenders {
     }};
 }
 
-/// The caches that [`contenders`] knows for every kind of key and value.
-pub const PEERS: [&str; 9] = [
+/// larder and its peers, by name. mini-moka does not take part with `String` keys.
+pub const PEERS: [&str; 10] = [
     "quick_cache",
+    "larder",
     "moka",
     "mini-moka",
     "foyer-lru",
@@ -34,18 +36,51 @@ pub const PEERS: [&str; 9] = [
     "hashbrown",
 ];
 
+/// larder as it comes and with one option changed at a time, for u64 keys and values only.
+pub const VARIANTS: [&str; 13] = [
+    "larder",
+    "larder-ttl",
+    "larder-tti",
+    "larder-listener",
+    "larder-stats",
+    "larder-lru",
+    "larder-lfu",
+    "larder-tinylfu",
+    "larder-s3fifo",
+    "larder-sieve",
+    "larder-fifo",
+    "larder-random",
+    "larder-any",
+];
+
 /// Fills the named caches for this column.
 #[must_use]
 pub fn contenders(column: &Column, names: &[String]) -> Vec<Contender> {
     macro_rules! all {
         ($key:ty, $value:ty $(, $more:ident)*) => {
             contenders!(column, names, $key, $value:
-                QuickCache Moka FoyerLru FoyerS3Fifo SccHashCache FibreS3Fifo LruMutex Hashbrown
+                QuickCache Larder Moka FoyerLru FoyerS3Fifo SccHashCache FibreS3Fifo LruMutex Hashbrown
                 $($more)*)
         };
     }
     match (column.keys, column.values) {
-        (Keys::U64, Values::U64) => all!(u64, u64, MiniMoka),
+        (Keys::U64, Values::U64) => all!(
+            u64,
+            u64,
+            MiniMoka,
+            LarderTtl,
+            LarderTti,
+            LarderListener,
+            LarderStats,
+            LarderLru,
+            LarderLfu,
+            LarderTinyLfu,
+            LarderS3Fifo,
+            LarderSieve,
+            LarderFifo,
+            LarderRandom,
+            LarderAny
+        ),
         (Keys::U64, Values::ArcU64) => all!(u64, Arc<u64>, MiniMoka),
         (Keys::U64, Values::Kib) => all!(u64, [u8; 1024], MiniMoka),
         (Keys::U64, Values::ArcKib) => all!(u64, Arc<[u8; 1024]>, MiniMoka),

@@ -22,7 +22,7 @@ pub struct Sample {
 pub struct Contender {
     /// Its row.
     pub name: &'static str,
-    run: Box<dyn Fn() -> Sample>,
+    run: Box<dyn Fn(usize) -> Sample>,
 }
 
 impl Contender {
@@ -45,13 +45,14 @@ impl Contender {
             cache.fill(K::own(&K::item(rank)), V::make(rank));
         }
         let streams = Arc::clone(streams);
-        Some(Self { name: R::NAME, run: Box::new(move || round(&cache, operation, &streams)) })
+        let run = Box::new(move |number| round(&cache, operation, streams.round(number)));
+        Some(Self { name: R::NAME, run })
     }
 
-    /// Runs one round.
+    /// Runs the round of this number.
     #[must_use]
-    pub fn run(&self) -> Sample {
-        (self.run)()
+    pub fn run(&self, number: usize) -> Sample {
+        (self.run)(number)
     }
 }
 
@@ -63,13 +64,13 @@ struct Turn {
     hits: u64,
 }
 
-fn round<R, K, V>(cache: &R, operation: Operation, streams: &Streams<K>) -> Sample
+fn round<R, K, V>(cache: &R, operation: Operation, streams: &[Vec<K::Item>]) -> Sample
 where
     R: Rival<K, V>,
     K: Key,
     V: Payload,
 {
-    let barrier = Barrier::new(streams.0.len());
+    let barrier = Barrier::new(streams.len());
     let turn = |index: usize, items: &[K::Item]| {
         thread::pin(index);
         barrier.wait();
@@ -79,12 +80,12 @@ where
     };
     let turn = &turn;
     let turns: Vec<Turn> = std::thread::scope(|scope| {
-        let threads = streams.0.iter().enumerate();
+        let threads = streams.iter().enumerate();
         let threads: Vec<_> =
             threads.map(|(index, items)| scope.spawn(move || turn(index, items))).collect();
         threads.into_iter().map(|thread| thread.join().expect("no cache panics")).collect()
     });
-    let ops = streams.0.iter().map(Vec::len).sum::<usize>() as f64;
+    let ops = streams.iter().map(Vec::len).sum::<usize>() as f64;
     let cpu: Duration = turns.iter().map(|turn| turn.cpu).sum();
     let start = turns.iter().map(|turn| turn.start).min().expect("a thread");
     let end = turns.iter().map(|turn| turn.end).max().expect("a thread");
@@ -147,7 +148,7 @@ pub fn compare(contenders: &[Contender], rounds: usize) -> Vec<Outcome> {
     for round in 0..=rounds {
         for turn in 0..contenders.len() {
             let index = (round + turn) % contenders.len();
-            let sample = contenders[index].run();
+            let sample = contenders[index].run(round);
             if round > 0 {
                 outcomes[index].samples.push(sample);
             }

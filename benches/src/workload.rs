@@ -80,8 +80,12 @@ pub struct Column {
 /// The exponent of the Zipf distribution of the keys.
 pub const EXPONENT: f64 = 0.99;
 
-/// The keys that each thread asks for in a round, the same for every cache and every round.
-pub struct Streams<K: Key>(pub Vec<Vec<K::Item>>);
+/// So many rounds have streams of their own; then the first come again. One stream, repeated,
+/// would ask for too few distinct keys.
+const VARIETY: usize = 4;
+
+/// The keys that each thread asks for, the same for every cache.
+pub struct Streams<K: Key>(Vec<Vec<Vec<K::Item>>>);
 
 impl<K: Key> Streams<K> {
     /// The streams of one column.
@@ -89,10 +93,18 @@ impl<K: Key> Streams<K> {
     pub fn new(column: &Column) -> Self {
         let each = (column.ops / column.threads).max(1);
         if column.operation == Operation::HotKey {
-            return Self(vec![vec![K::item(0); each]; column.threads]);
+            return Self(vec![vec![vec![K::item(0); each]; column.threads]]);
         }
         let mut zipf = Zipf::new(column.distinct, EXPONENT, 42);
-        Self((0..column.threads).map(|_| zipf.take(each).map(K::item).collect()).collect())
+        let mut thread = |_| zipf.take(each).map(K::item).collect();
+        let mut round = |_| (0..column.threads).map(&mut thread).collect();
+        Self((0..VARIETY).map(&mut round).collect())
+    }
+
+    /// The streams of one round, one a thread.
+    #[must_use]
+    pub fn round(&self, number: usize) -> &[Vec<K::Item>] {
+        &self.0[number % self.0.len()]
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use ahash::RandomState;
 use clap::Parser;
+use larder::Cache;
 use larder_bench::rival::Key;
 use larder_bench::table::Table;
 use larder_bench::thread;
@@ -42,6 +43,10 @@ fn main() {
             lines.push((name, Figures::of(options.rounds, n, grow)));
         }
     };
+    add("larder", &|least| {
+        let cache = Cache::builder().capacity(n as u64).hasher(hasher()).build();
+        grow(least, |key| _ = cache.insert(key, key));
+    });
     add("quick_cache", &|least| {
         use quick_cache::UnitWeighter;
         use quick_cache::sync::{Cache, DefaultLifecycle};

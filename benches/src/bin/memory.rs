@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use clap::Parser;
+use larder_bench::larders::*;
 use larder_bench::peers::*;
 use larder_bench::rival::{Key, Rival};
 use larder_bench::table::Table;
@@ -93,7 +94,7 @@ fn main() {
     }
     // fibre_cache last: its background thread frees the cache some time after it is dropped, which
     // would be counted for the next.
-    measure!(QuickCache Moka MiniMoka FoyerLru FoyerS3Fifo SccHashCache LruMutex Hashbrown
+    measure!(Larder LarderSieve LarderTtl QuickCache Moka MiniMoka FoyerLru FoyerS3Fifo SccHashCache LruMutex Hashbrown
         FibreS3Fifo);
 
     let mut table = Table::new("cache", options.markdown);

@@ -1,7 +1,7 @@
 //! Processor time an operation, every cache in turn on the same streams of keys.
 
 use clap::{Parser, ValueEnum};
-use larder_bench::lineup::{self, PEERS};
+use larder_bench::lineup::{self, PEERS, VARIANTS};
 use larder_bench::rounds::{Outcome, Spread, compare};
 use larder_bench::table::Table;
 use larder_bench::workload::{Column, Keys, Operation, Values};
@@ -18,7 +18,7 @@ struct Options {
     /// Only these caches (the base always takes part).
     #[arg(long, value_delimiter = ',')]
     rivals: Vec<String>,
-    /// The cache that the ratios are to [default: quick_cache].
+    /// The cache that the ratios are to [default: quick_cache; of the variants: larder].
     #[arg(long)]
     base: Option<String>,
     /// Numbers of threads.
@@ -54,6 +54,8 @@ enum Suite {
     Strings,
     /// 20 000 values of 1 KiB, cloned and behind Arc.
     Kib,
+    /// larder with one option changed at a time; the ratios are to larder as it comes.
+    Variants,
     /// Caches of 1, 16 and 1000 entries, read through, ten times as many keys.
     Small,
 }
@@ -63,10 +65,14 @@ fn main() {
     if let Some(name) = &options.only {
         return run_only(&options, name);
     }
-    let base = options.base.clone().unwrap_or_else(|| "quick_cache".to_owned());
+    let (everyone, base) = match options.suite {
+        Suite::Variants => (&VARIANTS[..], "larder"),
+        _ => (&PEERS[..], "quick_cache"),
+    };
+    let base = options.base.clone().unwrap_or_else(|| base.to_owned());
     let mut names = options.rivals.clone();
     if names.is_empty() {
-        names = PEERS.map(str::to_owned).to_vec();
+        names = everyone.iter().map(|&name| name.to_owned()).collect();
     }
     names.push(base.clone());
 
@@ -134,6 +140,7 @@ fn suite(options: &Options) -> Vec<(Operation, Keys, Values, usize, usize)> {
             rows.push(row(Hit, Keys::U64, Values::ArcU64, n));
             rows
         }
+        Suite::Variants => all(Keys::U64, distinct(100_000)).to_vec(),
         Suite::Million => all(Keys::U64, distinct(1_000_000)).to_vec(),
         Suite::Strings => all(Keys::String, distinct(100_000)).to_vec(),
         Suite::Kib => {
@@ -154,7 +161,7 @@ fn run_only(options: &Options, name: &str) {
     columns.retain(|column| column.threads == options.threads[0]);
     for column in columns {
         for contender in lineup::contenders(&column, &[name.to_owned()]) {
-            let sample = contender.run();
+            let sample = contender.run(0);
             println!("{name}, {}: {:.1} CPU ns an operation", column.label, sample.cpu_ns);
         }
     }
