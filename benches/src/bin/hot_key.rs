@@ -10,7 +10,8 @@ use larder_bench::workload::{Column, Keys, Operation, Values};
 #[derive(Parser)]
 #[command(about, long_about = None)]
 struct Options {
-    /// Only these caches (quick_cache, the reference, always takes part).
+    /// Only these caches (quick_cache, the reference, always takes part) [default: all, but
+    /// scc-hashcache only with a processor for each thread: else it needs minutes a round].
     #[arg(long, value_delimiter = ',')]
     rivals: Vec<String>,
     /// Numbers of threads.
@@ -31,15 +32,16 @@ const BASE: &str = "quick_cache";
 
 fn main() {
     let options = Options::parse();
-    let mut names = options.rivals.clone();
-    if names.is_empty() {
-        names = PEERS.map(str::to_owned).to_vec();
-    }
-    names.push(BASE.to_owned());
-
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let mut table = Table::new("cache", options.markdown);
     for values in [Values::U64, Values::ArcU64] {
         for &threads in &options.threads {
+            let mut names = options.rivals.clone();
+            if names.is_empty() {
+                names = PEERS.map(str::to_owned).to_vec();
+                names.retain(|name| threads <= processors || name != "scc-hashcache");
+            }
+            names.push(BASE.to_owned());
             measure(&mut table, &column(&options, values, threads), &names, options.rounds);
         }
     }
