@@ -22,7 +22,7 @@ mod prints;
 mod side;
 
 pub(crate) use arena::Arena;
-pub(crate) use lock::{UserCode, deny_reentry};
+pub(crate) use lock::{UserCode, deny_reentry, enter_user_code};
 pub(crate) use side::Side;
 
 use std::{fmt, ptr};
@@ -123,11 +123,10 @@ impl<K, V> Table<K, V> {
 
     #[inline]
     fn address_in(&self, family: u32, low: u32, count: u32, mask: u32) -> (u32, u32) {
-        let index = family + self.base * (low & mask);
-        if index < count {
-            return (index, mask);
-        }
-        let mask = mask >> 1;
+        let half = mask - (mask >> 1);
+        // A bucket was split at this level if its sibling exists.
+        let sibling = family + self.base * ((low & mask) | half);
+        let mask = if sibling < count { mask } else { mask >> 1 };
         (family + self.base * (low & mask), mask)
     }
 
