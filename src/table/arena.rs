@@ -34,6 +34,8 @@ pub(crate) struct Arena<K, V> {
     spare: Vec<u32>,
     /// Entries, unpublished ones included.
     len: usize,
+    /// The entry that was placed and is not yet published, if there is one.
+    pending: Option<Slot>,
     /// Buckets in use.
     count: u32,
     /// The address mask that belongs to `count`.
@@ -56,6 +58,7 @@ impl<K, V> Arena<K, V> {
             groups: Vec::new(),
             spare: Vec::new(),
             len: 0,
+            pending: None,
             count: table.base,
             mask: 0,
             planned,
@@ -188,7 +191,9 @@ impl<K, V> Arena<K, V> {
     pub(crate) fn place(&mut self, table: &Table<K, V>, hash: u64, key: K, value: V) -> Slot {
         self.len += 1;
         let (index, _) = table.address(hash, self.count, self.mask);
-        self.place_in(index, key, value)
+        let slot = self.place_in(index, key, value);
+        self.pending = Some(slot);
+        slot
     }
 
     fn place_in(&mut self, index: u32, key: K, value: V) -> Slot {
@@ -230,6 +235,7 @@ impl<K, V> Arena<K, V> {
     /// Makes a placed entry visible.
     pub(crate) fn publish(&mut self, slot: Slot, hash: u64) {
         self.set_print(slot, fingerprint(hash));
+        self.pending = None;
     }
 
     fn set_print(&mut self, slot: Slot, print: u8) {
@@ -242,6 +248,9 @@ impl<K, V> Arena<K, V> {
     /// Moves an entry out, published or not.
     pub(crate) fn take(&mut self, slot: Slot) -> (K, V) {
         self.len -= 1;
+        if self.pending == Some(slot) {
+            self.pending = None;
+        }
         match place_of(slot) {
             Place::Home { bucket, lane } => {
                 let bucket = self.bucket(bucket);
@@ -253,7 +262,9 @@ impl<K, V> Arena<K, V> {
                 let home = self.bucket(group.home());
                 let guard = home.lock.lock();
                 let entry = take_from(&group.group, lane);
-                let emptied = group.group.occupied().next().is_none();
+                // A newcomer that is not yet published keeps its group in the chain.
+                let awaits = self.pending.is_some_and(|slot| is_in_group(slot, number));
+                let emptied = !awaits && group.group.occupied().next().is_none();
                 if emptied {
                     unlink(home, group);
                 }
@@ -310,17 +321,20 @@ impl<K, V> Arena<K, V> {
             }
         }
         (self.count, self.mask) = (child + 1, mask);
-        // Release: pairs with the Acquire in `Table::locate`; it publishes the chunk and directory.
-        table.state.store(u64::from(self.count) | u64::from(mask) << 32, Ordering::Release);
         new.set_level(mask);
         old.set_level(mask);
-        // Only now, so that whoever misses a moved entry here sees the new level.
+        // Only now, so that whoever misses a moved entry here, having come by the old state, sees the
+        // new level.
         for &(from, hash) in &split {
             if hash as u32 & half != 0 {
                 self.set_print(from, EMPTY);
             }
         }
         self.gather(parent, &mut moved);
+        // Last, so that whoever comes by the new state sees entries that `gather` moved within the
+        // bucket in their new places: the level would not tell.
+        // Release: pairs with the Acquire in `Table::locate`; it publishes the chunk and directory.
+        table.state.store(u64::from(self.count) | u64::from(mask) << 32, Ordering::Release);
         drop((new_guard, old_guard));
         self.split = split;
         Some((parent, child))
@@ -480,6 +494,11 @@ fn take_from<K, V, const N: usize, const WORDS: usize>(
     // SAFETY: callers name a lane that holds an entry and hold both locks; the fingerprint is
     // cleared, so nobody finds the entry any more.
     unsafe { group.take(lane) }
+}
+
+/// Whether `slot` names a lane of this overflow group.
+fn is_in_group(slot: Slot, group: u32) -> bool {
+    matches!(place_of(slot), Place::Overflow { number, .. } if number == group)
 }
 
 /// Takes an empty group out of its bucket's chain. Both locks are held.
