@@ -278,3 +278,34 @@ proptest! {
         });
     }
 }
+
+/// Enough entries for the table to split many times and for every policy to be in its stride.
+#[test]
+fn stays_consistent_while_it_grows_and_evicts() {
+    common::for_each(|policy, stripes| {
+        let cache: Cache<u64, u64, AnyPolicy> =
+            Cache::builder().capacity(3000).stripes(stripes).policy(policy).build();
+        let mut state = 1_u64;
+        for step in 0..30_000_u64 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let key = (state >> 33) % (1 + (state >> 45) % 9000);
+            match step % 8 {
+                7 if step % 3 == 0 => drop(cache.remove(&key)),
+                0..5 => {
+                    if let Some(value) = cache.get(&key) {
+                        assert_eq!(value, key);
+                    } else {
+                        cache.insert(key, key);
+                        assert!(cache.len() <= 3000);
+                    }
+                }
+                _ => drop(cache.insert(key, key)),
+            }
+            if step % 1000 == 0 {
+                cache.validate();
+            }
+        }
+        cache.validate();
+        assert_eq!(cache.len(), cache.iter().count());
+    });
+}

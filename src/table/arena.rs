@@ -32,7 +32,7 @@ pub(crate) struct Arena<K, V> {
     groups: Vec<NonNull<[Overflow<K, V>]>>,
     /// Overflow groups in no chain.
     spare: Vec<u32>,
-    /// Entries, unpublished ones included.
+    /// Entries, an unpublished one included.
     len: usize,
     /// The entry that was placed and is not yet published, if there is one.
     pending: Option<Slot>,
@@ -192,6 +192,7 @@ impl<K, V> Arena<K, V> {
         self.len += 1;
         let (index, _) = table.address(hash, self.count, self.mask);
         let slot = self.place_in(index, key, value);
+        debug_assert_eq!(self.pending, None, "one newcomer at a time");
         self.pending = Some(slot);
         slot
     }
@@ -234,8 +235,8 @@ impl<K, V> Arena<K, V> {
 
     /// Makes a placed entry visible.
     pub(crate) fn publish(&mut self, slot: Slot, hash: u64) {
-        self.set_print(slot, fingerprint(hash));
         self.pending = None;
+        self.set_print(slot, fingerprint(hash));
     }
 
     fn set_print(&mut self, slot: Slot, print: u8) {
@@ -262,9 +263,7 @@ impl<K, V> Arena<K, V> {
                 let home = self.bucket(group.home());
                 let guard = home.lock.lock();
                 let entry = take_from(&group.group, lane);
-                // A newcomer that is not yet published keeps its group in the chain.
-                let awaits = self.pending.is_some_and(|slot| is_in_group(slot, number));
-                let emptied = !awaits && group.group.occupied().next().is_none();
+                let emptied = group.group.occupied().next().is_none() && !self.is_pending(number);
                 if emptied {
                     unlink(home, group);
                 }
@@ -275,6 +274,13 @@ impl<K, V> Arena<K, V> {
                 entry
             }
         }
+    }
+
+    /// Whether the entry that is not yet published lies in this overflow group.
+    fn is_pending(&self, number: u32) -> bool {
+        self.pending.is_some_and(
+            |slot| matches!(place_of(slot), Place::Overflow { number: own, .. } if own == number),
+        )
     }
 
     /// Whether the next insert should be preceded by a split.
@@ -494,11 +500,6 @@ fn take_from<K, V, const N: usize, const WORDS: usize>(
     // SAFETY: callers name a lane that holds an entry and hold both locks; the fingerprint is
     // cleared, so nobody finds the entry any more.
     unsafe { group.take(lane) }
-}
-
-/// Whether `slot` names a lane of this overflow group.
-fn is_in_group(slot: Slot, group: u32) -> bool {
-    matches!(place_of(slot), Place::Overflow { number, .. } if number == group)
 }
 
 /// Takes an empty group out of its bucket's chain. Both locks are held.
