@@ -21,7 +21,7 @@ impl Budget {
     /// The capacity that holds for new entries.
     #[inline]
     pub(crate) fn target(&self) -> u64 {
-        // Relaxed: whoever must see a change took part in it.
+        // Relaxed: whoever must see a change took part in it, or looks again; see `reserve_some`.
         self.target.load(Ordering::Relaxed)
     }
 
@@ -39,8 +39,8 @@ impl Budget {
     }
 
     pub(crate) fn set_target(&self, capacity: u64) {
-        // Relaxed: see `target`.
-        self.target.store(capacity, Ordering::Relaxed);
+        // SeqCst: pairs with those in `reserve_some` and `excess`.
+        self.target.store(capacity, Ordering::SeqCst);
     }
 
     /// Reserves as much of `weight` as there is room for; answers how much.
@@ -52,8 +52,15 @@ impl Budget {
             taken = target.saturating_sub(used).min(weight);
             (taken > 0).then(|| used + taken)
         };
-        // Relaxed (both): a counter; the entries themselves are published by locks.
-        let _ = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, some);
+        // SeqCst: a smaller target is set before `excess` is read, and here `used` is raised before the
+        // target is read again, so either this sees the new target or that sees the reservation.
+        let _ = self.used.fetch_update(Ordering::SeqCst, Ordering::Relaxed, some);
+        if taken > 0 {
+            let target = self.target.load(Ordering::SeqCst);
+            let over = self.used().saturating_sub(target).min(taken);
+            self.release(over);
+            taken -= over;
+        }
         taken
     }
 
@@ -70,6 +77,7 @@ impl Budget {
     /// How much must go before the target is reached.
     #[inline]
     pub(crate) fn excess(&self) -> u64 {
-        self.used().saturating_sub(self.target())
+        // SeqCst: see `reserve_some`.
+        self.used.load(Ordering::SeqCst).saturating_sub(self.target())
     }
 }

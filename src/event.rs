@@ -1,5 +1,7 @@
 //! What is told of an entry that leaves.
 
+use std::collections::VecDeque;
+
 /// Why an entry left the cache, as told to the removal listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -61,34 +63,34 @@ pub(crate) struct Ticket {
 pub(crate) struct Effects<K, V> {
     /// Most operations send out one at the most; it needs no allocation.
     first: Option<Leaving<K, V>>,
-    rest: Vec<Leaving<K, V>>,
+    rest: VecDeque<Leaving<K, V>>,
 }
 
 impl<K, V> Effects<K, V> {
     pub(crate) fn new() -> Self {
-        Self { first: None, rest: Vec::new() }
+        Self { first: None, rest: VecDeque::new() }
     }
 
     pub(crate) fn push(&mut self, leaving: Leaving<K, V>) {
         if self.first.is_none() && self.rest.is_empty() {
             self.first = Some(leaving);
         } else {
-            self.rest.push(leaving);
+            self.rest.push_back(leaving);
         }
+    }
+
+    /// Takes the entry pushed first.
+    pub(crate) fn shift(&mut self) -> Option<Leaving<K, V>> {
+        self.first.take().or_else(|| self.rest.pop_front())
+    }
+
+    /// The entry pushed last.
+    pub(crate) fn last(&self) -> Option<&Leaving<K, V>> {
+        self.rest.back().or(self.first.as_ref())
     }
 
     /// Takes the entry pushed last.
     pub(crate) fn pop(&mut self) -> Option<Leaving<K, V>> {
-        self.rest.pop().or_else(|| self.first.take())
-    }
-}
-
-impl<K, V> IntoIterator for Effects<K, V> {
-    type Item = Leaving<K, V>;
-    type IntoIter =
-        std::iter::Chain<std::option::IntoIter<Self::Item>, std::vec::IntoIter<Self::Item>>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.first.into_iter().chain(self.rest)
+        self.rest.pop_back().or_else(|| self.first.take())
     }
 }

@@ -7,13 +7,13 @@ use std::{
 
 use hashbrown::Equivalent;
 
-use super::{Cache, Inner, enter_user_code, same};
+use super::{Cache, Inner, same};
 use crate::{
     expiry::Lifetime,
     policy::Policy,
     stats::Event,
     stripe::{Stripe, Use},
-    table::UserCode,
+    table::{UserCode, enter_user_code},
     time::{Tick, nanos},
 };
 

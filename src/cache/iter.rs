@@ -6,8 +6,11 @@ use std::{
     vec,
 };
 
-use super::{Cache, enter_user_code};
-use crate::{policy::Policy, table::Cursor};
+use super::Cache;
+use crate::{
+    policy::Policy,
+    table::{Cursor, enter_user_code},
+};
 
 impl<K, V, P, S> Cache<K, V, P, S>
 where

@@ -55,14 +55,12 @@ where
             if excess == 0 {
                 return;
             }
-            let mut effects = Effects::new();
-            let given = inner.take_room(usize::MAX, excess, &mut effects);
-            inner.context.budget.release(given);
-            if given == 0 {
+            let mut leaving = inner.departures();
+            leaving.credit = inner.take_room(usize::MAX, excess, &mut leaving.effects);
+            if leaving.credit == 0 {
                 // The excess is reserved by writers who are about to use it or give it back.
                 thread::yield_now();
             }
-            inner.publish(effects);
         }
     }
 
@@ -149,24 +147,22 @@ where
         self.context.due.swap(u64::MAX, Ordering::AcqRel);
         let tick = crate::time::Tick::of(now).0;
         let mut steps = STEPS_ON_THE_SIDE;
-        let mut effects = Effects::new();
+        let mut leaving = self.departures();
         for stripe in &self.stripes {
             if steps > 0 && stripe.due() <= tick {
-                steps = stripe.maintain(&self.context, now, (steps, false), &mut effects);
+                steps = stripe.maintain(&self.context, now, (steps, false), &mut leaving.effects);
             }
             self.context.due.fetch_min(stripe.due(), Ordering::AcqRel);
         }
-        self.publish(effects);
     }
 
     pub(super) fn run_maintenance(&self) {
         let now = self.context.now();
         for stripe in &self.stripes {
             loop {
-                let mut effects = Effects::new();
+                let mut leaving = self.departures();
                 let steps = (STEPS_AT_ONCE, true);
-                let left = stripe.maintain(&self.context, now, steps, &mut effects);
-                self.publish(effects);
+                let left = stripe.maintain(&self.context, now, steps, &mut leaving.effects);
                 if left > 0 {
                     break;
                 }
@@ -192,9 +188,9 @@ where
         for stripe in &self.stripes {
             let mut at = Some(stripe.table.start());
             while let Some(cursor) = at {
-                let mut effects = Effects::new();
-                at = stripe.retain_step(&self.context, cursor, now, &mut remove, &mut effects);
-                self.publish(effects);
+                let mut leaving = self.departures();
+                let effects = &mut leaving.effects;
+                at = stripe.retain_step(&self.context, cursor, now, &mut remove, effects);
             }
         }
     }

@@ -14,7 +14,9 @@ pub use iter::{Iter, Keys};
 use std::{
     fmt,
     hash::{BuildHasher, Hash},
-    mem::needs_drop,
+    mem::{self, needs_drop},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    thread,
 };
 
 use hashbrown::Equivalent;
@@ -27,7 +29,7 @@ use crate::{
     policy::{Adaptive, Policy},
     stripe::Stripe,
     sync::Arc,
-    table::UserCode,
+    table::enter_user_code,
 };
 
 /// A concurrent cache. Cloning it gives another handle to the same cache.
@@ -181,10 +183,29 @@ impl<K: Hash + Eq, V, P: Policy, S: BuildHasher> Inner<K, V, P, S> {
         self.context.clock.now()
     }
 
-    /// Sends out what left: to the listener or to be dropped. No lock is held.
-    fn publish(&self, effects: Effects<K, V>) {
-        for leaving in effects {
-            self.publish_one(leaving);
+    /// What an operation is about to send out, and the weight it reserves meanwhile.
+    fn departures(&self) -> Departures<'_, K, V, P, S> {
+        Departures { inner: self, effects: Effects::new(), credit: 0 }
+    }
+
+    /// Sends out what left: to the listener or to be dropped. No lock is held. Panics of drops do
+    /// not keep the others from being sent; the first is passed on, unless one is under way.
+    fn publish(&self, effects: &mut Effects<K, V>) {
+        let mut first = None;
+        while let Some(leaving) = effects.shift() {
+            if !needs_drop::<Leaving<K, V>>() && self.context.listener.is_none() {
+                self.publish_one(leaving);
+                continue;
+            }
+            let published = catch_unwind(AssertUnwindSafe(|| self.publish_one(leaving)));
+            if let Err(panic) = published {
+                first.get_or_insert(panic);
+            }
+        }
+        if let Some(panic) = first
+            && !thread::panicking()
+        {
+            resume_unwind(panic);
         }
     }
 
@@ -202,16 +223,19 @@ impl<K: Hash + Eq, V, P: Policy, S: BuildHasher> Inner<K, V, P, S> {
     }
 }
 
-/// Whether the keys' `Eq` or the values' `Clone` could be more than a few instructions: only then
-/// is it worth noting that they run under a lock.
-const fn has_user_code<K, V>() -> bool {
-    needs_drop::<K>() || needs_drop::<V>()
+/// What leaves by one operation, and the weight it holds in reserve: sent out and given back when
+/// this is dropped, even by a panic of the user's code. Must outlive every lock.
+struct Departures<'a, K: Hash + Eq, V, P: Policy, S: BuildHasher> {
+    inner: &'a Inner<K, V, P, S>,
+    effects: Effects<K, V>,
+    credit: u64,
 }
 
-/// Marks the user's code, where there may be any, for as long as the guard lives.
-#[inline]
-fn enter_user_code<K, V>() -> Option<UserCode> {
-    has_user_code::<K, V>().then(UserCode::enter)
+impl<K: Hash + Eq, V, P: Policy, S: BuildHasher> Drop for Departures<'_, K, V, P, S> {
+    fn drop(&mut self) {
+        self.inner.context.budget.release(mem::take(&mut self.credit));
+        self.inner.publish(&mut self.effects);
+    }
 }
 
 /// Compares keys, some of which are borrowed.

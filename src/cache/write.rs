@@ -2,15 +2,14 @@
 
 use std::{
     hash::{BuildHasher, Hash},
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     time::Duration,
 };
 
 use hashbrown::Equivalent;
 
-use super::{Cache, Inner, same};
+use super::{Cache, Departures, Inner, same};
 use crate::{
-    event::Effects,
+    event::{Effects, Leaving},
     expiry::Lifetime,
     policy::Policy,
     stats::Event,
@@ -242,29 +241,27 @@ where
         let number = self.number(write.hash);
         let stripe = &self.stripes[number];
         let now = write.now;
-        let mut effects = Effects::new();
-        let mut credit = 0;
+        let mut leaving = self.departures();
         let mut insist = false;
         let outcome = loop {
-            let budget = (&mut credit, insist);
-            match stripe.put(&self.context, write, condition, budget, &mut effects) {
+            let Departures { effects, credit, .. } = &mut leaving;
+            match stripe.put(&self.context, write, condition, (credit, insist), effects) {
                 Put::Done(outcome) => break outcome,
                 Put::Elsewhere(again, wanted) => {
                     write = again;
-                    let missing = wanted.saturating_sub(credit);
-                    let given = self.take_room(number, missing, &mut effects);
-                    credit += given;
+                    let missing = wanted.saturating_sub(*credit);
+                    let given = self.take_room(number, missing, effects);
+                    *credit += given;
                     insist = true;
                     if given == 0 {
                         // All that is missing is reserved by others on their way in. Give them
                         // what was gathered here, or all might wait for each other.
-                        self.context.budget.release(std::mem::take(&mut credit));
+                        self.context.budget.release(std::mem::take(credit));
                         std::thread::yield_now();
                     }
                 }
             }
         };
-        self.context.budget.release(credit);
         match outcome {
             Outcome::Inserted => self.context.count(Event::Insert),
             Outcome::Replaced => self.context.count(Event::Update),
@@ -273,38 +270,27 @@ where
         let written = match outcome {
             Outcome::Inserted | Outcome::Rejected => Written::Done(None),
             Outcome::Replaced | Outcome::Displaced => {
-                let (old, rest) = self.hand_out(effects);
-                effects = rest;
-                Written::Done(Some(old))
+                Written::Done(Some(self.hand_out(&mut leaving.effects)))
             }
             Outcome::Unwanted(key, value) => Written::Unwanted(key, value),
         };
-        self.publish(effects);
+        drop(leaving);
         self.tidy(now);
         written
     }
 
     /// Takes the last value out of the effects for the caller; the listener, if there is one, is
     /// told of it all the same, and the caller gets a clone.
-    fn hand_out(&self, mut effects: Effects<K, V>) -> (V, Effects<K, V>) {
-        let leaving = effects.pop().expect("an entry left");
-        if self.context.listener.is_none() {
-            let crate::event::Leaving { key, value, removal, .. } = leaving;
-            if let Some(counters) = &self.context.counters {
-                counters.removal(removal.cause, removal.weight);
-            }
-            drop(key);
-            return (value, effects);
+    fn hand_out(&self, effects: &mut Effects<K, V>) -> V {
+        if self.context.listener.is_some() {
+            return effects.last().expect("an entry left").value.clone();
         }
-        let cloned = catch_unwind(AssertUnwindSafe(|| leaving.value.clone()));
-        effects.push(leaving);
-        match cloned {
-            Ok(value) => (value, effects),
-            Err(panic) => {
-                self.publish(effects);
-                resume_unwind(panic)
-            }
+        let Leaving { key, value, removal, .. } = effects.pop().expect("an entry left");
+        if let Some(counters) = &self.context.counters {
+            counters.removal(removal.cause, removal.weight);
         }
+        drop(key);
+        value
     }
 
     pub(super) fn remove<Q>(&self, key: &Q, condition: Option<Condition<'_, V>>) -> Option<V>
@@ -313,15 +299,12 @@ where
     {
         let hash = self.hash(key);
         let (stripe, now) = self.approach(hash);
-        let mut effects = Effects::new();
+        let mut leaving = self.departures();
         let equals = same::<K, V, Q>(key);
-        let is_removed = stripe.remove(&self.context, hash, equals, now, condition, &mut effects);
-        let mut removed = None;
-        if is_removed {
-            let (value, rest) = self.hand_out(effects);
-            (removed, effects) = (Some(value), rest);
-        }
-        self.publish(effects);
+        let effects = &mut leaving.effects;
+        let is_removed = stripe.remove(&self.context, hash, equals, now, condition, effects);
+        let removed = is_removed.then(|| self.hand_out(&mut leaving.effects));
+        drop(leaving);
         self.tidy(now);
         removed
     }

@@ -26,8 +26,9 @@ const DEFAULT: u32 = 20;
 /// The quantum for lifetimes of up to `longest` (nanoseconds), as a power of two of ticks.
 pub(crate) fn quantum(longest: Option<u64>) -> u32 {
     longest.map_or(DEFAULT, |nanos| {
-        let ticks = (nanos >> 10) / 32;
-        ticks.max(1).ilog2().clamp(SHORTEST, 40)
+        // Rounded up, so that the longest lifetime fits into the window.
+        let ticks = (nanos >> 10).div_ceil(WINDOW).next_power_of_two();
+        ticks.ilog2().clamp(SHORTEST, 40)
     })
 }
 

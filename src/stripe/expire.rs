@@ -175,7 +175,8 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
         let mut next = Tick::NEVER;
         for slot in shard.arena.slots_of(bucket) {
             let deadline = shard.arena.with(slot, |_| self.sides.deadlines.get(slot));
-            if Tick::of(now) < deadline {
+            // The time itself may lie past what a tick can name.
+            if deadline == Tick::NEVER || Tick::of(now) < deadline {
                 next = next.min(deadline);
             } else {
                 let leaving = self.remove_slot(context, shard, slot, RemovalCause::Expired);

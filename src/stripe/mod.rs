@@ -26,7 +26,7 @@ use crate::{
     outbox::Outbox,
     policy::{Mark, Policy, Residents},
     sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, lock, try_lock},
-    table::{Arena, Cursor, Side, Table, deny_reentry},
+    table::{Arena, Cursor, Side, Table, deny_reentry, enter_user_code},
     tags::TagCell,
 };
 
@@ -232,7 +232,11 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
 
 /// A hash of the user's that does not unwind: `None` if it panicked.
 pub(crate) fn hash_of<K: Hash, S: BuildHasher>(hasher: &S, key: &K) -> Option<u64> {
-    catch_unwind(AssertUnwindSafe(|| hasher.hash_one(key))).ok()
+    catch_unwind(AssertUnwindSafe(|| {
+        let _running = enter_user_code::<K, ()>();
+        hasher.hash_one(key)
+    }))
+    .ok()
 }
 
 /// The entries as the policy sees them.

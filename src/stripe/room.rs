@@ -37,7 +37,8 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
             tags.set(None);
         }
         let (key, value) = shard.arena.take(slot);
-        shard.weight -= weight;
+        // Wrapping: see `Stripe::insert`.
+        shard.weight = shard.weight.wrapping_sub(weight);
         let ticket = self.ticket_if_heard(context, shard);
         Leaving { key, value, removal, ticket }
     }

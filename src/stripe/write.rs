@@ -15,7 +15,7 @@ use crate::{
     event::{Effects, Leaving, RemovalCause},
     expiry::Lifetime,
     policy::{Newcomer, Policy, Recorder},
-    table::UserCode,
+    table::{UserCode, enter_user_code},
     tags::TagSet,
     time::Tick,
 };
@@ -77,7 +77,10 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         let shard = &mut *guard;
         let (policy, view) = self.policy(context, shard);
         policy.maintain(&view);
-        let mut resident = shard.arena.find(&self.table, write.hash, |key| *key == write.key);
+        let mut resident = shard.arena.find(&self.table, write.hash, |key| {
+            let _running = enter_user_code::<K, V>();
+            *key == write.key
+        });
         if let Some(slot) = resident
             && let Some(cause) = self.cause_of_death(context, shard, slot, write.now)
         {
@@ -251,7 +254,8 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         let slot = shard.arena.place(&self.table, hash, key, value);
         self.dress(context, shard, slot, weight, (created, now));
         self.set_tags(context, slot, tags);
-        shard.weight += weight;
+        // May pass the end of a `u64` until room has been made.
+        shard.weight = shard.weight.wrapping_add(weight);
         if weight > 0 {
             let (policy, view) = self.policy(context, shard);
             policy.on_insert(Newcomer { slot, hash, weight, has_room }, &view);

@@ -327,17 +327,20 @@ impl<K, V> Arena<K, V> {
             }
         }
         (self.count, self.mask) = (child + 1, mask);
-        // Release: pairs with the Acquire in `Table::locate`; it publishes the chunk and directory.
-        table.state.store(u64::from(self.count) | u64::from(mask) << 32, Ordering::Release);
         new.set_level(mask);
         old.set_level(mask);
-        // Only now, so that whoever misses a moved entry here sees the new level.
+        // Only now, so that whoever misses a moved entry here, having come by the old state, sees the
+        // new level.
         for &(from, hash) in &split {
             if hash as u32 & half != 0 {
                 self.set_print(from, EMPTY);
             }
         }
         self.gather(parent, &mut moved);
+        // Last, so that whoever comes by the new state sees entries that `gather` moved within the
+        // bucket in their new places: the level would not tell.
+        // Release: pairs with the Acquire in `Table::locate`; it publishes the chunk and directory.
+        table.state.store(u64::from(self.count) | u64::from(mask) << 32, Ordering::Release);
         drop((new_guard, old_guard));
         self.split = split;
         Some((parent, child))

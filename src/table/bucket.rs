@@ -14,7 +14,13 @@
 
 #![allow(unsafe_code, reason = "entries lie uninitialised in their lanes until they come in")]
 
-use std::{cell::UnsafeCell, fmt, mem::MaybeUninit, ptr};
+use std::{
+    cell::UnsafeCell,
+    fmt,
+    mem::{MaybeUninit, needs_drop},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    ptr, thread,
+};
 
 use super::{
     lock::BucketLock,
@@ -180,29 +186,33 @@ impl<K, V, const N: usize, const WORDS: usize> Group<K, V, N, WORDS> {
         (key, value)
     }
 
-    /// Drops what is left when the table goes, even if some drops panic.
+    /// Drops what is left when the table goes, even if some drops panic: the first panic is passed
+    /// on, unless one is under way.
     fn drop_entries(&mut self) {
-        struct Rest<'a, K, V, const N: usize, const WORDS: usize>(&'a mut Group<K, V, N, WORDS>);
-        impl<K, V, const N: usize, const WORDS: usize> Drop for Rest<'_, K, V, N, WORDS> {
-            fn drop(&mut self) {
-                self.0.drop_entries();
-            }
-        }
-        let rest = Rest(self);
-        while let Some(lane) = rest.0.prints.occupied().first() {
-            rest.0.prints.set(lane, EMPTY);
-            let entry = rest.0.entries[lane].get_mut().as_mut_ptr();
+        let mut first = None;
+        while let Some(lane) = self.prints.occupied().first() {
+            self.prints.set(lane, EMPTY);
+            let entry = self.entries[lane].get_mut().as_mut_ptr();
             // SAFETY: the fingerprint was set, so the entry is initialised; it is cleared now, so
             // nobody drops it again. `&mut self` excludes every other access.
-            unsafe { ptr::drop_in_place(entry) };
+            let drop_entry = || unsafe { ptr::drop_in_place(entry) };
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(drop_entry)) {
+                first.get_or_insert(panic);
+            }
         }
-        std::mem::forget(rest);
+        if let Some(panic) = first
+            && !thread::panicking()
+        {
+            resume_unwind(panic);
+        }
     }
 }
 
 impl<K, V, const N: usize, const WORDS: usize> Drop for Group<K, V, N, WORDS> {
     fn drop(&mut self) {
-        self.drop_entries();
+        if needs_drop::<Entry<K, V>>() {
+            self.drop_entries();
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 //!
 //! It is a leaf of the lock order: nothing else is ever locked under it.
 
-use std::cell::Cell;
+use std::{cell::Cell, mem::needs_drop};
 
 use crate::sync::{self, AtomicU32, Ordering};
 
@@ -97,6 +97,18 @@ impl Drop for UserCode {
     }
 }
 
+/// Whether the keys' `Eq` and `Hash` or the values' `Clone` could be more than a few instructions:
+/// only then is it worth noting that they run under a lock.
+const fn has_user_code<K, V>() -> bool {
+    needs_drop::<K>() || needs_drop::<V>()
+}
+
+/// Marks the user's code, where there may be any, for as long as the guard lives.
+#[inline]
+pub(crate) fn enter_user_code<K, V>() -> Option<UserCode> {
+    has_user_code::<K, V>().then(UserCode::enter)
+}
+
 /// Called before waiting for any lock: a thread that holds a bucket's lock must not wait for
 /// another one, or two threads could wait for each other for ever.
 ///
@@ -105,8 +117,8 @@ impl Drop for UserCode {
 pub(crate) fn deny_reentry() {
     assert!(
         IN_USER_CODE.with(Cell::get) == 0,
-        "the cache was called from inside its key's `Eq`, its value's `Clone` or a `read` closure, \
-         and would have to wait for a lock there; take the value out with `get` (an `Arc` makes \
+        "the cache was called from inside its key's `Eq` or `Hash`, its value's `Clone` or a \
+         closure that runs under a lock, and would have to wait for a lock there; take the value out with `get` (an `Arc` makes \
          that cheap) and call the cache afterwards"
     );
 }
