@@ -139,7 +139,7 @@ where
         let inner = &*self.inner;
         let hash = inner.hash(key);
         let (stripe, now) = inner.approach(hash);
-        let used = stripe.hit(&inner.context, hash, same::<K, V, Q>(key), now, |_| ());
+        let used = stripe.hit(&inner.context, hash, same::<K, V, Q>(key), Some(now), |_| ());
         inner.after_use(stripe, now, &used);
         used.found.is_some()
     }
@@ -215,8 +215,28 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
+        if self.context.is_timed() {
+            return self.use_timed(hash, key, then);
+        }
+        let stripe = self.stripe(hash);
+        let used = stripe.hit(&self.context, hash, same::<K, V, Q>(key), None, then);
+        self.after_hit(stripe, 0, used)
+    }
+
+    /// [`use_entry`](Self::use_entry) where entries expire. Kept apart, so that where they do not
+    /// nothing is spent on it.
+    #[inline(never)]
+    fn use_timed<Q, R>(&self, hash: u64, key: &Q, then: impl FnOnce(&mut V) -> R) -> Option<R>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
         let (stripe, now) = self.approach(hash);
-        let used = stripe.hit(&self.context, hash, same::<K, V, Q>(key), now, then);
+        let used = stripe.hit(&self.context, hash, same::<K, V, Q>(key), Some(now), then);
+        self.after_hit(stripe, now, used)
+    }
+
+    #[inline(always)]
+    fn after_hit<R>(&self, stripe: &Stripe<K, V, P>, now: u64, used: Use<R>) -> Option<R> {
         self.context.count(if used.found.is_some() { Event::Hit } else { Event::Miss });
         self.after_use(stripe, now, &used);
         used.found

@@ -24,13 +24,14 @@ pub(crate) struct Use<R> {
 
 impl<K, V, P: Policy> Stripe<K, V, P> {
     /// Looks an entry up as a use of it and runs `then` on its value under the bucket's lock.
+    /// `now` is the time if the caller knows it.
     #[inline(always)]
     pub(crate) fn hit<S, R>(
         &self,
         context: &Context<K, V, S>,
         hash: u64,
         equals: impl Fn(&K) -> bool,
-        now: u64,
+        now: Option<u64>,
         then: impl FnOnce(&mut V) -> R,
     ) -> Use<R> {
         let missed = Use { found: None, wants_maintenance: false };
@@ -90,8 +91,9 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         context: &Context<K, V, S>,
         found: &Found<'_, K, V>,
         hint: u8,
-        now: u64,
+        now: Option<u64>,
     ) -> bool {
+        let now = now.unwrap_or_else(|| context.clock.now());
         let is_alive = self.is_mortal_alive(context, found, hint, now);
         if is_alive && context.rules.time_to_idle.is_some() {
             self.extend_idle(context, found, now);

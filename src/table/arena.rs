@@ -5,11 +5,10 @@
 use std::{fmt, ptr::NonNull};
 
 use super::{
-    Chunk, Cursor, Found, MOST_BUCKETS, Place, Table,
+    CHUNK, Chunk, ChunkPtr, Cursor, Found, MOST_BUCKETS, Place, Table,
     bucket::{Bucket, Group, Overflow},
-    found_in, home_slot, overflow_slot, place_of,
+    found_in, home_slot, overflow_slot, pack, place_of,
     prints::{EMPTY, fingerprint},
-    unpack,
 };
 use crate::{
     Slot,
@@ -23,13 +22,13 @@ const SPLIT_LOAD: usize = 13;
 /// The same beyond the plan: a completed level serves hits better than a half split one.
 const CROWDED_LOAD: usize = 15;
 /// Overflow groups made at once.
-const GROUPS: usize = 64;
+const GROUPS: usize = 16;
 
 /// The stripe's buckets and overflow groups.
 pub(crate) struct Arena<K, V> {
-    chunks: Vec<NonNull<[Bucket<K, V>]>>,
-    directories: Vec<NonNull<[Chunk<K, V>]>>,
-    groups: Vec<NonNull<[Overflow<K, V>]>>,
+    chunks: Vec<NonNull<Chunk<K, V>>>,
+    directories: Vec<NonNull<[ChunkPtr<K, V>]>>,
+    groups: Vec<NonNull<[Overflow<K, V>; GROUPS]>>,
     /// Overflow groups in no chain.
     spare: Vec<u32>,
     /// Entries, an unpublished one included.
@@ -42,7 +41,6 @@ pub(crate) struct Arena<K, V> {
     mask: u32,
     /// Buckets when the table is full, if that is known.
     planned: u32,
-    chunk_shift: u32,
     /// The entries of the bucket being split and whether each moves; kept for its memory.
     split: Vec<(Slot, u64)>,
 }
@@ -62,7 +60,6 @@ impl<K, V> Arena<K, V> {
             count: table.base,
             mask: 0,
             planned,
-            chunk_shift: table.chunk_shift,
             split: Vec::new(),
         };
         arena.cover(table, arena.count);
@@ -77,13 +74,14 @@ impl<K, V> Arena<K, V> {
         self.len
     }
 
+    #[inline]
     fn bucket(&self, index: u32) -> &Bucket<K, V> {
-        let chunk = self.chunks[(index >> self.chunk_shift) as usize];
         // SAFETY: chunks are freed only by `drop`, and shared by reference only until then.
-        let chunk = unsafe { chunk.as_ref() };
-        &chunk[(index & ((1 << self.chunk_shift) - 1)) as usize]
+        let chunk = unsafe { self.chunks[index as usize / CHUNK].as_ref() };
+        &chunk[index as usize % CHUNK]
     }
 
+    #[inline]
     fn group(&self, number: u32) -> &Overflow<K, V> {
         // SAFETY: groups are freed only by `drop`, and shared by reference only until then.
         let groups = unsafe { self.groups[number as usize / GROUPS].as_ref() };
@@ -227,7 +225,7 @@ impl<K, V> Arena<K, V> {
             return number;
         }
         let first = (self.groups.len() * GROUPS) as u32;
-        let groups: Box<[_]> = (first..first + GROUPS as u32).map(Overflow::new).collect();
+        let groups = Overflow::boxed::<GROUPS>(first);
         self.groups.push(NonNull::from(Box::leak(groups)));
         self.spare.extend((first + 1..first + GROUPS as u32).rev());
         first
@@ -340,7 +338,7 @@ impl<K, V> Arena<K, V> {
         // Last, so that whoever comes by the new state sees entries that `gather` moved within the
         // bucket in their new places: the level would not tell.
         // Release: pairs with the Acquire in `Table::locate`; it publishes the chunk and directory.
-        table.state.store(u64::from(self.count) | u64::from(mask) << 32, Ordering::Release);
+        table.state.store(pack(table.base, self.count, mask), Ordering::Release);
         drop((new_guard, old_guard));
         self.split = split;
         Some((parent, child))
@@ -432,9 +430,8 @@ impl<K, V> Arena<K, V> {
 
     /// Makes chunks for `count` buckets, and a directory that covers them.
     fn cover(&mut self, table: &Table<K, V>, count: u32) {
-        let size = 1_usize << self.chunk_shift;
-        while self.chunks.len() * size < count as usize {
-            let chunk: Box<[Bucket<K, V>]> = (0..size).map(|_| Bucket::new()).collect();
+        while self.chunks.len() * CHUNK < count as usize {
+            let chunk = Bucket::boxed::<CHUNK>();
             self.chunks.push(NonNull::from(Box::leak(chunk)));
             self.list_last_chunk(table);
         }
@@ -442,22 +439,21 @@ impl<K, V> Arena<K, V> {
 
     fn list_last_chunk(&mut self, table: &Table<K, V>) {
         let number = self.chunks.len() - 1;
-        let first = |chunk: &NonNull<[Bucket<K, V>]>| chunk.cast::<Bucket<K, V>>().as_ptr();
         // SAFETY: directories are freed only by `drop`, and shared by reference only until then.
         let newest = self.directories.last().map(|directory| unsafe { directory.as_ref() });
         if let Some(place) = newest.and_then(|directory| directory.get(number)) {
             // Relaxed: published by the bucket count that reaches it.
-            place.store(first(&self.chunks[number]), Ordering::Relaxed);
+            place.store(self.chunks[number].as_ptr(), Ordering::Relaxed);
             return;
         }
         let room = (2 * number).max(4);
-        let directory: Box<[Chunk<K, V>]> = (0..room)
-            .map(|chunk| AtomicPtr::new(self.chunks.get(chunk).map_or(std::ptr::null_mut(), first)))
-            .collect();
+        let listed = self.chunks.iter().map(|chunk| chunk.as_ptr());
+        let directory: Box<[ChunkPtr<K, V>]> =
+            listed.chain(std::iter::repeat(std::ptr::null_mut())).take(room).map(AtomicPtr::new).collect();
         let directory = NonNull::from(Box::leak(directory));
         self.directories.push(directory);
         // Release: pairs with the Acquire in `Table::bucket`; it publishes the copied addresses.
-        table.directory.store(directory.cast::<Chunk<K, V>>().as_ptr(), Ordering::Release);
+        table.directory.store(directory.cast::<ChunkPtr<K, V>>().as_ptr(), Ordering::Release);
     }
 
     /// Checks the table against itself and answers the slots of all entries.
@@ -466,8 +462,8 @@ impl<K, V> Arena<K, V> {
     /// If something does not fit, or if an entry lies where its hash does not belong.
     pub(crate) fn validate(&self, table: &Table<K, V>, hash_of: impl Fn(&K) -> u64) -> Vec<Slot> {
         // Relaxed: this thread, holding the stripe's lock, is the only writer.
-        let state = unpack(table.state.load(Ordering::Relaxed));
-        assert_eq!(state, (self.count, self.mask), "published another size");
+        let state = table.state.load(Ordering::Relaxed);
+        assert_eq!(state, pack(table.base, self.count, self.mask), "published another size");
         let mut all = Vec::new();
         let mut chained = 0;
         for index in 0..self.count {

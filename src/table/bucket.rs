@@ -78,13 +78,19 @@ pub(super) struct Overflow<K, V> {
 }
 
 impl<K, V, const N: usize, const WORDS: usize> Group<K, V, N, WORDS> {
-    fn new() -> Self {
-        Self {
-            prints: Prints::new(),
-            marks: std::array::from_fn(|_| Mark::new()),
-            hints: std::array::from_fn(|_| AtomicU8::new(0)),
-            entries: std::array::from_fn(|_| UnsafeCell::new(MaybeUninit::uninit())),
-        }
+    /// Makes empty lanes where they will lie: entries may be large, and stay uninitialised.
+    ///
+    /// # Safety
+    /// `place` is valid for writing a group.
+    unsafe fn init(place: *mut Self) {
+        let marks = std::array::from_fn(|_| Mark::new());
+        let hints = std::array::from_fn(|_| AtomicU8::new(0));
+        // SAFETY: in bounds of a group that may be written (contract), as are the next two.
+        unsafe { (&raw mut (*place).prints).write(Prints::new()) };
+        // SAFETY: as above.
+        unsafe { (&raw mut (*place).marks).write(marks) };
+        // SAFETY: as above.
+        unsafe { (&raw mut (*place).hints).write(hints) };
     }
 
     /// The first lane without an entry.
@@ -217,13 +223,25 @@ impl<K, V, const N: usize, const WORDS: usize> Drop for Group<K, V, N, WORDS> {
 }
 
 impl<K, V> Bucket<K, V> {
-    pub(super) fn new() -> Self {
-        Self {
-            lock: BucketLock::new(),
-            level: AtomicU32::new(UNUSED),
-            overflow: AtomicPtr::new(ptr::null_mut()),
-            group: Group::new(),
+    /// Some unused buckets.
+    pub(super) fn boxed<const N: usize>() -> Box<[Self; N]> {
+        let mut buckets = Box::<[Self; N]>::new_uninit();
+        let first = buckets.as_mut_ptr().cast::<Self>();
+        for index in 0..N {
+            // SAFETY: within the allocation.
+            let place = unsafe { first.add(index) };
+            // SAFETY: as above, and aligned; so are the next three.
+            unsafe { (&raw mut (*place).lock).write(BucketLock::new()) };
+            // SAFETY: as above.
+            unsafe { (&raw mut (*place).level).write(AtomicU32::new(UNUSED)) };
+            // SAFETY: as above.
+            unsafe { (&raw mut (*place).overflow).write(AtomicPtr::new(ptr::null_mut())) };
+            // SAFETY: as above.
+            unsafe { Group::init(&raw mut (*place).group) };
         }
+        // SAFETY: every bucket is initialised: all fields were written, but for the entries, which
+        // need not be.
+        unsafe { buckets.assume_init() }
     }
 
     /// The bucket's level mask.
@@ -255,13 +273,25 @@ impl<K, V> Bucket<K, V> {
 }
 
 impl<K, V> Overflow<K, V> {
-    pub(super) fn new(number: u32) -> Self {
-        Self {
-            next: AtomicPtr::new(ptr::null_mut()),
-            number,
-            home: AtomicU32::new(0),
-            group: Group::new(),
+    /// Some groups in no chain, numbered from `number` on.
+    pub(super) fn boxed<const N: usize>(number: u32) -> Box<[Self; N]> {
+        let mut groups = Box::<[Self; N]>::new_uninit();
+        let first = groups.as_mut_ptr().cast::<Self>();
+        for index in 0..N {
+            // SAFETY: within the allocation.
+            let place = unsafe { first.add(index) };
+            // SAFETY: as above, and aligned; so are the next three.
+            unsafe { (&raw mut (*place).next).write(AtomicPtr::new(ptr::null_mut())) };
+            // SAFETY: as above.
+            unsafe { (&raw mut (*place).number).write(number + index as u32) };
+            // SAFETY: as above.
+            unsafe { (&raw mut (*place).home).write(AtomicU32::new(0)) };
+            // SAFETY: as above.
+            unsafe { Group::init(&raw mut (*place).group) };
         }
+        // SAFETY: every group is initialised: all fields were written, but for the entries, which
+        // need not be.
+        unsafe { groups.assume_init() }
     }
 
     /// The next group of the chain. Only for holders of the home bucket's or the stripe's lock.

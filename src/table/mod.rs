@@ -41,19 +41,27 @@ const PLANNED_LOAD: f64 = 13.6;
 /// The largest number of buckets; beyond it chains grow instead.
 const MOST_BUCKETS: u32 = 1 << 26;
 
-/// One chunk's address, as readers find it.
-type Chunk<K, V> = AtomicPtr<Bucket<K, V>>;
+/// Buckets of a chunk: some kilobytes, so that growing never takes long.
+const CHUNK: usize = 16;
+
+/// Buckets side by side.
+type Chunk<K, V> = [Bucket<K, V>; CHUNK];
+
+/// A chunk's address, as readers find it.
+type ChunkPtr<K, V> = AtomicPtr<Chunk<K, V>>;
+
+/// Stands for the number of buckets at the end of a level, which spares hits a multiplication.
+const COMPLETE: u32 = u32::MAX;
 
 /// The half of the table that is reached without the stripe's lock.
 pub(crate) struct Table<K, V> {
-    /// The number of buckets (low half) and the address mask (high half) in one word.
+    /// The number of buckets (low half) and the address mask (high half) in one word; instead of
+    /// their number [`COMPLETE`] where all buckets are of the mask's level.
     state: AtomicU64,
     /// The chunks by number. Replaced by a longer copy when full; old copies live on.
-    directory: AtomicPtr<Chunk<K, V>>,
+    directory: AtomicPtr<ChunkPtr<K, V>>,
     /// Families: the number of buckets at level 0.
     base: u32,
-    /// Buckets of a chunk, as a power of two.
-    chunk_shift: u32,
 }
 
 // SAFETY: keys are shared between threads (under either lock), values handed from one to another
@@ -85,6 +93,13 @@ impl<K, V> fmt::Debug for Found<'_, K, V> {
     }
 }
 
+/// Makes the table's state word.
+fn pack(base: u32, count: u32, mask: u32) -> u64 {
+    let is_complete = u64::from(count) == u64::from(base) * (u64::from(mask) + 1);
+    let count = if is_complete { COMPLETE } else { count };
+    u64::from(count) | u64::from(mask) << 32
+}
+
 /// Splits the table's state word.
 #[inline]
 fn unpack(state: u64) -> (u32, u32) {
@@ -110,26 +125,27 @@ impl<K, V> Table<K, V> {
     /// and grows.
     pub(crate) fn new(entries: Option<u64>) -> (Self, Arena<K, V>) {
         let (base, full) = entries.map_or((8, u32::MAX), plan);
-        let chunk_shift = full.min(64).next_power_of_two().ilog2();
         let table = Self {
-            state: AtomicU64::new(u64::from(base)),
+            state: AtomicU64::new(pack(base, base, 0)),
             directory: AtomicPtr::new(ptr::null_mut()),
             base,
-            chunk_shift,
         };
         let arena = Arena::new(&table, full);
         (table, arena)
     }
 
-    /// The bucket where a key of this hash belongs, at the level of `mask`.
-    #[inline]
+    /// The bucket where a key of this hash belongs, and the mask of that bucket's level.
+    #[inline(always)]
     fn address(&self, hash: u64, count: u32, mask: u32) -> (u32, u32) {
         let family = ((hash >> 32) * u64::from(self.base)) >> 32;
         self.address_in(family as u32, hash as u32, count, mask)
     }
 
-    #[inline]
+    #[inline(always)]
     fn address_in(&self, family: u32, low: u32, count: u32, mask: u32) -> (u32, u32) {
+        if count == COMPLETE {
+            return (family + self.base * (low & mask), mask);
+        }
         let half = mask - (mask >> 1);
         // A bucket was split at this level if its sibling exists.
         let sibling = family + self.base * ((low & mask) | half);
@@ -138,17 +154,18 @@ impl<K, V> Table<K, V> {
     }
 
     /// The bucket of this number.
-    #[inline]
+    #[inline(always)]
     fn bucket(&self, index: u32) -> &Bucket<K, V> {
         // Acquire: pairs with the Release in `Arena::add_chunk`.
         let directory = self.directory.load(Ordering::Acquire);
         // SAFETY: `index` is below a bucket count that was published after the directory that
         // covers it; directories live as long as the table.
-        let chunk = unsafe { &*directory.add((index >> self.chunk_shift) as usize) };
+        let chunk = unsafe { &*directory.add(index as usize / CHUNK) };
         // Relaxed: published with the directory or, later, with the bucket count.
-        let first = chunk.load(Ordering::Relaxed);
-        // SAFETY: chunks have `1 << chunk_shift` buckets and live as long as the table.
-        unsafe { &*first.add((index & ((1 << self.chunk_shift) - 1)) as usize) }
+        let chunk = chunk.load(Ordering::Relaxed);
+        // SAFETY: chunks live as long as the table, and are only shared.
+        let chunk = unsafe { &*chunk };
+        &chunk[index as usize % CHUNK]
     }
 
     #[inline(always)]
