@@ -249,7 +249,7 @@ pub(crate) struct View<'a, K, V, S> {
 impl<K: Hash, V, S: BuildHasher> Residents for View<'_, K, V, S> {
     #[inline]
     fn mark(&self, slot: Slot) -> &Mark {
-        self.arena.mark(slot)
+        &self.arena.state(slot).mark
     }
 
     fn hash(&self, slot: Slot) -> u64 {

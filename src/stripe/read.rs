@@ -38,11 +38,11 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         let Some(locked) = self.table.find(hash, equals) else { return missed };
         let found = locked.found;
         // Relaxed: guarded by the bucket's lock.
-        let hint = found.hint.load(Ordering::Relaxed);
+        let hint = found.state.hint.load(Ordering::Relaxed);
         if hint != hint::NEVER && !self.use_mortal(context, &found, hint, now) {
             return missed;
         }
-        let wants_maintenance = self.recorder.on_hit(found.slot, found.mark, hash);
+        let wants_maintenance = self.recorder.on_hit(found.slot(), &found.state.mark, hash);
         Use { found: Some(then(found.value)), wants_maintenance }
     }
 
@@ -68,7 +68,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         equals: impl Fn(&K) -> bool,
         now: u64,
     ) -> Option<Lifetime> {
-        self.peek(context, hash, equals, now, |found| self.lifetime_of(context, found.slot))
+        self.peek(context, hash, equals, now, |found| self.lifetime_of(context, found.slot()))
     }
 
     /// Whether the entry, whose bucket is locked, may still be seen.
@@ -80,7 +80,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         now: u64,
     ) -> bool {
         // Relaxed: guarded by the bucket's lock.
-        let hint = found.hint.load(Ordering::Relaxed);
+        let hint = found.state.hint.load(Ordering::Relaxed);
         hint == hint::NEVER || self.is_mortal_alive(context, found, hint, now)
     }
 
@@ -124,14 +124,14 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         found: &Found<'_, K, V>,
         now: u64,
     ) -> bool {
-        let deadline = self.sides.deadlines.get(found.slot);
+        let deadline = self.sides.deadlines.get(found.slot());
         if Tick::of(now) >= deadline {
             return false;
         }
         let hint = self.hint_for(context, deadline, now);
         // Relaxed: guarded by the bucket's lock.
-        found.hint.store(hint, Ordering::Relaxed);
-        context.tagger.is_none() || !self.is_tag_dead(found.slot)
+        found.state.hint.store(hint, Ordering::Relaxed);
+        context.tagger.is_none() || !self.is_tag_dead(found.slot())
     }
 
     /// The hint for a deadline; the bucket is locked, or the entry not yet published.
@@ -153,9 +153,9 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     /// A use puts the idle deadline off. It stays in the timer wheel where it was: that fires, sees
     /// the new deadline, and puts it back.
     fn extend_idle<S>(&self, context: &Context<K, V, S>, found: &Found<'_, K, V>, now: u64) {
-        let limit = self.sides.limits.get(found.slot);
+        let limit = self.sides.limits.get(found.slot());
         let deadline = context.rules.idle_from(now, limit);
-        if deadline > self.sides.deadlines.get(found.slot) {
+        if deadline > self.sides.deadlines.get(found.slot()) {
             self.write_deadline(context, found, deadline, now);
         }
     }
@@ -167,10 +167,10 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         deadline: Tick,
         now: u64,
     ) {
-        self.sides.deadlines.set(found.slot, deadline);
+        self.sides.deadlines.set(found.slot(), deadline);
         let hint = self.hint_for(context, deadline, now);
         // Relaxed: guarded by the bucket's lock.
-        found.hint.store(hint, Ordering::Relaxed);
+        found.state.hint.store(hint, Ordering::Relaxed);
     }
 
     /// The lifetime of an entry whose bucket is locked.
@@ -224,18 +224,18 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
             return Err(value);
         }
         // Relaxed: guarded by the bucket's lock.
-        let was_mortal = found.hint.load(Ordering::Relaxed) != hint::NEVER;
+        let was_mortal = found.state.hint.load(Ordering::Relaxed) != hint::NEVER;
         if was_mortal || life.deadline != Tick::NEVER {
-            if !was_mortal || life.deadline < self.sides.deadlines.get(found.slot) {
+            if !was_mortal || life.deadline < self.sides.deadlines.get(found.slot()) {
                 return Err(value);
             }
-            self.set_lifetime(context, found.slot, found.hint, life, now);
+            self.set_lifetime(context, found.slot(), &found.state.hint, life, now);
         }
         // Relaxed: a version asked for under the bucket's lock is asked for after this is set.
         if self.versioned.load(Ordering::Relaxed) {
-            self.renew_version(found.slot);
+            self.renew_version(found.slot());
         }
-        let wants_maintenance = self.recorder.on_hit(found.slot, found.mark, hash);
+        let wants_maintenance = self.recorder.on_hit(found.slot(), &found.state.mark, hash);
         Ok(Use { found: Some(mem::replace(found.value, value)), wants_maintenance })
     }
 }

@@ -188,9 +188,9 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         let value = shard.arena.with(slot, |found| {
             self.set_weight(slot, new, is_weighted);
             if context.has_hints() {
-                self.set_lifetime(context, slot, found.hint, updated, now);
+                self.set_lifetime(context, slot, &found.state.hint, updated, now);
             }
-            self.recorder.on_hit(slot, found.mark, hash);
+            self.recorder.on_hit(slot, &found.state.mark, hash);
             mem::replace(found.value, value)
         });
         self.set_tags(context, slot, tags);
@@ -302,7 +302,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
     ) {
         self.set_weight(slot, weight, context.weigher.is_some());
         if context.has_hints() {
-            self.set_lifetime(context, slot, shard.arena.hint(slot), life, now);
+            self.set_lifetime(context, slot, &shard.arena.state(slot).hint, life, now);
         }
         self.renew_version(slot);
         if context.listener.is_some() {
@@ -383,7 +383,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             return false;
         }
         shard.arena.with(slot, |found| {
-            self.set_lifetime(context, slot, found.hint, life, now);
+            self.set_lifetime(context, slot, &found.state.hint, life, now);
         });
         self.schedule(context, shard, slot, life.deadline);
         true

@@ -6,14 +6,13 @@ use std::{fmt, ptr::NonNull};
 
 use super::{
     CHUNK, Chunk, ChunkPtr, Cursor, Found, MOST_BUCKETS, Place, Table,
-    bucket::{Bucket, Group, Overflow},
-    found_in, home_slot, overflow_slot, pack, place_of,
+    bucket::{Bucket, Group, LaneState, Overflow},
+    found_in, home_place, home_slot, overflow_place, overflow_slot, pack, place_of,
     prints::{EMPTY, fingerprint},
 };
 use crate::{
     Slot,
-    policy::Mark,
-    sync::{AtomicPtr, AtomicU8, Ordering},
+    sync::{AtomicPtr, Ordering},
 };
 
 /// Entries per bucket at which a table splits its next bucket, while it has fewer buckets than
@@ -88,20 +87,12 @@ impl<K, V> Arena<K, V> {
         &groups[number as usize % GROUPS]
     }
 
-    /// The mark of the entry in `slot`.
+    /// What lies beside the entry in `slot`. Its hint is to be written only before it is published.
     #[inline]
-    pub(crate) fn mark(&self, slot: Slot) -> &Mark {
+    pub(crate) fn state(&self, slot: Slot) -> &LaneState {
         match place_of(slot) {
-            Place::Home { bucket, lane } => self.bucket(bucket).group.mark(lane),
-            Place::Overflow { number, lane } => self.group(number).group.mark(lane),
-        }
-    }
-
-    /// The expiry hint of the entry in `slot`: to be written only before it is published.
-    pub(crate) fn hint(&self, slot: Slot) -> &AtomicU8 {
-        match place_of(slot) {
-            Place::Home { bucket, lane } => self.bucket(bucket).group.hint(lane),
-            Place::Overflow { number, lane } => self.group(number).group.hint(lane),
+            Place::Home { bucket, lane } => self.bucket(bucket).group.state(lane),
+            Place::Overflow { number, lane } => self.group(number).group.state(lane),
         }
     }
 
@@ -176,10 +167,12 @@ impl<K, V> Arena<K, V> {
         let _guard = self.bucket(self.home(slot)).lock.lock();
         let found = match place_of(slot) {
             Place::Home { bucket, lane } => {
-                found_in(&self.bucket(bucket).group, lane, &|_| true, || slot)
+                let place = home_place(bucket, lane);
+                found_in(&self.bucket(bucket).group, lane, &|_| true, place)
             }
             Place::Overflow { number, lane } => {
-                found_in(&self.group(number).group, lane, &|_| true, || slot)
+                let place = overflow_place(number, lane);
+                found_in(&self.group(number).group, lane, &|_| true, place)
             }
         };
         then(found.expect("every key is accepted"))
@@ -189,22 +182,22 @@ impl<K, V> Arena<K, V> {
     pub(crate) fn place(&mut self, table: &Table<K, V>, hash: u64, key: K, value: V) -> Slot {
         self.len += 1;
         let (index, _) = table.address(hash, self.count, self.mask);
-        let slot = self.place_in(index, key, value);
+        let slot = self.place_in(index, hash, key, value);
         debug_assert_eq!(self.pending, None, "one newcomer at a time");
         self.pending = Some(slot);
         slot
     }
 
-    fn place_in(&mut self, index: u32, key: K, value: V) -> Slot {
+    fn place_in(&mut self, index: u32, hash: u64, key: K, value: V) -> Slot {
         let bucket = self.bucket(index);
-        if let Some(lane) = bucket.group.vacant() {
+        if let Some(lane) = bucket.group.vacant(hash) {
             // SAFETY: the lane is empty, and `&mut self` comes from the stripe's lock.
             unsafe { bucket.group.write(lane, key, value) };
             return home_slot(index, lane);
         }
         let mut next = bucket.overflow();
         while let Some(group) = next {
-            if let Some(lane) = group.group.vacant() {
+            if let Some(lane) = group.group.vacant(hash) {
                 // SAFETY: as above.
                 unsafe { group.group.write(lane, key, value) };
                 return overflow_slot(group.number, lane);
@@ -347,14 +340,14 @@ impl<K, V> Arena<K, V> {
     /// Copies an entry to another bucket, publishes it there, and leaves its old lane to be
     /// cleared. Both buckets are locked.
     fn copy(&mut self, from: Slot, to: u32, hash: u64, moved: &mut impl FnMut(Slot, Slot)) {
-        let mark = self.mark(from).get();
+        let mark = self.state(from).mark.get();
         // Relaxed: guarded by the bucket's lock.
-        let hint = self.hint(from).load(Ordering::Relaxed);
+        let hint = self.state(from).hint.load(Ordering::Relaxed);
         let (key, value) = self.read(from);
-        let slot = self.place_in(to, key, value);
-        self.mark(slot).set(mark);
+        let slot = self.place_in(to, hash, key, value);
+        self.state(slot).mark.set(mark);
         // Relaxed: guarded by the bucket's lock.
-        self.hint(slot).store(hint, Ordering::Relaxed);
+        self.state(slot).hint.store(hint, Ordering::Relaxed);
         moved(from, slot);
         self.set_print(slot, fingerprint(hash));
     }
@@ -379,18 +372,18 @@ impl<K, V> Arena<K, V> {
         while let Some(group) = next {
             next = group.next();
             for lane in group.group.occupied() {
-                let Some(vacant) = bucket.group.vacant() else { break };
+                let Some(vacant) = bucket.group.vacant(0) else { break };
                 let (from, to) = (overflow_slot(group.number, lane), home_slot(index, vacant));
                 let print = group.group.prints.get(lane);
-                let mark = group.group.mark(lane).get();
+                let mark = group.group.state(lane).mark.get();
                 // Relaxed: guarded by the bucket's lock.
-                let hint = group.group.hint(lane).load(Ordering::Relaxed);
+                let hint = group.group.state(lane).hint.load(Ordering::Relaxed);
                 let (key, value) = self.read(from);
                 // SAFETY: the lane is vacant, and `&mut self` comes from the stripe's lock.
                 unsafe { bucket.group.write(vacant, key, value) };
-                bucket.group.mark(vacant).set(mark);
+                bucket.group.state(vacant).mark.set(mark);
                 // Relaxed: as above.
-                bucket.group.hint(vacant).store(hint, Ordering::Relaxed);
+                bucket.group.state(vacant).hint.store(hint, Ordering::Relaxed);
                 moved(from, to);
                 bucket.group.prints.set(vacant, print);
                 group.group.prints.set(lane, EMPTY);

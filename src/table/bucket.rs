@@ -45,12 +45,20 @@ struct Entry<K, V> {
 
 type Cell<K, V> = UnsafeCell<MaybeUninit<Entry<K, V>>>;
 
+/// What lies beside an entry for others to use.
+#[derive(Debug)]
+pub(crate) struct LaneState {
+    /// The policy's byte.
+    pub(crate) mark: Mark,
+    /// The expiry hint; see `expiry::hint`. Guarded by the bucket's lock.
+    pub(crate) hint: AtomicU8,
+}
+
 /// Some lanes: the parts that a home bucket and an overflow group have in common.
 #[repr(C)]
 pub(super) struct Group<K, V, const N: usize, const WORDS: usize> {
     pub(super) prints: Prints<WORDS>,
-    marks: [Mark; N],
-    hints: [AtomicU8; N],
+    states: [LaneState; N],
     entries: [Cell<K, V>; N],
 }
 
@@ -83,19 +91,33 @@ impl<K, V, const N: usize, const WORDS: usize> Group<K, V, N, WORDS> {
     /// # Safety
     /// `place` is valid for writing a group.
     unsafe fn init(place: *mut Self) {
-        let marks = std::array::from_fn(|_| Mark::new());
-        let hints = std::array::from_fn(|_| AtomicU8::new(0));
-        // SAFETY: in bounds of a group that may be written (contract), as are the next two.
+        let state = |_| LaneState { mark: Mark::new(), hint: AtomicU8::new(0) };
+        // SAFETY: in bounds of a group that may be written (contract), as is the next.
         unsafe { (&raw mut (*place).prints).write(Prints::new()) };
         // SAFETY: as above.
-        unsafe { (&raw mut (*place).marks).write(marks) };
-        // SAFETY: as above.
-        unsafe { (&raw mut (*place).hints).write(hints) };
+        unsafe { (&raw mut (*place).states).write(std::array::from_fn(state)) };
     }
 
-    /// The first lane without an entry.
-    pub(super) fn vacant(&self) -> Option<usize> {
-        self.prints.matching(EMPTY).first().filter(|&lane| lane < N)
+    /// The lane at which an entry of this hash would best lie: the first one of a cache line, so
+    /// that who looks for the entry can fetch that line together with the fingerprints.
+    #[inline(always)]
+    fn preferred(hash: u64) -> usize {
+        let lanes_per_line = (64 / size_of::<Entry<K, V>>().max(1)).clamp(1, N);
+        let first = (hash >> 48) as usize % N;
+        first - first % lanes_per_line
+    }
+
+    /// Fetches the line where an entry of this hash probably lies.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, hash: u64) {
+        super::prefetch_line(self.entries[Self::preferred(hash)].get().cast());
+    }
+
+    /// A lane without an entry: the best one for this hash, or the next after it.
+    pub(super) fn vacant(&self, hash: u64) -> Option<usize> {
+        let preferred = Self::preferred(hash);
+        let vacant = self.prints.matching(EMPTY);
+        vacant.from(preferred).first().or_else(|| vacant.first()).filter(|&lane| lane < N)
     }
 
     /// The lanes that hold an entry.
@@ -103,15 +125,11 @@ impl<K, V, const N: usize, const WORDS: usize> Group<K, V, N, WORDS> {
         self.prints.occupied().filter(|&lane| lane < N)
     }
 
-    /// Its mark. (The remainder, here and below, spares a check: lanes are below `N`.)
-    #[inline]
-    pub(super) fn mark(&self, lane: usize) -> &Mark {
-        &self.marks[lane % N]
-    }
-
-    #[inline]
-    pub(super) fn hint(&self, lane: usize) -> &AtomicU8 {
-        &self.hints[lane % N]
+    /// What lies beside the entry in `lane`. (The remainder, here and below, spares a check: lanes
+    /// are below `N`.)
+    #[inline(always)]
+    pub(super) fn state(&self, lane: usize) -> &LaneState {
+        &self.states[lane % N]
     }
 
     /// The key in `lane`.
@@ -153,9 +171,9 @@ impl<K, V, const N: usize, const WORDS: usize> Group<K, V, N, WORDS> {
     #[inline]
     pub(super) unsafe fn write(&self, lane: usize, key: K, value: V) {
         debug_assert_eq!(self.prints.get(lane), EMPTY, "writing over a published entry");
-        self.marks[lane].set(0);
+        self.states[lane].mark.set(0);
         // Relaxed: published, like the entry, by the fingerprint.
-        self.hints[lane].store(0, Ordering::Relaxed);
+        self.states[lane].hint.store(0, Ordering::Relaxed);
         let cell = self.entries[lane].get();
         // SAFETY: the lane is empty and belongs to the stripe's lock, which the caller holds.
         unsafe { cell.write(MaybeUninit::new(Entry { key, value })) };

@@ -29,10 +29,11 @@ use std::{fmt, ptr};
 
 use crate::{
     Slot,
-    policy::Mark,
-    sync::{AtomicPtr, AtomicU8, AtomicU64, Ordering},
+    sync::{AtomicPtr, AtomicU64, Ordering},
 };
+pub(crate) use bucket::LaneState;
 use bucket::{Bucket, Group, LANES, OVERFLOW_LANES, Overflow};
+use lock::BucketGuard;
 use prints::fingerprint;
 
 /// Entries per bucket up to which a table of known size is filled; the level it is planned to
@@ -74,22 +75,28 @@ unsafe impl<K: Send, V: Send> Send for Table<K, V> {}
 #[derive(Debug)]
 pub(crate) struct Locked<'a, K, V> {
     pub(crate) found: Found<'a, K, V>,
-    _guard: lock::BucketGuard<'a>,
+    _guard: BucketGuard<'a>,
 }
 
 /// An entry found under its bucket's lock, as long as that is held.
 pub(crate) struct Found<'a, K, V> {
     pub(crate) key: &'a K,
     pub(crate) value: &'a mut V,
-    pub(crate) mark: &'a Mark,
-    /// The expiry hint; see `expiry::hint`. Guarded by the bucket's lock.
-    pub(crate) hint: &'a AtomicU8,
-    pub(crate) slot: Slot,
+    pub(crate) state: &'a LaneState,
+    place: u32,
+}
+
+impl<K, V> Found<'_, K, V> {
+    /// Where it lies.
+    #[inline(always)]
+    pub(crate) fn slot(&self) -> Slot {
+        slot_of(self.place)
+    }
 }
 
 impl<K, V> fmt::Debug for Found<'_, K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Found").field("slot", &self.slot).finish_non_exhaustive()
+        f.debug_struct("Found").field("slot", &self.slot()).finish_non_exhaustive()
     }
 }
 
@@ -198,23 +205,32 @@ impl<K, V> Table<K, V> {
     /// as long as the answer lives.
     #[inline(always)]
     pub(crate) fn find(&self, hash: u64, equals: impl Fn(&K) -> bool) -> Option<Locked<'_, K, V>> {
+        let (bucket, index, mask) = self.locate(hash);
+        bucket.group.prefetch(hash);
+        let guard = bucket.lock.lock();
+        if bucket.level() == mask {
+            find_in_bucket((bucket, index), guard, hash, equals)
+        } else {
+            self.find_again(guard, hash, equals)
+        }
+    }
+
+    /// [`find`](Self::find) for when the bucket was split since it was picked.
+    #[cold]
+    fn find_again(
+        &self,
+        stale: BucketGuard<'_>,
+        hash: u64,
+        equals: impl Fn(&K) -> bool,
+    ) -> Option<Locked<'_, K, V>> {
+        drop(stale);
         loop {
+            // By now the table's state tells of the split.
             let (bucket, index, mask) = self.locate(hash);
             let guard = bucket.lock.lock();
-            if bucket.level() != mask {
-                // It was split since; the table's state says so by now.
-                continue;
+            if bucket.level() == mask {
+                return find_in_bucket((bucket, index), guard, hash, equals);
             }
-            let print = fingerprint(hash);
-            for lane in bucket.group.prints.matching(print) {
-                if let Some(found) =
-                    found_in(&bucket.group, lane, &equals, || home_slot(index, lane))
-                {
-                    return Some(Locked { found, _guard: guard });
-                }
-            }
-            let found = find_in_chain(bucket.overflow()?, print, &equals)?;
-            return Some(Locked { found, _guard: guard });
         }
     }
 
@@ -222,6 +238,25 @@ impl<K, V> Table<K, V> {
     pub(crate) fn start(&self) -> Cursor {
         Cursor { family: 0, low: 0 }
     }
+}
+
+/// Looks through a locked bucket and its overflow groups.
+#[inline(always)]
+fn find_in_bucket<'a, K, V>(
+    (bucket, index): (&'a Bucket<K, V>, u32),
+    guard: BucketGuard<'a>,
+    hash: u64,
+    equals: impl Fn(&K) -> bool,
+) -> Option<Locked<'a, K, V>> {
+    let print = fingerprint(hash);
+    for lane in bucket.group.prints.matching(print) {
+        let place = home_place(index, lane);
+        if let Some(found) = found_in(&bucket.group, lane, &equals, place) {
+            return Some(Locked { found, _guard: guard });
+        }
+    }
+    let found = find_in_chain(bucket.overflow()?, print, &equals)?;
+    Some(Locked { found, _guard: guard })
 }
 
 /// Looks through a bucket's overflow groups. The caller holds the bucket's lock.
@@ -234,8 +269,8 @@ fn find_in_chain<'a, K, V>(
     let mut next = Some(first);
     while let Some(group) = next {
         for lane in group.group.prints.matching(print) {
-            let slot = || overflow_slot(group.number, lane);
-            if let Some(found) = found_in(&group.group, lane, equals, slot) {
+            let place = overflow_place(group.number, lane);
+            if let Some(found) = found_in(&group.group, lane, equals, place) {
                 return Some(found);
             }
         }
@@ -251,7 +286,7 @@ fn found_in<'a, K, V, const N: usize, const WORDS: usize>(
     group: &'a Group<K, V, N, WORDS>,
     lane: usize,
     equals: &impl Fn(&K) -> bool,
-    slot: impl FnOnce() -> Slot,
+    place: u32,
 ) -> Option<Found<'a, K, V>> {
     // SAFETY: the caller holds the bucket's lock, and the lane's fingerprint is set.
     let key = unsafe { group.key(lane) };
@@ -260,7 +295,7 @@ fn found_in<'a, K, V, const N: usize, const WORDS: usize>(
     }
     // SAFETY: as above; this is the only reference to the value under this lock.
     let value = unsafe { group.value(lane) };
-    Some(Found { key, value, mark: group.mark(lane), hint: group.hint(lane), slot: slot() })
+    Some(Found { key, value, state: group.state(lane), place })
 }
 
 /// A place in the order in which iteration passes the table: by family, then by the hash's low
@@ -288,18 +323,35 @@ impl Cursor {
 /// Slots come in runs of this many: even runs name lanes of home buckets, odd ones overflow lanes.
 const RUN: u32 = 1024;
 
+/// The place of a lane of a home bucket: an even number.
+#[inline(always)]
+fn home_place(bucket: u32, lane: usize) -> u32 {
+    (bucket * LANES as u32 + lane as u32) << 1
+}
+
+/// The place of a lane of an overflow group: an odd number.
+#[inline(always)]
+fn overflow_place(number: u32, lane: usize) -> u32 {
+    (number * OVERFLOW_LANES as u32 + lane as u32) << 1 | 1
+}
+
+/// The slot of a place.
+#[inline(always)]
+fn slot_of(place: u32) -> Slot {
+    let (flat, is_overflow) = (place >> 1, place & 1);
+    Slot::new(((flat & !(RUN - 1)) << 1) | (is_overflow * RUN) | (flat & (RUN - 1)))
+}
+
 /// The slot of a lane of a home bucket.
 #[inline]
 fn home_slot(bucket: u32, lane: usize) -> Slot {
-    let flat = bucket * LANES as u32 + lane as u32;
-    Slot::new(((flat & !(RUN - 1)) << 1) | (flat & (RUN - 1)))
+    slot_of(home_place(bucket, lane))
 }
 
 /// The slot of a lane of an overflow group.
 #[inline]
 fn overflow_slot(number: u32, lane: usize) -> Slot {
-    let flat = number * OVERFLOW_LANES as u32 + lane as u32;
-    Slot::new(((flat & !(RUN - 1)) << 1) | RUN | (flat & (RUN - 1)))
+    slot_of(overflow_place(number, lane))
 }
 
 /// What a slot names.
