@@ -17,7 +17,7 @@ pub(crate) type Weigher<K, V> = dyn Fn(&K, &V) -> u64 + Send + Sync;
 pub(crate) struct Context<K, V, S> {
     pub(crate) hasher: S,
     pub(crate) budget: Budget,
-    /// How many stripes share the budget.
+    /// How many stripes share the budget: a power of two.
     pub(crate) stripes: usize,
     pub(crate) weigher: Option<Box<Weigher<K, V>>>,
     pub(crate) listener: Option<Box<Listener<K, V>>>,
@@ -29,6 +29,8 @@ pub(crate) struct Context<K, V, S> {
     pub(crate) quantum: u32,
     /// Whether any entry can expire: then every operation reads the clock.
     pub(crate) timed: AtomicBool,
+    /// Whether a look-up must do more than look up: read the clock, count, see to tags.
+    pub(crate) is_watched: AtomicBool,
     /// The tick from which some stripe wants maintenance: never, unless the cache is timed or a
     /// tag was removed.
     pub(crate) due: AtomicU64,
@@ -48,6 +50,13 @@ impl<K, V, S> Context<K, V, S> {
         self.timed.load(Ordering::Relaxed)
     }
 
+    /// Whether a look-up must do more than look up.
+    #[inline]
+    pub(crate) fn is_watched(&self) -> bool {
+        // Relaxed: see `is_timed`.
+        self.is_watched.load(Ordering::Relaxed)
+    }
+
     /// Whether entries may have a hint other than that they live for ever.
     pub(crate) fn has_hints(&self) -> bool {
         self.is_timed() || self.tagger.is_some()
@@ -56,8 +65,9 @@ impl<K, V, S> Context<K, V, S> {
     /// From now on entries may have deadlines.
     pub(crate) fn make_timed(&self) {
         if !self.is_timed() {
-            // Relaxed: see `is_timed`.
+            // Relaxed (both): see `is_timed`.
             self.timed.store(true, Ordering::Relaxed);
+            self.is_watched.store(true, Ordering::Relaxed);
         }
     }
 
@@ -77,7 +87,7 @@ impl<K, V, S> Context<K, V, S> {
 
     /// A stripe's fair share of the capacity, at least 1.
     pub(crate) fn share(&self) -> u64 {
-        (self.budget.target() / self.stripes as u64).max(1)
+        (self.budget.target() >> self.stripes.trailing_zeros()).max(1)
     }
 }
 

@@ -47,7 +47,8 @@ where
         };
         let inner = &*self.inner;
         let value = inner.use_entry(key, clone);
-        if let Some(expiry) = &inner.context.rules.expiry
+        if inner.context.is_watched()
+            && let Some(expiry) = &inner.context.rules.expiry
             && let Some(value) = &value
             && expiry.watches_reads()
         {
@@ -215,28 +216,26 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
-        if self.context.is_timed() {
-            return self.use_timed(hash, key, then);
+        if self.context.is_watched() {
+            return self.use_watched(hash, key, then);
         }
         let stripe = self.stripe(hash);
         let used = stripe.hit(&self.context, hash, same::<K, V, Q>(key), None, then);
-        self.after_hit(stripe, 0, used)
+        if used.wants_maintenance {
+            stripe.maintain_policy(&self.context);
+        }
+        used.found
     }
 
-    /// [`use_entry`](Self::use_entry) where entries expire. Kept apart, so that where they do not
-    /// nothing is spent on it.
+    /// [`use_entry`](Self::use_entry) where there is a clock to read or something to count. Kept
+    /// apart, so that where there is not nothing is spent on it.
     #[inline(never)]
-    fn use_timed<Q, R>(&self, hash: u64, key: &Q, then: impl FnOnce(&mut V) -> R) -> Option<R>
+    fn use_watched<Q, R>(&self, hash: u64, key: &Q, then: impl FnOnce(&mut V) -> R) -> Option<R>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let (stripe, now) = self.approach(hash);
         let used = stripe.hit(&self.context, hash, same::<K, V, Q>(key), Some(now), then);
-        self.after_hit(stripe, now, used)
-    }
-
-    #[inline(always)]
-    fn after_hit<R>(&self, stripe: &Stripe<K, V, P>, now: u64, used: Use<R>) -> Option<R> {
         self.context.count(if used.found.is_some() { Event::Hit } else { Event::Miss });
         self.after_use(stripe, now, &used);
         used.found

@@ -345,6 +345,7 @@ where
             counters: self.stats.then(Counters::new),
             quantum: hint::quantum(self.rules.longest()),
             timed: AtomicBool::new(self.rules.any()),
+            is_watched: AtomicBool::new(self.rules.any() || self.stats || self.tagger.is_some()),
             rules: self.rules,
             tagger: self.tagger,
             clock: self.clock.map_or_else(Clock::system, Clock::injected),

@@ -2,14 +2,14 @@
 
 use std::mem;
 
-use super::Stripe;
+use super::{Stripe, Write};
 use crate::{
     Slot,
     context::Context,
     expiry::{Lifetime, hint},
     policy::{Policy, Recorder},
     sync::Ordering,
-    table::Found,
+    table::{Found, enter_user_code},
     time::Tick,
 };
 
@@ -202,40 +202,63 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     }
 
     /// Replaces the value of a living entry without the stripe's lock, for caches without weigher,
-    /// listener and tags, whose stripes have nothing to keep up to date. Gives the value back if
-    /// there is no such entry, or if its deadline would come nearer (which the timer wheel would
-    /// have to know).
-    #[inline]
+    /// listener and tags, whose stripes have nothing to keep up to date. Changes nothing if there
+    /// is no such entry, or if its deadline would come nearer (which the timer wheel would have to
+    /// know). The old value is left in `write`.
+    #[inline(always)]
     pub(crate) fn replace_in_place<S>(
         &self,
         context: &Context<K, V, S>,
-        hash: u64,
-        equals: impl Fn(&K) -> bool,
-        value: V,
-        life: Lifetime,
-        now: u64,
-    ) -> Result<Use<V>, V> {
-        if self.table.surely_absent(hash) {
-            return Err(value);
+        write: &mut Write<K, V>,
+    ) -> Use<()>
+    where
+        K: Eq,
+    {
+        let missed = Use { found: None, wants_maintenance: false };
+        if self.table.surely_absent(write.hash) {
+            return missed;
         }
-        let Some(locked) = self.table.find(hash, equals) else { return Err(value) };
+        let equals = |key: &K| {
+            let _running = enter_user_code::<K, V>();
+            key == write.key()
+        };
+        let Some(locked) = self.table.find(write.hash, equals) else { return missed };
         let found = locked.found;
-        if !self.is_alive(context, &found, now) {
-            return Err(value);
-        }
         // Relaxed: guarded by the bucket's lock.
-        let was_mortal = found.state.hint.load(Ordering::Relaxed) != hint::NEVER;
-        if was_mortal || life.deadline != Tick::NEVER {
-            if !was_mortal || life.deadline < self.sides.deadlines.get(found.slot()) {
-                return Err(value);
-            }
-            self.set_lifetime(context, found.slot(), &found.state.hint, life, now);
+        let is_mortal = found.state.hint.load(Ordering::Relaxed) != hint::NEVER;
+        if (is_mortal || write.life.deadline != Tick::NEVER)
+            && !self.prolong(context, &found, write)
+        {
+            return missed;
         }
         // Relaxed: a version asked for under the bucket's lock is asked for after this is set.
         if self.versioned.load(Ordering::Relaxed) {
             self.renew_version(found.slot());
         }
-        let wants_maintenance = self.recorder.on_hit(found.slot(), &found.state.mark, hash);
-        Ok(Use { found: Some(mem::replace(found.value, value)), wants_maintenance })
+        let wants_maintenance =
+            self.recorder.on_hit(found.slot(), &found.state.mark, write.hash);
+        // The old value stays in `write`: it is dropped, like the key, after the lock.
+        let swapped = write.entry.as_mut().map(|(_, value)| mem::swap(found.value, value));
+        Use { found: swapped, wants_maintenance }
+    }
+
+    /// Gives an entry the lifetime of the value that will replace its own, if it is alive and its
+    /// deadline does not come nearer.
+    fn prolong<S>(
+        &self,
+        context: &Context<K, V, S>,
+        found: &Found<'_, K, V>,
+        write: &Write<K, V>,
+    ) -> bool {
+        // Relaxed: guarded by the bucket's lock.
+        let hint = found.state.hint.load(Ordering::Relaxed);
+        let later = hint != hint::NEVER
+            && self.is_mortal_alive(context, found, hint, write.now)
+            && write.life.deadline >= self.sides.deadlines.get(found.slot());
+        if later {
+            let hint = &found.state.hint;
+            self.set_lifetime(context, found.slot(), hint, write.life, write.now);
+        }
+        later
     }
 }
