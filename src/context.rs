@@ -27,6 +27,11 @@ pub(crate) struct Context<K, V, S> {
     pub(crate) clock: Clock,
     /// The quantum of expiry hints.
     pub(crate) quantum: u32,
+    /// Whether stripes keep nothing of their entries that a new value changes: no weigher, no
+    /// listener, no tags.
+    pub(crate) is_plain: bool,
+    /// Whether somebody wants to know what left: a listener or the counters.
+    pub(crate) is_heard: bool,
     /// Whether any entry can expire: then every operation reads the clock.
     pub(crate) timed: AtomicBool,
     /// Whether a look-up must do more than look up: read the clock, count, see to tags.

@@ -340,6 +340,8 @@ where
             hasher: self.hasher,
             budget: Budget::new(capacity),
             stripes: count,
+            is_plain: !is_weighted && self.listener.is_none() && self.tagger.is_none(),
+            is_heard: self.listener.is_some() || self.stats,
             weigher: self.weigher,
             listener: self.listener,
             counters: self.stats.then(Counters::new),

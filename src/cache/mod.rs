@@ -190,13 +190,18 @@ impl<K: Hash + Eq, V, P: Policy, S: BuildHasher> Inner<K, V, P, S> {
 
     /// Sends out what left: to the listener or to be dropped. No lock is held. Panics of drops do
     /// not keep the others from being sent; the first is passed on, unless one is under way.
+    #[inline]
     fn publish(&self, effects: &mut Effects<K, V>) {
+        if !needs_drop::<(K, V)>() && !self.context.is_heard {
+            effects.forget();
+        } else {
+            self.publish_each(effects);
+        }
+    }
+
+    fn publish_each(&self, effects: &mut Effects<K, V>) {
         let mut first = None;
         while let Some(leaving) = effects.shift() {
-            if !needs_drop::<Leaving<K, V>>() && self.context.listener.is_none() {
-                self.publish_one(leaving);
-                continue;
-            }
             let published = catch_unwind(AssertUnwindSafe(|| self.publish_one(leaving)));
             if let Err(panic) = published {
                 first.get_or_insert(panic);

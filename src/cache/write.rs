@@ -13,7 +13,7 @@ use crate::{
     expiry::Lifetime,
     policy::Policy,
     stats::Event,
-    stripe::{Condition, Outcome, Write},
+    stripe::{Condition, Outcome, When, Write},
 };
 
 /// How long an entry lives by a rule of its own.
@@ -140,47 +140,50 @@ where
     P: Policy,
     S: BuildHasher,
 {
-    fn upsert(&self, key: K, value: V, own: Own) -> Option<V> {
-        let mut write = self.prepare(key, value, own);
-        if self.is_plain() {
-            let stripe = self.stripe(write.hash);
-            let used = stripe.replace_in_place(&self.context, &mut write);
+    #[inline]
+    fn upsert(&self, key: K, mut value: V, own: Own) -> Option<V> {
+        let hash = self.hash(&key);
+        let when = self.when(hash, &key, &value, own);
+        if self.context.is_plain {
+            let stripe = self.stripe(hash);
+            let used = stripe.replace_in_place(&self.context, hash, &key, &mut value, when);
             if used.found.is_some() {
                 self.context.count(Event::Update);
-                self.after_use(stripe, write.now, &used);
-                return write.entry.map(|(_, old)| old);
+                self.after_use(stripe, when.now, &used);
+                return Some(value);
             }
         }
-        match self.write(write, None) {
+        match self.write(self.weigh(hash, key, value, when), None) {
             Written::Done(old) => old,
             Written::Unwanted(..) => None,
         }
     }
 
-    /// Whether stripes keep nothing of their entries that a new value changes.
-    #[inline]
-    fn is_plain(&self) -> bool {
-        let context = &self.context;
-        context.weigher.is_none() && context.listener.is_none() && context.tagger.is_none()
+    /// Weighs, tags and dates a value, before any lock.
+    pub(super) fn prepare(&self, key: K, value: V, own: Own) -> Write<K, V> {
+        let hash = self.hash(&key);
+        let when = self.when(hash, &key, &value, own);
+        self.weigh(hash, key, value, when)
     }
 
-    /// Weighs, tags and dates a value, before any lock.
     #[inline]
-    pub(super) fn prepare(&self, key: K, value: V, own: Own) -> Write<K, V> {
+    fn weigh(&self, hash: u64, key: K, value: V, when: When) -> Write<K, V> {
         let context = &self.context;
-        let hash = self.hash(&key);
-        let now = context.now();
         let weight = context.weigher.as_ref().map_or(1, |weigher| weigher(&key, &value));
         let tags = context.tagger.as_ref().and_then(|tagger| {
             let hashes = (tagger.tags_of)(&key, &value);
             tagger.registry.tag(&hashes)
         });
-        let life = if context.is_timed() {
-            self.lifetime(hash, &key, &value, own, now)
-        } else {
-            Lifetime::FOR_EVER
-        };
-        Write { hash, entry: Some((key, value)), weight, life, tags, now }
+        Write { hash, entry: Some((key, value)), weight, tags, when }
+    }
+
+    #[inline]
+    fn when(&self, hash: u64, key: &K, value: &V, own: Own) -> When {
+        if !self.context.is_timed() {
+            return When { now: 0, life: Lifetime::FOR_EVER };
+        }
+        let now = self.context.clock.now();
+        When { now, life: self.lifetime(hash, key, value, own, now) }
     }
 
     /// How long a value lives if it is written now. Should the key come or go before that is done,
@@ -201,6 +204,7 @@ where
 
     /// Writes under the stripe's lock, taking room from other stripes where its own should not or
     /// cannot give it.
+    #[inline(never)]
     pub(super) fn write(
         &self,
         mut write: Write<K, V>,
@@ -208,7 +212,7 @@ where
     ) -> Written<K, V> {
         let number = self.number(write.hash);
         let stripe = &self.stripes[number];
-        let now = write.now;
+        let now = write.when.now;
         let mut leaving = self.departures();
         let mut insist = false;
         let outcome = loop {

@@ -11,7 +11,7 @@ mod room;
 mod write;
 
 pub(crate) use read::Use;
-pub(crate) use write::{Condition, Outcome, Write};
+pub(crate) use write::{Condition, Outcome, When, Write};
 
 use std::{
     hash::{BuildHasher, Hash},

@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use super::{Stripe, Write};
+use super::{Stripe, When};
 use crate::{
     Slot,
     context::Context,
@@ -201,33 +201,33 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         hint.store(self.hint_for(context, life.deadline, now), Ordering::Relaxed);
     }
 
-    /// Replaces the value of a living entry without the stripe's lock, for caches without weigher,
+    /// Swaps the value of a living entry without the stripe's lock, for caches without weigher,
     /// listener and tags, whose stripes have nothing to keep up to date. Changes nothing if there
     /// is no such entry, or if its deadline would come nearer (which the timer wheel would have to
-    /// know). The old value is left in `write`.
+    /// know).
     #[inline(always)]
     pub(crate) fn replace_in_place<S>(
         &self,
         context: &Context<K, V, S>,
-        write: &mut Write<K, V>,
+        hash: u64,
+        key: &K,
+        value: &mut V,
+        when: When,
     ) -> Use<()>
     where
         K: Eq,
     {
         let missed = Use { found: None, wants_maintenance: false };
-        if self.table.surely_absent(write.hash) {
-            return missed;
-        }
-        let equals = |key: &K| {
+        let equals = |resident: &K| {
             let _running = enter_user_code::<K, V>();
-            key == write.key()
+            resident == key
         };
-        let Some(locked) = self.table.find(write.hash, equals) else { return missed };
+        let Some(locked) = self.table.find_likely(hash, equals) else { return missed };
         let found = locked.found;
         // Relaxed: guarded by the bucket's lock.
         let is_mortal = found.state.hint.load(Ordering::Relaxed) != hint::NEVER;
-        if (is_mortal || write.life.deadline != Tick::NEVER)
-            && !self.prolong(context, &found, write)
+        if (is_mortal || when.life.deadline != Tick::NEVER)
+            && !self.prolong(context, &found, when)
         {
             return missed;
         }
@@ -235,11 +235,9 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         if self.versioned.load(Ordering::Relaxed) {
             self.renew_version(found.slot());
         }
-        let wants_maintenance =
-            self.recorder.on_hit(found.slot(), &found.state.mark, write.hash);
-        // The old value stays in `write`: it is dropped, like the key, after the lock.
-        let swapped = write.entry.as_mut().map(|(_, value)| mem::swap(found.value, value));
-        Use { found: swapped, wants_maintenance }
+        let wants_maintenance = self.recorder.on_hit(found.slot(), &found.state.mark, hash);
+        mem::swap(found.value, value);
+        Use { found: Some(()), wants_maintenance }
     }
 
     /// Gives an entry the lifetime of the value that will replace its own, if it is alive and its
@@ -248,16 +246,16 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         &self,
         context: &Context<K, V, S>,
         found: &Found<'_, K, V>,
-        write: &Write<K, V>,
+        when: When,
     ) -> bool {
         // Relaxed: guarded by the bucket's lock.
         let hint = found.state.hint.load(Ordering::Relaxed);
         let later = hint != hint::NEVER
-            && self.is_mortal_alive(context, found, hint, write.now)
-            && write.life.deadline >= self.sides.deadlines.get(found.slot());
+            && self.is_mortal_alive(context, found, hint, when.now)
+            && when.life.deadline >= self.sides.deadlines.get(found.slot());
         if later {
             let hint = &found.state.hint;
-            self.set_lifetime(context, found.slot(), hint, write.life, write.now);
+            self.set_lifetime(context, found.slot(), hint, when.life, when.now);
         }
         later
     }

@@ -27,9 +27,15 @@ pub(crate) struct Write<K, V> {
     /// Key and value, until they have found their place.
     pub(crate) entry: Option<(K, V)>,
     pub(crate) weight: u64,
-    pub(crate) life: Lifetime,
     pub(crate) tags: Option<Box<TagSet>>,
+    pub(crate) when: When,
+}
+
+/// When something is written, in nanoseconds, and how long it lives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct When {
     pub(crate) now: u64,
+    pub(crate) life: Lifetime,
 }
 
 impl<K, V> Write<K, V> {
@@ -85,7 +91,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             key == write.key()
         });
         if let Some(slot) = resident
-            && let Some(cause) = self.cause_of_death(context, shard, slot, write.now)
+            && let Some(cause) = self.cause_of_death(context, shard, slot, write.when.now)
         {
             let leaving = self.remove_slot(context, shard, slot, cause);
             effects.push(leaving);
@@ -183,7 +189,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             self.version_heard(shard, slot);
         }
         let (key, value) = write.take();
-        let &mut Write { hash, life, now, .. } = write;
+        let &mut Write { hash, when: When { now, life }, .. } = write;
         let is_weighted = context.weigher.is_some();
         if old > 0 && new == 0 {
             // Weightless entries are none of the policy's business.
@@ -256,7 +262,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             self.grow(context, shard);
         }
         let (key, value) = write.take();
-        let &mut Write { hash, life, now, .. } = write;
+        let &mut Write { hash, when: When { now, life }, .. } = write;
         let slot = shard.arena.place(&self.table, hash, key, value);
         self.dress(context, shard, slot, weight, (life, now));
         self.set_tags(context, slot, write.tags.take());

@@ -194,19 +194,40 @@ impl<K, V> Table<K, V> {
     #[inline]
     pub(crate) fn surely_absent(&self, hash: u64) -> bool {
         let (bucket, _, mask) = self.locate(hash);
-        // In this order: a split publishes the new bucket, then the level, and clears moved lanes
-        // and chains last, so whoever misses an entry that moved sees the changed level.
-        bucket.group.prints.matching(fingerprint(hash)).is_empty()
-            && bucket.overflow().is_none()
-            && bucket.level() == mask
+        is_absent_from(bucket, hash, mask)
+    }
+
+    /// [`find`](Self::find) for whoever would rather not take the lock in vain.
+    #[inline(always)]
+    pub(crate) fn find_likely(
+        &self,
+        hash: u64,
+        equals: impl Fn(&K) -> bool,
+    ) -> Option<Locked<'_, K, V>> {
+        let (bucket, index, mask) = self.locate(hash);
+        bucket.group.prefetch(hash);
+        if is_absent_from(bucket, hash, mask) {
+            return None;
+        }
+        self.find_in((bucket, index, mask), hash, equals)
     }
 
     /// Finds the entry with this hash whose key `equals`, and keeps its bucket's lock (and no other)
     /// as long as the answer lives.
     #[inline(always)]
     pub(crate) fn find(&self, hash: u64, equals: impl Fn(&K) -> bool) -> Option<Locked<'_, K, V>> {
-        let (bucket, index, mask) = self.locate(hash);
-        bucket.group.prefetch(hash);
+        let located = self.locate(hash);
+        located.0.group.prefetch(hash);
+        self.find_in(located, hash, equals)
+    }
+
+    #[inline(always)]
+    fn find_in<'a>(
+        &'a self,
+        (bucket, index, mask): (&'a Bucket<K, V>, u32, u32),
+        hash: u64,
+        equals: impl Fn(&K) -> bool,
+    ) -> Option<Locked<'a, K, V>> {
         let guard = bucket.lock.lock();
         if bucket.level() == mask {
             find_in_bucket((bucket, index), guard, hash, equals)
@@ -238,6 +259,16 @@ impl<K, V> Table<K, V> {
     pub(crate) fn start(&self) -> Cursor {
         Cursor { family: 0, low: 0 }
     }
+}
+
+/// Whether no entry can have this hash, which belongs into this bucket of the level of `mask`.
+#[inline(always)]
+fn is_absent_from<K, V>(bucket: &Bucket<K, V>, hash: u64, mask: u32) -> bool {
+    // In this order: a split publishes the new bucket, then the level, and clears moved lanes and
+    // chains last, so whoever misses an entry that moved sees the changed level.
+    bucket.group.prints.matching(fingerprint(hash)).is_empty()
+        && bucket.overflow().is_none()
+        && bucket.level() == mask
 }
 
 /// Looks through a locked bucket and its overflow groups.
