@@ -139,8 +139,8 @@ where
     {
         let inner = &*self.inner;
         let hash = inner.hash(key);
-        let (stripe, now) = inner.approach(hash);
-        let used = stripe.hit(&inner.context, hash, same::<K, V, Q>(key), Some(now), |_| ());
+        let stripe = inner.stripe(hash);
+        let (used, now) = stripe.hit_timed(&inner.context, hash, same::<K, V, Q>(key), |_| ());
         inner.after_use(stripe, now, &used);
         used.found.is_some()
     }
@@ -220,7 +220,7 @@ where
             return self.use_watched(hash, key, then);
         }
         let stripe = self.stripe(hash);
-        let used = stripe.hit(&self.context, hash, same::<K, V, Q>(key), None, then);
+        let used = stripe.hit(&self.context, hash, same::<K, V, Q>(key), then);
         if used.wants_maintenance {
             stripe.maintain_policy(&self.context);
         }
@@ -234,8 +234,8 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let (stripe, now) = self.approach(hash);
-        let used = stripe.hit(&self.context, hash, same::<K, V, Q>(key), Some(now), then);
+        let stripe = self.stripe(hash);
+        let (used, now) = stripe.hit_timed(&self.context, hash, same::<K, V, Q>(key), then);
         self.context.count(if used.found.is_some() { Event::Hit } else { Event::Miss });
         self.after_use(stripe, now, &used);
         used.found

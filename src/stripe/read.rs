@@ -24,24 +24,55 @@ pub(crate) struct Use<R> {
 
 impl<K, V, P: Policy> Stripe<K, V, P> {
     /// Looks an entry up as a use of it and runs `then` on its value under the bucket's lock.
-    /// `now` is the time if the caller knows it.
     #[inline(always)]
     pub(crate) fn hit<S, R>(
         &self,
         context: &Context<K, V, S>,
         hash: u64,
         equals: impl Fn(&K) -> bool,
-        now: Option<u64>,
         then: impl FnOnce(&mut V) -> R,
     ) -> Use<R> {
         let missed = Use { found: None, wants_maintenance: false };
         let Some(locked) = self.table.find(hash, equals) else { return missed };
-        let found = locked.found;
+        let found = &locked.found;
         // Relaxed: guarded by the bucket's lock.
         let hint = found.state.hint.load(Ordering::Relaxed);
-        if hint != hint::NEVER && !self.use_mortal(context, &found, hint, now) {
+        if hint != hint::NEVER && !self.use_mortal(context, found, hint, context.clock.now()) {
             return missed;
         }
+        self.finish_hit(locked.found, hash, then)
+    }
+
+    /// [`hit`](Self::hit) where the time must be known: reading the clock takes about as long as
+    /// fetching the bucket does meanwhile.
+    #[inline(always)]
+    pub(crate) fn hit_timed<S, R>(
+        &self,
+        context: &Context<K, V, S>,
+        hash: u64,
+        equals: impl Fn(&K) -> bool,
+        then: impl FnOnce(&mut V) -> R,
+    ) -> (Use<R>, u64) {
+        let missed = Use { found: None, wants_maintenance: false };
+        let spot = self.table.approach(hash);
+        let now = context.now();
+        let Some(locked) = self.table.find_at(spot, hash, equals) else { return (missed, now) };
+        let found = &locked.found;
+        // Relaxed: guarded by the bucket's lock.
+        let hint = found.state.hint.load(Ordering::Relaxed);
+        if hint != hint::NEVER && !self.use_mortal(context, found, hint, now) {
+            return (missed, now);
+        }
+        (self.finish_hit(locked.found, hash, then), now)
+    }
+
+    #[inline(always)]
+    fn finish_hit<R>(
+        &self,
+        found: Found<'_, K, V>,
+        hash: u64,
+        then: impl FnOnce(&mut V) -> R,
+    ) -> Use<R> {
         let wants_maintenance = self.recorder.on_hit(found.slot(), &found.state.mark, hash);
         Use { found: Some(then(found.value)), wants_maintenance }
     }
@@ -85,15 +116,14 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     }
 
     /// Uses an entry that has a deadline or tags; answers whether it is alive.
-    #[inline]
+    #[inline(always)]
     fn use_mortal<S>(
         &self,
         context: &Context<K, V, S>,
         found: &Found<'_, K, V>,
         hint: u8,
-        now: Option<u64>,
+        now: u64,
     ) -> bool {
-        let now = now.unwrap_or_else(|| context.clock.now());
         let is_alive = self.is_mortal_alive(context, found, hint, now);
         if is_alive && context.rules.time_to_idle.is_some() {
             self.extend_idle(context, found, now);
@@ -101,7 +131,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         is_alive
     }
 
-    #[inline]
+    #[inline(always)]
     fn is_mortal_alive<S>(
         &self,
         context: &Context<K, V, S>,

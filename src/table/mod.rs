@@ -71,6 +71,15 @@ unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Table<K, V> {}
 // SAFETY: the table owns its entries.
 unsafe impl<K: Send, V: Send> Send for Table<K, V> {}
 
+/// The bucket picked for a hash, not yet locked.
+#[derive(Debug)]
+pub(crate) struct Spot<'a, K, V> {
+    bucket: &'a Bucket<K, V>,
+    index: u32,
+    /// The mask of the bucket's level when it was picked.
+    mask: u32,
+}
+
 /// An entry and the lock of its bucket.
 #[derive(Debug)]
 pub(crate) struct Locked<'a, K, V> {
@@ -183,11 +192,14 @@ impl<K, V> Table<K, V> {
         (self.bucket(index), index, mask)
     }
 
-    /// Fetches the bucket of a hash into the cache while the caller does something else.
-    #[inline]
-    pub(crate) fn prefetch(&self, hash: u64) {
-        let (bucket, ..) = self.locate(hash);
+    /// Picks the bucket of a hash and begins to fetch it into the cache; meanwhile the caller may
+    /// do something else.
+    #[inline(always)]
+    pub(crate) fn approach(&self, hash: u64) -> Spot<'_, K, V> {
+        let (bucket, index, mask) = self.locate(hash);
         prefetch_line(ptr::from_ref(bucket).cast());
+        bucket.group.prefetch(hash);
+        Spot { bucket, index, mask }
     }
 
     /// Whether no entry can have this hash: certain at some moment during the call. Takes no lock.
@@ -197,6 +209,13 @@ impl<K, V> Table<K, V> {
         is_absent_from(bucket, hash, mask)
     }
 
+    /// Finds the entry with this hash whose key `equals`, and keeps its bucket's lock (and no other)
+    /// as long as the answer lives.
+    #[inline(always)]
+    pub(crate) fn find(&self, hash: u64, equals: impl Fn(&K) -> bool) -> Option<Locked<'_, K, V>> {
+        self.find_at(self.approach(hash), hash, equals)
+    }
+
     /// [`find`](Self::find) for whoever would rather not take the lock in vain.
     #[inline(always)]
     pub(crate) fn find_likely(
@@ -204,30 +223,22 @@ impl<K, V> Table<K, V> {
         hash: u64,
         equals: impl Fn(&K) -> bool,
     ) -> Option<Locked<'_, K, V>> {
-        let (bucket, index, mask) = self.locate(hash);
-        bucket.group.prefetch(hash);
-        if is_absent_from(bucket, hash, mask) {
+        let spot = self.approach(hash);
+        if is_absent_from(spot.bucket, hash, spot.mask) {
             return None;
         }
-        self.find_in((bucket, index, mask), hash, equals)
+        self.find_at(spot, hash, equals)
     }
 
-    /// Finds the entry with this hash whose key `equals`, and keeps its bucket's lock (and no other)
-    /// as long as the answer lives.
+    /// [`find`](Self::find) in the bucket that was picked for the hash.
     #[inline(always)]
-    pub(crate) fn find(&self, hash: u64, equals: impl Fn(&K) -> bool) -> Option<Locked<'_, K, V>> {
-        let located = self.locate(hash);
-        located.0.group.prefetch(hash);
-        self.find_in(located, hash, equals)
-    }
-
-    #[inline(always)]
-    fn find_in<'a>(
+    pub(crate) fn find_at<'a>(
         &'a self,
-        (bucket, index, mask): (&'a Bucket<K, V>, u32, u32),
+        spot: Spot<'a, K, V>,
         hash: u64,
         equals: impl Fn(&K) -> bool,
     ) -> Option<Locked<'a, K, V>> {
+        let Spot { bucket, index, mask } = spot;
         let guard = bucket.lock.lock();
         if bucket.level() == mask {
             find_in_bucket((bucket, index), guard, hash, equals)
