@@ -48,6 +48,11 @@ impl<K, V, S> Context<K, V, S> {
         self.timed.load(Ordering::Relaxed)
     }
 
+    /// Whether entries may have a hint other than that they live for ever.
+    pub(crate) fn has_hints(&self) -> bool {
+        self.is_timed() || self.tagger.is_some()
+    }
+
     /// From now on entries may have deadlines.
     pub(crate) fn make_timed(&self) {
         if !self.is_timed() {

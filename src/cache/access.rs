@@ -209,7 +209,7 @@ where
     S: BuildHasher,
 {
     /// Looks `key` up as a use that is counted.
-    #[inline]
+    #[inline(always)]
     fn use_entry<Q, R>(&self, key: &Q, then: impl FnOnce(&mut V) -> R) -> Option<R>
     where
         Q: Hash + Equivalent<K> + ?Sized,

@@ -169,15 +169,18 @@ impl<K: Hash + Eq, V, P: Policy, S: BuildHasher> Inner<K, V, P, S> {
 
     /// What every look-up begins with: the stripe, the time (in nanoseconds, 0 if nothing
     /// expires), and fetching the bucket meanwhile.
-    #[inline]
+    #[inline(always)]
     fn approach(&self, hash: u64) -> (&Stripe<K, V, P>, u64) {
         let stripe = self.stripe(hash);
-        if !self.context.is_timed() {
-            return (stripe, 0);
-        }
-        // Reading the clock takes about as long as fetching the bucket.
+        let now = if self.context.is_timed() { self.fetch(stripe, hash) } else { 0 };
+        (stripe, now)
+    }
+
+    /// The time. Reading the clock takes about as long as fetching the bucket does meanwhile.
+    #[inline]
+    fn fetch(&self, stripe: &Stripe<K, V, P>, hash: u64) -> u64 {
         stripe.table.prefetch(hash);
-        (stripe, self.context.clock.now())
+        self.context.clock.now()
     }
 
     /// What an operation is about to send out, and the weight it reserves meanwhile.

@@ -9,9 +9,9 @@
 
 use crate::time::Tick;
 
-/// The entry has no deadline.
+/// The entry has neither deadline nor tags.
 pub(crate) const NEVER: u8 = 0;
-/// The deadline must be looked up.
+/// The deadline, or the tags, must be looked at.
 pub(crate) const ASK: u8 = 1;
 
 const DATED: u8 = 0x80;

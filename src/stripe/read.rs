@@ -24,7 +24,7 @@ pub(crate) struct Use<R> {
 
 impl<K, V, P: Policy> Stripe<K, V, P> {
     /// Looks an entry up as a use of it and runs `then` on its value under the bucket's lock.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn hit<S, R>(
         &self,
         context: &Context<K, V, S>,
@@ -33,18 +33,16 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         now: u64,
         then: impl FnOnce(&mut V) -> R,
     ) -> Use<R> {
-        let mut wants_maintenance = false;
-        let found = self.table.with(hash, equals, |found| {
-            if !self.is_alive(context, &found, now) {
-                return None;
-            }
-            wants_maintenance = self.recorder.on_hit(found.slot, found.mark, hash);
-            if context.rules.time_to_idle.is_some() {
-                self.extend_idle(context, &found, now);
-            }
-            Some(then(found.value))
-        });
-        Use { found: found.flatten(), wants_maintenance }
+        let missed = Use { found: None, wants_maintenance: false };
+        let Some(locked) = self.table.find(hash, equals) else { return missed };
+        let found = locked.found;
+        // Relaxed: guarded by the bucket's lock.
+        let hint = found.hint.load(Ordering::Relaxed);
+        if hint != hint::NEVER && !self.use_mortal(context, &found, hint, now) {
+            return missed;
+        }
+        let wants_maintenance = self.recorder.on_hit(found.slot, found.mark, hash);
+        Use { found: Some(then(found.value)), wants_maintenance }
     }
 
     /// Looks an entry up without using it.
@@ -57,10 +55,8 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         now: u64,
         then: impl FnOnce(Found<'_, K, V>) -> R,
     ) -> Option<R> {
-        let peeked = self
-            .table
-            .with(hash, equals, |found| self.is_alive(context, &found, now).then(|| then(found)));
-        peeked.flatten()
+        let locked = self.table.find(hash, equals)?;
+        self.is_alive(context, &locked.found, now).then(|| then(locked.found))
     }
 
     /// The lifetime of a living entry.
@@ -84,12 +80,27 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     ) -> bool {
         // Relaxed: guarded by the bucket's lock.
         let hint = found.hint.load(Ordering::Relaxed);
-        (hint == hint::NEVER || self.is_before_deadline(context, found, hint, now))
-            && (context.tagger.is_none() || !self.is_tag_dead(found.slot))
+        hint == hint::NEVER || self.is_mortal_alive(context, found, hint, now)
+    }
+
+    /// Uses an entry that has a deadline or tags; answers whether it is alive.
+    #[inline]
+    fn use_mortal<S>(
+        &self,
+        context: &Context<K, V, S>,
+        found: &Found<'_, K, V>,
+        hint: u8,
+        now: u64,
+    ) -> bool {
+        let is_alive = self.is_mortal_alive(context, found, hint, now);
+        if is_alive && context.rules.time_to_idle.is_some() {
+            self.extend_idle(context, found, now);
+        }
+        is_alive
     }
 
     #[inline]
-    fn is_before_deadline<S>(
+    fn is_mortal_alive<S>(
         &self,
         context: &Context<K, V, S>,
         found: &Found<'_, K, V>,
@@ -100,12 +111,12 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         // are not found.
         let swept = Tick(self.swept.load(Ordering::Acquire));
         hint::is_alive(hint, Tick::of(now), swept, context.quantum)
-            || self.look_up_deadline(context, found, now)
+            || self.look_up_life(context, found, now)
     }
 
-    /// Reads the deadline itself, and improves the hint if it can be.
+    /// Reads the deadline itself, and improves the hint if it can be; looks at the tags.
     #[cold]
-    fn look_up_deadline<S>(
+    fn look_up_life<S>(
         &self,
         context: &Context<K, V, S>,
         found: &Found<'_, K, V>,
@@ -118,7 +129,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         let hint = self.hint_for(context, deadline, now);
         // Relaxed: guarded by the bucket's lock.
         found.hint.store(hint, Ordering::Relaxed);
-        true
+        context.tagger.is_none() || !self.is_tag_dead(found.slot)
     }
 
     /// The hint for a deadline; the bucket is locked, or the entry not yet published.
@@ -126,6 +137,10 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         // Relaxed: a sweep announces itself before it takes the bucket's lock, so who holds that
         // later sees the announcement, and an entry of who held it earlier is seen by the sweep.
         let sweeping = Tick(self.sweeping.load(Ordering::Relaxed));
+        if context.tagger.is_some() {
+            // An entry with tags may be dead at any time.
+            return hint::ASK;
+        }
         hint::encode(deadline, Tick::of(now), sweeping, context.quantum)
     }
 
@@ -201,30 +216,24 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         if self.table.surely_absent(hash) {
             return Err(value);
         }
-        let mut value = Some(value);
-        let mut wants_maintenance = false;
-        let replaced = self.table.with(hash, equals, |found| {
-            if !self.is_alive(context, &found, now) {
-                return None;
-            }
-            // Relaxed: guarded by the bucket's lock.
-            let was_mortal = found.hint.load(Ordering::Relaxed) != hint::NEVER;
-            if was_mortal || life.deadline != Tick::NEVER {
-                if !was_mortal || life.deadline < self.sides.deadlines.get(found.slot) {
-                    return None;
-                }
-                self.set_lifetime(context, found.slot, found.hint, life, now);
-            }
-            // Relaxed: a version asked for under the bucket's lock is asked for after this is set.
-            if self.versioned.load(Ordering::Relaxed) {
-                self.renew_version(found.slot);
-            }
-            wants_maintenance = self.recorder.on_hit(found.slot, found.mark, hash);
-            value.take().map(|value| mem::replace(found.value, value))
-        });
-        match (replaced.flatten(), value) {
-            (old, None) => Ok(Use { found: old, wants_maintenance }),
-            (_, Some(value)) => Err(value),
+        let Some(locked) = self.table.find(hash, equals) else { return Err(value) };
+        let found = locked.found;
+        if !self.is_alive(context, &found, now) {
+            return Err(value);
         }
+        // Relaxed: guarded by the bucket's lock.
+        let was_mortal = found.hint.load(Ordering::Relaxed) != hint::NEVER;
+        if was_mortal || life.deadline != Tick::NEVER {
+            if !was_mortal || life.deadline < self.sides.deadlines.get(found.slot) {
+                return Err(value);
+            }
+            self.set_lifetime(context, found.slot, found.hint, life, now);
+        }
+        // Relaxed: a version asked for under the bucket's lock is asked for after this is set.
+        if self.versioned.load(Ordering::Relaxed) {
+            self.renew_version(found.slot);
+        }
+        let wants_maintenance = self.recorder.on_hit(found.slot, found.mark, hash);
+        Ok(Use { found: Some(mem::replace(found.value, value)), wants_maintenance })
     }
 }

@@ -187,7 +187,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         }
         let value = shard.arena.with(slot, |found| {
             self.set_weight(slot, new, is_weighted);
-            if context.is_timed() {
+            if context.has_hints() {
                 self.set_lifetime(context, slot, found.hint, updated, now);
             }
             self.recorder.on_hit(slot, found.mark, hash);
@@ -301,7 +301,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         (life, now): (Lifetime, u64),
     ) {
         self.set_weight(slot, weight, context.weigher.is_some());
-        if context.is_timed() {
+        if context.has_hints() {
             self.set_lifetime(context, slot, shard.arena.hint(slot), life, now);
         }
         self.renew_version(slot);

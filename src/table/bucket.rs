@@ -97,14 +97,15 @@ impl<K, V, const N: usize, const WORDS: usize> Group<K, V, N, WORDS> {
         self.prints.occupied().filter(|&lane| lane < N)
     }
 
+    /// Its mark. (The remainder, here and below, spares a check: lanes are below `N`.)
     #[inline]
     pub(super) fn mark(&self, lane: usize) -> &Mark {
-        &self.marks[lane]
+        &self.marks[lane % N]
     }
 
     #[inline]
     pub(super) fn hint(&self, lane: usize) -> &AtomicU8 {
-        &self.hints[lane]
+        &self.hints[lane % N]
     }
 
     /// The key in `lane`.
@@ -114,7 +115,7 @@ impl<K, V, const N: usize, const WORDS: usize> Group<K, V, N, WORDS> {
     /// * The caller holds the bucket's or the stripe's lock as long as the reference lives.
     #[inline]
     pub(super) unsafe fn key(&self, lane: usize) -> &K {
-        let entry = self.entries[lane].get().cast::<Entry<K, V>>();
+        let entry = self.entries[lane % N].get().cast::<Entry<K, V>>();
         // SAFETY: the entry is initialised and its key unchanging under either lock (contract).
         // Only the key's own bytes are borrowed: the value beside it may be replaced meanwhile.
         let key = unsafe { &raw const (*entry).key };
@@ -131,7 +132,7 @@ impl<K, V, const N: usize, const WORDS: usize> Group<K, V, N, WORDS> {
     #[inline]
     #[expect(clippy::mut_from_ref, reason = "exclusive by the bucket's lock (contract)")]
     pub(super) unsafe fn value(&self, lane: usize) -> &mut V {
-        let entry = self.entries[lane].get().cast::<Entry<K, V>>();
+        let entry = self.entries[lane % N].get().cast::<Entry<K, V>>();
         // SAFETY: the entry is initialised (contract); only the value's bytes are borrowed.
         let value = unsafe { &raw mut (*entry).value };
         // SAFETY: the bucket's lock makes this the only reference to the value (contract).

@@ -32,7 +32,7 @@ use crate::{
     policy::Mark,
     sync::{AtomicPtr, AtomicU8, AtomicU64, Ordering},
 };
-use bucket::{Bucket, Group, LANES, OVERFLOW_LANES};
+use bucket::{Bucket, Group, LANES, OVERFLOW_LANES, Overflow};
 use prints::fingerprint;
 
 /// Entries per bucket up to which a table of known size is filled; the level it is planned to
@@ -61,6 +61,13 @@ pub(crate) struct Table<K, V> {
 unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Table<K, V> {}
 // SAFETY: the table owns its entries.
 unsafe impl<K: Send, V: Send> Send for Table<K, V> {}
+
+/// An entry and the lock of its bucket.
+#[derive(Debug)]
+pub(crate) struct Locked<'a, K, V> {
+    pub(crate) found: Found<'a, K, V>,
+    _guard: lock::BucketGuard<'a>,
+}
 
 /// An entry found under its bucket's lock, as long as that is held.
 pub(crate) struct Found<'a, K, V> {
@@ -144,7 +151,7 @@ impl<K, V> Table<K, V> {
         unsafe { &*first.add((index & ((1 << self.chunk_shift) - 1)) as usize) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn locate(&self, hash: u64) -> (&Bucket<K, V>, u32, u32) {
         // Acquire: pairs with the Release in `Arena::publish_count`.
         let (count, mask) = unpack(self.state.load(Ordering::Acquire));
@@ -170,18 +177,13 @@ impl<K, V> Table<K, V> {
             && bucket.level() == mask
     }
 
-    /// Finds the entry with this hash whose key `equals` and runs `then` on it, under its bucket's
-    /// lock and no other.
-    #[inline]
-    pub(crate) fn with<R>(
-        &self,
-        hash: u64,
-        equals: impl Fn(&K) -> bool,
-        then: impl FnOnce(Found<'_, K, V>) -> R,
-    ) -> Option<R> {
+    /// Finds the entry with this hash whose key `equals`, and keeps its bucket's lock (and no other)
+    /// as long as the answer lives.
+    #[inline(always)]
+    pub(crate) fn find(&self, hash: u64, equals: impl Fn(&K) -> bool) -> Option<Locked<'_, K, V>> {
         loop {
             let (bucket, index, mask) = self.locate(hash);
-            let _guard = bucket.lock.lock();
+            let guard = bucket.lock.lock();
             if bucket.level() != mask {
                 // It was split since; the table's state says so by now.
                 continue;
@@ -191,20 +193,11 @@ impl<K, V> Table<K, V> {
                 if let Some(found) =
                     found_in(&bucket.group, lane, &equals, || home_slot(index, lane))
                 {
-                    return Some(then(found));
+                    return Some(Locked { found, _guard: guard });
                 }
             }
-            let mut next = bucket.overflow();
-            while let Some(group) = next {
-                for lane in group.group.prints.matching(print) {
-                    let slot = || overflow_slot(group.number, lane);
-                    if let Some(found) = found_in(&group.group, lane, &equals, slot) {
-                        return Some(then(found));
-                    }
-                }
-                next = group.next();
-            }
-            return None;
+            let found = find_in_chain(bucket.overflow()?, print, &equals)?;
+            return Some(Locked { found, _guard: guard });
         }
     }
 
@@ -214,9 +207,29 @@ impl<K, V> Table<K, V> {
     }
 }
 
+/// Looks through a bucket's overflow groups. The caller holds the bucket's lock.
+#[inline(never)]
+fn find_in_chain<'a, K, V>(
+    first: &'a Overflow<K, V>,
+    print: u8,
+    equals: &impl Fn(&K) -> bool,
+) -> Option<Found<'a, K, V>> {
+    let mut next = Some(first);
+    while let Some(group) = next {
+        for lane in group.group.prints.matching(print) {
+            let slot = || overflow_slot(group.number, lane);
+            if let Some(found) = found_in(&group.group, lane, equals, slot) {
+                return Some(found);
+            }
+        }
+        next = group.next();
+    }
+    None
+}
+
 /// The entry in `lane`, if its key is the one asked for. The caller holds the bucket's lock and has
 /// seen the lane's fingerprint.
-#[inline]
+#[inline(always)]
 fn found_in<'a, K, V, const N: usize, const WORDS: usize>(
     group: &'a Group<K, V, N, WORDS>,
     lane: usize,
