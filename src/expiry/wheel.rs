@@ -55,6 +55,11 @@ impl Wheel {
         moment.0 >> TICK_SHIFT
     }
 
+    /// The tick up to which everything has fired.
+    pub(crate) fn now(&self) -> u64 {
+        self.now
+    }
+
     fn node(&self, bucket: u32) -> &Node {
         &self.nodes[bucket as usize / PIECE][bucket as usize % PIECE]
     }

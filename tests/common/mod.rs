@@ -1,6 +1,6 @@
 //! What the integration tests share: every policy, and both striped and unstriped caches.
 
-#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
 use std::{
     hash::{BuildHasher, Hash, Hasher},

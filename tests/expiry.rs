@@ -1,0 +1,523 @@
+//! Who expires when, that the dead are never seen, and how soon they are gone (P1, P9, P10).
+
+mod common;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use common::{Constant, Kind, for_each_kind};
+use larder::{
+    Cache, Expiry, RemovalCause,
+    policy::AnyPolicy,
+    time::{ManualTicker, Ticker},
+};
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+type Built = larder::Builder<u64, u64, AnyPolicy>;
+
+/// A cache for a hundred entries with a ticker.
+fn timed(
+    kind: Kind,
+    options: impl FnOnce(Built) -> Built,
+) -> (Cache<u64, u64, AnyPolicy>, ManualTicker) {
+    let ticker = ManualTicker::new();
+    let builder = kind.builder::<u64, u64>(100).clock(ticker.clone());
+    (options(builder).build(), ticker)
+}
+
+#[test]
+fn time_to_live_counts_from_the_write_p9() {
+    for_each_kind(|kind| {
+        let (cache, ticker) = timed(kind, |b| b.time_to_live(10 * SECOND));
+        cache.insert(1, 1);
+        for _ in 0..9 {
+            ticker.advance(SECOND);
+            assert_eq!(cache.get(&1), Some(1), "use does not matter, nor does it extend");
+        }
+        assert!(cache.expires_in(&1).is_some_and(|left| left <= SECOND && left > 999 * MS));
+        cache.insert(2, 2);
+        ticker.advance(SECOND);
+        assert_eq!((cache.get(&1), cache.peek(&1), cache.read(&1, |v| *v)), (None, None, None));
+        assert!(!cache.contains_key(&1) && !cache.touch(&1));
+        assert_eq!((cache.remove(&1), cache.expires_in(&1), cache.version(&1)), (None, None, None));
+        assert_eq!(cache.iter().collect::<Vec<_>>(), [(2, 2)]);
+        // A write starts anew.
+        cache.insert(2, 3);
+        ticker.advance(9 * SECOND);
+        assert_eq!(cache.get(&2), Some(3));
+        ticker.advance(SECOND);
+        assert_eq!(cache.get(&2), None);
+        cache.run_maintenance();
+        assert_eq!((cache.len(), cache.weight()), (0, 0));
+        cache.validate();
+    });
+}
+
+#[test]
+fn time_to_idle_counts_from_the_last_use_p9() {
+    for_each_kind(|kind| {
+        let (cache, ticker) = timed(kind, |b| b.time_to_idle(10 * SECOND));
+        for key in 0..6 {
+            cache.insert(key, key);
+        }
+        for _ in 0..5 {
+            ticker.advance(9 * SECOND);
+            assert_eq!(cache.get(&0), Some(0));
+            assert_eq!(cache.read(&1, |v| *v), Some(1));
+            assert!(cache.touch(&2));
+            assert!(cache.insert(3, 3).is_some());
+        }
+        assert_eq!(cache.get(&4), None);
+        ticker.advance(9 * SECOND);
+        // Looking without using does not count.
+        assert_eq!(cache.peek(&0), Some(0));
+        assert!(cache.contains_key(&1) && cache.expires_in(&2) <= Some(SECOND));
+        ticker.advance(SECOND);
+        assert_eq!((0..4).find(|key| cache.peek(key).is_some()), None);
+        cache.run_maintenance();
+        assert_eq!(cache.len(), 0);
+        cache.validate();
+    });
+}
+
+#[test]
+fn the_nearest_deadline_wins_p9() {
+    for_each_kind(|kind| {
+        let options = |b: Built| b.time_to_live(10 * SECOND).time_to_idle(4 * SECOND);
+        let (cache, ticker) = timed(kind, options);
+        cache.insert(1, 1);
+        cache.insert_with_ttl(2, 2, 2 * SECOND);
+        cache.insert_with_ttl(3, 3, Duration::MAX);
+        let left = |key| cache.expires_in(&key).map(|left| left.as_millis().div_ceil(100));
+        assert_eq!((left(1), left(2), left(3)), (Some(40), Some(20), Some(40)));
+        ticker.advance(3 * SECOND);
+        assert_eq!((cache.get(&1), cache.get(&2), cache.get(&3)), (Some(1), None, Some(3)));
+        ticker.advance(3 * SECOND);
+        assert_eq!((cache.get(&1), cache.get(&3)), (Some(1), Some(3)));
+        assert_eq!(left(1), Some(40));
+        ticker.advance(3 * SECOND);
+        assert_eq!(cache.get(&1), Some(1));
+        assert_eq!(left(1), Some(10), "idling would last longer than the time to live");
+        ticker.advance(SECOND);
+        assert_eq!((cache.get(&1), cache.get(&3)), (None, None));
+        cache.validate();
+    });
+}
+
+#[test]
+fn zero_means_at_once_and_max_means_never_p9() {
+    for_each_kind(|kind| {
+        let (cache, ticker) = timed(kind, |b| b);
+        assert_eq!(cache.insert_with_ttl(1, 1, Duration::ZERO), None);
+        assert_eq!(cache.get(&1), None);
+        cache.insert_with_ttl(2, 2, Duration::MAX);
+        cache.insert_with_ttl(3, 3, 300 * YEAR);
+        assert_eq!(cache.expires_in(&2), Some(Duration::MAX));
+        cache.insert(4, 4);
+        assert!(cache.set_ttl(&4, Duration::ZERO));
+        assert!(!cache.set_ttl(&4, SECOND), "it is gone");
+        cache.insert(5, 5);
+        assert!(cache.set_ttl(&5, SECOND) && cache.set_ttl(&5, Duration::MAX));
+        for _ in 0..8 {
+            ticker.advance(YEAR);
+            cache.run_maintenance();
+        }
+        assert_eq!((cache.get(&2), cache.get(&3), cache.get(&4)), (Some(2), Some(3), None));
+        assert_eq!(cache.get(&5), Some(5));
+        cache.validate();
+        // Replacing a mortal value by an immortal one and the other way round.
+        cache.insert_with_ttl(2, 6, SECOND);
+        cache.insert(5, 7);
+        ticker.advance(SECOND);
+        assert_eq!((cache.get(&2), cache.get(&5)), (None, Some(7)));
+        for options in [Duration::ZERO, Duration::MAX] {
+            let (live, ticker) = timed(kind, |b| b.time_to_live(options));
+            let (idle, _) = timed(kind, |b| b.time_to_idle(options));
+            live.insert(1, 1);
+            idle.insert(1, 1);
+            ticker.advance(YEAR);
+            let is_there = options == Duration::MAX;
+            assert_eq!((live.get(&1).is_some(), idle.get(&1).is_some()), (is_there, is_there));
+        }
+    });
+}
+
+/// Sets a time for each event: the value in seconds on creation, half of what is left on update,
+/// and what is left plus a second on reading.
+#[derive(Clone, Default)]
+struct Rules(Arc<Counts>);
+
+#[derive(Default)]
+struct Counts {
+    created: AtomicU64,
+    updated: AtomicU64,
+    read: AtomicU64,
+}
+
+impl Expiry<u64, u64> for Rules {
+    fn after_create(&self, _: &u64, &value: &u64) -> Option<Duration> {
+        self.0.created.fetch_add(1, Ordering::Relaxed);
+        (value > 0).then(|| Duration::from_secs(value))
+    }
+
+    fn after_update(&self, _: &u64, _: &u64, remaining: Option<Duration>) -> Option<Duration> {
+        self.0.updated.fetch_add(1, Ordering::Relaxed);
+        remaining.map(|remaining| remaining / 2)
+    }
+
+    fn after_read(&self, _: &u64, remaining: Option<Duration>) -> Option<Duration> {
+        self.0.read.fetch_add(1, Ordering::Relaxed);
+        remaining.map(|remaining| remaining + SECOND)
+    }
+
+    fn watches_reads(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn each_entry_may_have_its_own_time_p9() {
+    for_each_kind(|kind| {
+        let rules = Rules::default();
+        let (cache, ticker) = timed(kind, |b| b.expiry(rules.clone()));
+        cache.insert(1, 8);
+        cache.insert(2, 0);
+        let left = |key| cache.expires_in(&key).expect("resident").as_millis().div_ceil(10) / 100;
+        assert_eq!((left(1), cache.expires_in(&2)), (8, Some(Duration::MAX)));
+        cache.insert(1, 5);
+        assert_eq!(left(1), 4);
+        assert_eq!(cache.get(&1), Some(5));
+        assert_eq!(left(1), 5);
+        assert_eq!(cache.peek(&1), Some(5));
+        assert_eq!(cache.get(&2), Some(0));
+        assert_eq!(left(1), 5, "peeking does not count");
+        let counts =
+            [&rules.0.created, &rules.0.updated, &rules.0.read].map(|n| n.load(Ordering::Relaxed));
+        assert_eq!(counts, [2, 1, 2]);
+        ticker.advance(5 * SECOND);
+        assert_eq!((cache.get(&1), cache.get(&2)), (None, Some(0)));
+        cache.insert(1, 3);
+        assert_eq!((left(1), rules.0.created.load(Ordering::Relaxed)), (3, 3), "a new entry");
+        cache.validate();
+    });
+}
+
+/// One operation on another key, more than a second after the deadline, is enough.
+#[test]
+fn the_dead_are_gone_a_second_and_one_operation_later_p10() {
+    type Operation = fn(&Cache<u64, u64, AnyPolicy>);
+    let operations: [Operation; 7] = [
+        |cache| drop(cache.get(&999)),
+        |cache| drop(cache.peek(&999)),
+        |cache| drop(cache.insert(998, 0)),
+        |cache| drop(cache.remove(&997)),
+        |cache| drop(cache.contains_key(&999)),
+        |cache| drop(cache.touch(&999)),
+        |cache| drop(cache.read(&999, |_| ())),
+    ];
+    for_each_kind(|kind| {
+        for idle in [false, true] {
+            for life in [1, 50, 999, 1000, 10_000, 60_000, 3_600_000, 86_400_000 * 30_u64] {
+                let told = Arc::new(Mutex::new(Vec::new()));
+                let log = Arc::clone(&told);
+                let life = Duration::from_millis(life);
+                let (cache, ticker) = timed(kind, |b| {
+                    let b = if idle { b.time_to_idle(life) } else { b.time_to_live(life) };
+                    b.on_removal(move |&key, _, removal| {
+                        log.lock().unwrap().push((key, removal.cause));
+                    })
+                });
+                for (round, operation) in operations.iter().enumerate() {
+                    let key = round as u64;
+                    cache.insert(key, key);
+                    ticker.advance(life + SECOND);
+                    operation(&cache);
+                    assert_eq!(
+                        told.lock().unwrap().last(),
+                        Some(&(key, RemovalCause::Expired)),
+                        "{life:?} {round}"
+                    );
+                    assert!(cache.len() <= 1 && cache.weight() <= kind.weight(1));
+                    cache.validate();
+                    ticker.advance(life + SECOND);
+                    cache.run_maintenance();
+                    assert_eq!((cache.len(), cache.weight()), (0, 0));
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn no_operation_does_much_maintenance_p10() {
+    for_each_kind(|kind| {
+        let told = Arc::new(AtomicU64::new(0));
+        let heard = Arc::clone(&told);
+        let ticker = ManualTicker::new();
+        let cache = kind
+            .builder::<u64, u64>(20_000)
+            .time_to_live(SECOND)
+            .clock(ticker.clone())
+            .on_removal(move |_, _, _| drop(heard.fetch_add(1, Ordering::Relaxed)))
+            .build();
+        (0..20_000).for_each(|key| drop(cache.insert(key, key)));
+        ticker.advance(3 * SECOND);
+        let mut operations = 0;
+        while cache.len() > 0 {
+            let before = told.load(Ordering::Relaxed);
+            assert_eq!(cache.get(&operations), None);
+            let reclaimed = told.load(Ordering::Relaxed) - before;
+            assert!(reclaimed <= 16 * 32, "{reclaimed} at once");
+            operations += 1;
+            assert!(operations < 2000, "reclaiming stalls at {}", cache.len());
+        }
+        assert_eq!(cache.weight(), 0);
+        cache.validate();
+    });
+}
+
+/// However long nobody looks, and whenever: nothing dead is ever returned, nothing alive missed.
+#[test]
+fn idle_gaps_of_any_length_let_nothing_dead_through_p1_p9() {
+    for_each_kind(|kind| {
+        for life in [200 * MS, 3 * SECOND, 100 * SECOND, DAY] {
+            let (cache, ticker) = timed(kind, |b| b.time_to_live(life));
+            let mut deadlines = HashMap::new();
+            let mut now = Duration::ZERO;
+            let mut state = 7_u64;
+            for round in 0..400_u32 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let key = (state >> 33) % 40;
+                match (state >> 40) % 4 {
+                    0 => {
+                        cache.insert(key, key);
+                        deadlines.insert(key, now + life);
+                    }
+                    1 => {
+                        let ttl = life.mul_f64(((state >> 44) % 1000) as f64 / 900.0);
+                        cache.insert_with_ttl(key, key, ttl);
+                        deadlines.insert(key, now + ttl.min(life));
+                    }
+                    _ => {}
+                }
+                // From a thousandth of a life to a thousand lives, the odd ones included.
+                let gap = life.mul_f64(1.6_f64.powi((state >> 50) as i32 % 24 - 16));
+                let gap = if round % 3 == 0 { gap } else { Duration::ZERO };
+                ticker.advance(gap);
+                now += gap;
+                for (key, &deadline) in &deadlines {
+                    let found = cache.peek(key).is_some();
+                    assert!(!found || now < deadline, "dead {key} after {gap:?} of {life:?}");
+                    // A deadline is rounded down to a tick of 1.024 µs.
+                    let lives = now + Duration::from_micros(3) < deadline;
+                    assert!(found || !lives, "living {key} lost after {gap:?} of {life:?}");
+                }
+            }
+            cache.validate();
+        }
+    });
+}
+
+/// The same for hints that wrap: one entry, every gap in fine steps, no operation in between.
+#[test]
+fn a_long_silence_does_not_revive_an_entry_p1() {
+    for life in [150 * MS, SECOND, 10 * SECOND, 1000 * SECOND] {
+        for step in 0..700_u32 {
+            let ticker = ManualTicker::new();
+            let cache = Cache::<u64, u64>::builder()
+                .capacity(10)
+                .stripes(1)
+                .time_to_live(life)
+                .clock(ticker.clone())
+                .build();
+            // At some odd moment of the clock.
+            ticker.advance(life.mul_f64(0.37) * (step % 7));
+            cache.insert(1, 1);
+            cache.insert_with_ttl(2, 2, Duration::MAX);
+            ticker.advance(life + life * step / 37);
+            assert_eq!(cache.peek(&1), None, "{life:?} {step}");
+            assert_eq!(cache.get(&1), None, "{life:?} {step}");
+        }
+    }
+}
+
+#[test]
+fn the_clock_may_jump_by_years_p9() {
+    for_each_kind(|kind| {
+        let (cache, ticker) = timed(kind, |b| b);
+        for years in [1, 7, 1, 1, 100] {
+            cache.insert(1, 1);
+            cache.insert_with_ttl(2, 2, SECOND);
+            ticker.advance(years * YEAR);
+            assert_eq!((cache.get(&1), cache.len() as u64), (Some(1), 2.min(cache.len() as u64)));
+            cache.run_maintenance();
+            assert_eq!(cache.get(&1), Some(1), "entries without a deadline stay");
+            cache.validate();
+        }
+        // The first jump past the clock's nine years is behind us: new deadlines mean never.
+        cache.insert_with_ttl(3, 3, SECOND);
+        assert_eq!(cache.get(&3), Some(3));
+        assert_eq!(cache.expires_in(&3), Some(Duration::MAX));
+        // All else works.
+        assert_eq!(cache.remove(&3), Some(3));
+        cache.clear();
+        cache.validate();
+    });
+}
+
+/// A ticker that is set, also backwards.
+#[derive(Clone, Debug, Default)]
+struct Settable(Arc<AtomicU64>);
+
+impl Settable {
+    fn set(&self, to: Duration) {
+        self.0.store(to.as_nanos() as u64, Ordering::Relaxed);
+    }
+}
+
+impl Ticker for Settable {
+    fn now(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+    }
+}
+
+#[test]
+fn a_clock_that_goes_backwards_breaks_nothing_p9() {
+    for_each_kind(|kind| {
+        let ticker = Settable::default();
+        ticker.set(1000 * SECOND);
+        let cache = kind
+            .builder::<u64, u64>(100)
+            .clock(ticker.clone())
+            .time_to_live(10 * SECOND)
+            .time_to_idle(8 * SECOND)
+            .build();
+        let mut state = 3_u64;
+        for round in 0..500 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            ticker.set(Duration::from_millis(500_000 + (state >> 32) % 1_000_000));
+            let key = round % 50;
+            cache.insert(key, round);
+            assert_eq!(cache.get(&key), Some(round), "written just now");
+            cache.get(&(round * 7 % 50));
+            if round % 10 == 0 {
+                cache.run_maintenance();
+                cache.validate();
+            }
+        }
+        // Forward again: all of it goes.
+        ticker.set(10_000 * SECOND);
+        assert_eq!((0..50).find(|key| cache.get(key).is_some()), None);
+        cache.run_maintenance();
+        assert_eq!((cache.len(), cache.weight()), (0, 0));
+        cache.validate();
+    });
+}
+
+#[test]
+fn entries_keep_their_deadlines_while_the_table_grows_p9() {
+    for_each_kind(|kind| {
+        let ticker = ManualTicker::new();
+        let cache = kind.builder::<u64, u64>(3000).clock(ticker.clone()).build();
+        for key in 0..3000 {
+            match key % 3 {
+                0 => drop(cache.insert(key, key)),
+                rest => drop(cache.insert_with_ttl(key, key, (key / 3 + 1000 * rest) as u32 * MS)),
+            }
+        }
+        cache.validate();
+        for now in (0..3200).step_by(200) {
+            for key in 0..3000_u64 {
+                let lives = key % 3 == 0 || key / 3 + 1000 * (key % 3) > now;
+                assert_eq!(cache.peek(&key).is_some(), lives, "{key} at {now}");
+            }
+            ticker.advance(200 * MS);
+        }
+        cache.run_maintenance();
+        assert_eq!(cache.len(), 1000);
+        cache.validate();
+    });
+}
+
+/// All entries in one bucket and its overflow.
+#[test]
+fn colliding_entries_expire_each_at_its_time_p9() {
+    for_each_kind(|kind| {
+        let ticker = ManualTicker::new();
+        let cache = kind.builder::<u64, u64>(60).clock(ticker.clone()).hasher(Constant(11)).build();
+        for key in 0..60 {
+            cache.insert_with_ttl(key, key, (key as u32 + 1) * SECOND);
+        }
+        for key in 0..60 {
+            assert_eq!(cache.get(&key), Some(key));
+            ticker.advance(SECOND);
+            assert_eq!(cache.get(&key), None);
+            cache.run_maintenance();
+            assert_eq!(cache.len() as u64, 59 - key);
+            cache.validate();
+        }
+    });
+}
+
+#[test]
+fn a_removed_tag_takes_its_entries_at_once_p1() {
+    for_each_kind(|kind| {
+        let told = Arc::new(AtomicU64::new(0));
+        let heard = Arc::clone(&told);
+        let cache = kind
+            .builder::<u64, u64>(1000)
+            .tags(|key, _| [key % 10, 100 + key % 7])
+            .on_removal(move |_, _, removal| {
+                assert_eq!(removal.cause, RemovalCause::Explicit);
+                heard.fetch_add(1, Ordering::Relaxed);
+            })
+            .build();
+        (0..1000).for_each(|key| drop(cache.insert(key, key)));
+        assert!(cache.remove_tag(&3_u64) && cache.remove_tag(&105_u64));
+        assert!(!cache.remove_tag(&55_u64), "nobody has it");
+        let is_gone = |key: u64| key % 10 == 3 || key % 7 == 5;
+        assert!((0..1000).all(|key| cache.peek(&key).is_none() == is_gone(key)));
+        // What comes after the removal is not its business.
+        cache.insert(3, 33);
+        assert_eq!(cache.get(&3), Some(33));
+        let living = (0..1000).filter(|&key| !is_gone(key)).count() + 1;
+        assert_eq!(cache.iter().count(), living);
+        // A few operations give back what the dead held.
+        (0..200).for_each(|_| drop(cache.get(&0)));
+        assert_eq!(cache.len(), living);
+        assert_eq!(cache.weight(), kind.weight(living as u64));
+        assert_eq!(told.load(Ordering::Relaxed), 1001 - living as u64);
+        cache.validate();
+    });
+}
+
+#[test]
+fn the_maintenance_thread_reclaims_without_any_operation_p10() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let cache = Cache::<u64, u64>::builder()
+        .capacity(10)
+        .time_to_live(5 * MS)
+        .on_removal(move |&key, _, removal| tell.send((key, removal.cause)).unwrap())
+        .maintenance_thread(5 * MS)
+        .build();
+    cache.insert(1, 1);
+    let first = told.recv_timeout(20 * SECOND).expect("reclaimed by the thread");
+    assert_eq!(first, (1, RemovalCause::Expired));
+    assert_eq!(cache.weight(), 0);
+    // It ends with the cache, and the listener with it.
+    drop(cache);
+    assert!(
+        told.recv_timeout(20 * SECOND)
+            .is_err_and(|e| e == std::sync::mpsc::RecvTimeoutError::Disconnected)
+    );
+}
