@@ -34,6 +34,8 @@ pub(crate) struct Context<K, V, S> {
     pub(crate) is_heard: bool,
     /// Whether any entry can expire: then every operation reads the clock.
     pub(crate) timed: AtomicBool,
+    /// Whether all configured lifetimes are so long that some milliseconds do not matter.
+    pub(crate) is_coarse: bool,
     /// Whether a look-up must do more than look up: read the clock, count, see to tags.
     pub(crate) is_watched: AtomicBool,
     /// The tick from which some stripe wants maintenance: never, unless the cache is timed or a
@@ -65,6 +67,25 @@ impl<K, V, S> Context<K, V, S> {
     /// Whether entries may have a hint other than that they live for ever.
     pub(crate) fn has_hints(&self) -> bool {
         self.is_timed() || self.tagger.is_some()
+    }
+
+    /// The time of a use, as the stripe's `use_mortal` wants it: it looks at the exact clock itself
+    /// where that matters to a deadline, but not for the time to idle.
+    #[inline]
+    pub(crate) fn time_of_use(&self) -> u64 {
+        if !self.is_timed() {
+            0
+        } else if self.is_coarse || self.rules.time_to_idle.is_none() {
+            self.clock.coarse()
+        } else {
+            self.clock.now()
+        }
+    }
+
+    /// The time of a write by which its deadline is counted.
+    #[inline]
+    pub(crate) fn time_of_write(&self) -> u64 {
+        if self.is_coarse { self.clock.coarse() } else { self.clock.now() }
     }
 
     /// From now on entries may have deadlines.

@@ -182,7 +182,10 @@ where
         if !self.context.is_timed() {
             return When { now: 0, life: Lifetime::FOR_EVER };
         }
-        let now = self.context.clock.now();
+        let now = match own {
+            Own::Rules => self.context.time_of_write(),
+            Own::Ttl(_) => self.context.clock.now(),
+        };
         When { now, life: self.lifetime(hash, key, value, own, now) }
     }
 

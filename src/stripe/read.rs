@@ -37,14 +37,13 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         let found = &locked.found;
         // Relaxed: guarded by the bucket's lock.
         let hint = found.state.hint.load(Ordering::Relaxed);
-        if hint != hint::NEVER && !self.use_mortal(context, found, hint, context.clock.now()) {
+        if hint != hint::NEVER && !self.use_mortal(context, found, hint, context.time_of_use()) {
             return missed;
         }
         self.finish_hit(locked.found, hash, then)
     }
 
-    /// [`hit`](Self::hit) where the time must be known: reading the clock takes about as long as
-    /// fetching the bucket does meanwhile.
+    /// [`hit`](Self::hit) where the time must be known.
     #[inline(always)]
     pub(crate) fn hit_timed<S, R>(
         &self,
@@ -55,7 +54,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     ) -> (Use<R>, u64) {
         let missed = Use { found: None, wants_maintenance: false };
         let spot = self.table.approach(hash);
-        let now = context.now();
+        let now = context.time_of_use();
         let Some(locked) = self.table.find_at(spot, hash, equals) else { return (missed, now) };
         let found = &locked.found;
         // Relaxed: guarded by the bucket's lock.
@@ -155,8 +154,12 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         now: u64,
     ) -> bool {
         let deadline = self.sides.deadlines.get(found.slot());
-        if Tick::of(now) >= deadline {
-            return false;
+        if deadline != Tick::NEVER {
+            // The time so far may have been the coarse clock's.
+            let now = now.max(context.clock.now());
+            if Tick::of(now) >= deadline {
+                return false;
+            }
         }
         let hint = self.hint_for(context, deadline, now);
         // Relaxed: guarded by the bucket's lock.
@@ -256,8 +259,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         let found = locked.found;
         // Relaxed: guarded by the bucket's lock.
         let is_mortal = found.state.hint.load(Ordering::Relaxed) != hint::NEVER;
-        if (is_mortal || when.life.deadline != Tick::NEVER)
-            && !self.prolong(context, &found, when)
+        if (is_mortal || when.life.deadline != Tick::NEVER) && !self.prolong(context, &found, when)
         {
             return missed;
         }
@@ -272,12 +274,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
 
     /// Gives an entry the lifetime of the value that will replace its own, if it is alive and its
     /// deadline does not come nearer.
-    fn prolong<S>(
-        &self,
-        context: &Context<K, V, S>,
-        found: &Found<'_, K, V>,
-        when: When,
-    ) -> bool {
+    fn prolong<S>(&self, context: &Context<K, V, S>, found: &Found<'_, K, V>, when: When) -> bool {
         // Relaxed: guarded by the bucket's lock.
         let hint = found.state.hint.load(Ordering::Relaxed);
         let later = hint != hint::NEVER

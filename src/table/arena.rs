@@ -441,8 +441,11 @@ impl<K, V> Arena<K, V> {
         }
         let room = (2 * number).max(4);
         let listed = self.chunks.iter().map(|chunk| chunk.as_ptr());
-        let directory: Box<[ChunkPtr<K, V>]> =
-            listed.chain(std::iter::repeat(std::ptr::null_mut())).take(room).map(AtomicPtr::new).collect();
+        let directory: Box<[ChunkPtr<K, V>]> = listed
+            .chain(std::iter::repeat(std::ptr::null_mut()))
+            .take(room)
+            .map(AtomicPtr::new)
+            .collect();
         let directory = NonNull::from(Box::leak(directory));
         self.directories.push(directory);
         // Release: pairs with the Acquire in `Table::bucket`; it publishes the copied addresses.
