@@ -9,7 +9,7 @@ use crate::{
     expiry::{Lifetime, hint},
     policy::{Policy, Recorder},
     sync::Ordering,
-    table::{Found, enter_user_code},
+    table::{Found, Further, Locked, Look, enter_user_code},
     time::Tick,
 };
 
@@ -22,6 +22,10 @@ pub(crate) struct Use<R> {
     pub(crate) wants_maintenance: bool,
 }
 
+impl<R> Use<R> {
+    const MISS: Self = Self { found: None, wants_maintenance: false };
+}
+
 impl<K, V, P: Policy> Stripe<K, V, P> {
     /// Looks an entry up as a use of it and runs `then` on its value under the bucket's lock.
     #[inline(always)]
@@ -32,15 +36,13 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         equals: impl Fn(&K) -> bool,
         then: impl FnOnce(&mut V) -> R,
     ) -> Use<R> {
-        let missed = Use { found: None, wants_maintenance: false };
-        let Some(locked) = self.table.find(hash, equals) else { return missed };
-        let found = &locked.found;
-        // Relaxed: guarded by the bucket's lock.
-        let hint = found.state.hint.load(Ordering::Relaxed);
-        if hint != hint::NEVER && !self.use_mortal(context, found, hint, context.time_of_use()) {
-            return missed;
+        match self.table.look(self.table.approach(hash), hash, &equals) {
+            Look::Found(locked) => self.use_found(context, locked, (hash, None), then),
+            Look::Absent => Use::MISS,
+            Look::Further(further) => {
+                self.hit_further(context, further, (hash, None), &equals, then)
+            }
         }
-        self.finish_hit(locked.found, hash, then)
     }
 
     /// [`hit`](Self::hit) where the time must be known.
@@ -52,26 +54,50 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         equals: impl Fn(&K) -> bool,
         then: impl FnOnce(&mut V) -> R,
     ) -> (Use<R>, u64) {
-        let missed = Use { found: None, wants_maintenance: false };
         let spot = self.table.approach(hash);
         let now = context.time_of_use();
-        let Some(locked) = self.table.find_at(spot, hash, equals) else { return (missed, now) };
-        let found = &locked.found;
-        // Relaxed: guarded by the bucket's lock.
-        let hint = found.state.hint.load(Ordering::Relaxed);
-        if hint != hint::NEVER && !self.use_mortal(context, found, hint, now) {
-            return (missed, now);
-        }
-        (self.finish_hit(locked.found, hash, then), now)
+        let when = (hash, Some(now));
+        let used = match self.table.look(spot, hash, &equals) {
+            Look::Found(locked) => self.use_found(context, locked, when, then),
+            Look::Absent => Use::MISS,
+            Look::Further(further) => self.hit_further(context, further, when, &equals, then),
+        };
+        (used, now)
     }
 
-    #[inline(always)]
-    fn finish_hit<R>(
+    #[cold]
+    fn hit_further<S, R>(
         &self,
-        found: Found<'_, K, V>,
-        hash: u64,
+        context: &Context<K, V, S>,
+        further: Further<'_, K, V>,
+        when: (u64, Option<u64>),
+        equals: &impl Fn(&K) -> bool,
         then: impl FnOnce(&mut V) -> R,
     ) -> Use<R> {
+        let Some(locked) = self.table.look_further(further, when.0, equals) else {
+            return Use::MISS;
+        };
+        self.use_found(context, locked, when, then)
+    }
+
+    /// Uses an entry, if it is alive. The time is looked up if it is not given and matters.
+    #[inline(always)]
+    fn use_found<S, R>(
+        &self,
+        context: &Context<K, V, S>,
+        locked: Locked<'_, K, V>,
+        (hash, now): (u64, Option<u64>),
+        then: impl FnOnce(&mut V) -> R,
+    ) -> Use<R> {
+        let found = locked.found;
+        // Relaxed: guarded by the bucket's lock.
+        let hint = found.state.hint.load(Ordering::Relaxed);
+        if hint != hint::NEVER {
+            let now = now.unwrap_or_else(|| context.time_of_use());
+            if !self.use_mortal(context, &found, hint, now) {
+                return Use::MISS;
+            }
+        }
         let wants_maintenance = self.recorder.on_hit(found.slot(), &found.state.mark, hash);
         Use { found: Some(then(found.value)), wants_maintenance }
     }
@@ -86,7 +112,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         now: u64,
         then: impl FnOnce(Found<'_, K, V>) -> R,
     ) -> Option<R> {
-        let locked = self.table.find(hash, equals)?;
+        let locked = self.table.find(hash, &equals)?;
         self.is_alive(context, &locked.found, now).then(|| then(locked.found))
     }
 
@@ -250,18 +276,34 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     where
         K: Eq,
     {
-        let missed = Use { found: None, wants_maintenance: false };
         let equals = |resident: &K| {
             let _running = enter_user_code::<K, V>();
             resident == key
         };
-        let Some(locked) = self.table.find_likely(hash, equals) else { return missed };
+        match self.table.look_lightly(self.table.approach(hash), hash, &equals) {
+            Look::Found(locked) => self.swap(context, locked, hash, value, when),
+            Look::Absent => Use::MISS,
+            Look::Further(further) => match self.table.look_further(further, hash, &equals) {
+                Some(locked) => self.swap(context, locked, hash, value, when),
+                None => Use::MISS,
+            },
+        }
+    }
+
+    #[inline]
+    fn swap<S>(
+        &self,
+        context: &Context<K, V, S>,
+        locked: Locked<'_, K, V>,
+        hash: u64,
+        value: &mut V,
+        when: When,
+    ) -> Use<()> {
         let found = locked.found;
         // Relaxed: guarded by the bucket's lock.
         let is_mortal = found.state.hint.load(Ordering::Relaxed) != hint::NEVER;
-        if (is_mortal || when.life.deadline != Tick::NEVER) && !self.prolong(context, &found, when)
-        {
-            return missed;
+        if (is_mortal || when.life.deadline != Tick::NEVER) && !self.prolong(context, &found, when) {
+            return Use::MISS;
         }
         // Relaxed: a version asked for under the bucket's lock is asked for after this is set.
         if self.versioned.load(Ordering::Relaxed) {

@@ -87,6 +87,24 @@ pub(crate) struct Locked<'a, K, V> {
     _guard: BucketGuard<'a>,
 }
 
+/// What a look into a bucket's own lanes came to.
+#[derive(Debug)]
+pub(crate) enum Look<'a, K, V> {
+    Found(Locked<'a, K, V>),
+    Absent,
+    /// It may be elsewhere: see [`Table::look_further`].
+    Further(Further<'a, K, V>),
+}
+
+/// A look to be continued; holds the bucket's lock.
+#[derive(Debug)]
+pub(crate) struct Further<'a, K, V> {
+    bucket: &'a Bucket<K, V>,
+    /// Whether the bucket was split since it was picked.
+    is_stale: bool,
+    guard: BucketGuard<'a>,
+}
+
 /// An entry found under its bucket's lock, as long as that is held.
 pub(crate) struct Found<'a, K, V> {
     pub(crate) key: &'a K,
@@ -211,59 +229,71 @@ impl<K, V> Table<K, V> {
 
     /// Finds the entry with this hash whose key `equals`, and keeps its bucket's lock (and no other)
     /// as long as the answer lives.
-    #[inline(always)]
-    pub(crate) fn find(&self, hash: u64, equals: impl Fn(&K) -> bool) -> Option<Locked<'_, K, V>> {
-        self.find_at(self.approach(hash), hash, equals)
-    }
-
-    /// [`find`](Self::find) for whoever would rather not take the lock in vain.
-    #[inline(always)]
-    pub(crate) fn find_likely(
-        &self,
-        hash: u64,
-        equals: impl Fn(&K) -> bool,
-    ) -> Option<Locked<'_, K, V>> {
-        let spot = self.approach(hash);
-        if is_absent_from(spot.bucket, hash, spot.mask) {
-            return None;
+    pub(crate) fn find(&self, hash: u64, equals: &impl Fn(&K) -> bool) -> Option<Locked<'_, K, V>> {
+        match self.look(self.approach(hash), hash, equals) {
+            Look::Found(locked) => Some(locked),
+            Look::Absent => None,
+            Look::Further(further) => self.look_further(further, hash, equals),
         }
-        self.find_at(spot, hash, equals)
     }
 
-    /// [`find`](Self::find) in the bucket that was picked for the hash.
+    /// The first step of [`find`](Self::find), in the bucket that was picked for the hash. Almost
+    /// always that is all. The rest is for the caller to put out of the way of the usual case.
     #[inline(always)]
-    pub(crate) fn find_at<'a>(
+    pub(crate) fn look<'a>(
         &'a self,
         spot: Spot<'a, K, V>,
         hash: u64,
-        equals: impl Fn(&K) -> bool,
-    ) -> Option<Locked<'a, K, V>> {
+        equals: &impl Fn(&K) -> bool,
+    ) -> Look<'a, K, V> {
         let Spot { bucket, index, mask } = spot;
         let guard = bucket.lock.lock();
-        if bucket.level() == mask {
-            find_in_bucket((bucket, index), guard, hash, equals)
-        } else {
-            self.find_again(guard, hash, equals)
+        if bucket.level() != mask {
+            return Look::Further(Further { bucket, is_stale: true, guard });
         }
-    }
-
-    /// [`find`](Self::find) for when the bucket was split since it was picked.
-    #[cold]
-    fn find_again(
-        &self,
-        stale: BucketGuard<'_>,
-        hash: u64,
-        equals: impl Fn(&K) -> bool,
-    ) -> Option<Locked<'_, K, V>> {
-        drop(stale);
-        loop {
-            // By now the table's state tells of the split.
-            let (bucket, index, mask) = self.locate(hash);
-            let guard = bucket.lock.lock();
-            if bucket.level() == mask {
-                return find_in_bucket((bucket, index), guard, hash, equals);
+        for lane in bucket.group.prints.matching(fingerprint(hash)) {
+            let place = home_place(index, lane);
+            if let Some(found) = found_in(&bucket.group, lane, equals, place) {
+                return Look::Found(Locked { found, _guard: guard });
             }
         }
+        if bucket.overflow().is_none() {
+            return Look::Absent;
+        }
+        Look::Further(Further { bucket, is_stale: false, guard })
+    }
+
+    /// [`look`](Self::look) for whoever would rather not take the lock in vain.
+    #[inline(always)]
+    pub(crate) fn look_lightly<'a>(
+        &'a self,
+        spot: Spot<'a, K, V>,
+        hash: u64,
+        equals: &impl Fn(&K) -> bool,
+    ) -> Look<'a, K, V> {
+        if is_absent_from(spot.bucket, hash, spot.mask) {
+            return Look::Absent;
+        }
+        self.look(spot, hash, equals)
+    }
+
+    /// The second step of [`find`](Self::find): the overflow groups, or, if the bucket was split
+    /// since it was picked, the right bucket.
+    #[cold]
+    pub(crate) fn look_further<'a>(
+        &'a self,
+        further: Further<'a, K, V>,
+        hash: u64,
+        equals: &impl Fn(&K) -> bool,
+    ) -> Option<Locked<'a, K, V>> {
+        let Further { bucket, is_stale, guard } = further;
+        if !is_stale {
+            let found = find_in_chain(bucket.overflow()?, fingerprint(hash), equals)?;
+            return Some(Locked { found, _guard: guard });
+        }
+        drop(guard);
+        // By now the table's state tells of the split.
+        self.find(hash, equals)
     }
 
     /// How many positions an iteration over the table passes; see [`Cursor`].
@@ -282,27 +312,7 @@ fn is_absent_from<K, V>(bucket: &Bucket<K, V>, hash: u64, mask: u32) -> bool {
         && bucket.level() == mask
 }
 
-/// Looks through a locked bucket and its overflow groups.
-#[inline(always)]
-fn find_in_bucket<'a, K, V>(
-    (bucket, index): (&'a Bucket<K, V>, u32),
-    guard: BucketGuard<'a>,
-    hash: u64,
-    equals: impl Fn(&K) -> bool,
-) -> Option<Locked<'a, K, V>> {
-    let print = fingerprint(hash);
-    for lane in bucket.group.prints.matching(print) {
-        let place = home_place(index, lane);
-        if let Some(found) = found_in(&bucket.group, lane, &equals, place) {
-            return Some(Locked { found, _guard: guard });
-        }
-    }
-    let found = find_in_chain(bucket.overflow()?, print, &equals)?;
-    Some(Locked { found, _guard: guard })
-}
-
 /// Looks through a bucket's overflow groups. The caller holds the bucket's lock.
-#[inline(never)]
 fn find_in_chain<'a, K, V>(
     first: &'a Overflow<K, V>,
     print: u8,
