@@ -14,7 +14,7 @@ const NUMBER_BIT: u32 = 1 << 31;
 
 /// The neighbours of a slot in its queue, and which queue that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Link {
+pub(crate) struct Link {
     /// Towards the front; the top bit is the high bit of the queue's number.
     ahead: u32,
     /// Towards the back; the top bit is the low bit of the queue's number.
@@ -32,7 +32,7 @@ impl Link {
     }
 
     #[inline]
-    fn number(self) -> u8 {
+    pub(crate) fn queue(self) -> u8 {
         ((self.ahead >> 31) << 1 | self.behind >> 31) as u8
     }
 
@@ -78,7 +78,7 @@ impl Links {
     #[inline]
     pub(crate) fn queue_of(&self, slot: Slot) -> Option<u8> {
         let link = self.0.get(slot);
-        (link != Link::NONE).then(|| link.number())
+        (link != Link::NONE).then(|| link.queue())
     }
 
     /// The neighbour towards the front. `slot` must be in a queue.
@@ -103,6 +103,12 @@ impl Links {
     #[inline]
     fn set_ahead(&mut self, index: u32, next: u32) {
         self.0.get_mut(Slot::new(index)).set_ahead(next);
+    }
+
+    /// Takes `slot` out of its queue, which must [`close`](Queue::close) the gap.
+    #[inline]
+    pub(crate) fn cut(&mut self, slot: Slot) -> Link {
+        self.0.remove(slot)
     }
 
     /// Forgets all links and gives their memory back. The queues must be replaced by new ones.
@@ -180,9 +186,16 @@ impl Queue {
     /// Takes `slot`, which must be in this queue, out of it.
     #[inline]
     pub(crate) fn unlink(&mut self, links: &mut Links, slot: Slot) {
-        let link = links.0.remove(slot);
-        debug_assert_eq!(link.number(), self.number, "{slot:?} is in another queue");
-        self.close_gap(links, link);
+        let link = links.cut(slot);
+        self.close(links, link);
+    }
+
+    /// Makes both neighbours named by `link`, which was cut out of this queue, point at each other.
+    #[inline]
+    pub(crate) fn close(&mut self, links: &mut Links, link: Link) {
+        debug_assert_eq!(link.queue(), self.number, "a link of another queue");
+        self.set_behind(links, link.ahead(), link.behind());
+        self.set_ahead(links, link.behind(), link.ahead());
         self.len -= 1;
     }
 
@@ -214,7 +227,7 @@ impl Queue {
         debug_assert_eq!(other.back, slot.as_u32(), "{slot:?} is not at the back");
         let to = Link::new(self.number, END, self.front);
         let link = std::mem::replace(links.0.get_mut(slot), to);
-        debug_assert_eq!(link.number(), other.number, "{slot:?} is in another queue");
+        debug_assert_eq!(link.queue(), other.number, "{slot:?} is in another queue");
         other.back = link.ahead();
         other.set_behind(links, link.ahead(), END);
         other.len -= 1;
@@ -225,7 +238,7 @@ impl Queue {
     /// Gives the place of `from`, which must be in this queue, to `to`, which is in none.
     pub(crate) fn replace(&mut self, links: &mut Links, from: Slot, to: Slot) {
         let link = links.0.remove(from);
-        debug_assert_eq!(link.number(), self.number, "{from:?} is in another queue");
+        debug_assert_eq!(link.queue(), self.number, "{from:?} is in another queue");
         links.0.insert(to, link);
         self.join_neighbours(links, to, link);
     }
@@ -271,13 +284,6 @@ impl Queue {
         debug_assert!(slot.as_u32() < END - 1, "a link has 31 bits for the index");
         self.set_behind(links, link.ahead(), slot.as_u32());
         self.set_ahead(links, link.behind(), slot.as_u32());
-    }
-
-    /// Makes both neighbours named by `link` point at each other.
-    #[inline]
-    fn close_gap(&mut self, links: &mut Links, link: Link) {
-        self.set_behind(links, link.ahead(), link.behind());
-        self.set_ahead(links, link.behind(), link.ahead());
     }
 
     /// Makes `next` follow `index`; what follows the end is the front.
