@@ -162,7 +162,11 @@ mod tests {
     fn a_table_without_lanes_remembers_nothing() {
         let mut ghost = Ghost::default();
         ghost.push(Mixed::new(1));
-        assert!(!ghost.contains(Mixed::new(1), 10) && !ghost.take(Mixed::new(1), 10) && !ghost.is_allocated());
+        assert!(
+            !ghost.contains(Mixed::new(1), 10)
+                && !ghost.take(Mixed::new(1), 10)
+                && !ghost.is_allocated()
+        );
     }
 
     #[test]
@@ -176,7 +180,11 @@ mod tests {
             assert!(ghost.contains(Mixed::new(hash), age as usize), "{hash}");
             assert!(!ghost.contains(Mixed::new(hash), age as usize - 1), "{hash}");
         }
-        assert!(ghost.take(Mixed::new(4), 10) && !ghost.contains(Mixed::new(4), 10) && ghost.contains(Mixed::new(3), 10));
+        assert!(
+            ghost.take(Mixed::new(4), 10)
+                && !ghost.contains(Mixed::new(4), 10)
+                && ghost.contains(Mixed::new(3), 10)
+        );
         assert!(!ghost.take(Mixed::new(4), 10));
     }
 
@@ -188,10 +196,14 @@ mod tests {
             for hash in 0..total {
                 ghost.push(Mixed::new(hash));
             }
-            let newest = (total - entries as u64..total).filter(|&h| ghost.contains(Mixed::new(h), entries));
+            let newest =
+                (total - entries as u64..total).filter(|&h| ghost.contains(Mixed::new(h), entries));
             assert!(newest.count() * 100 > entries * 92, "{entries}");
             let older = total - 3 * entries as u64..total - entries as u64 * 101 / 100;
-            assert!(older.filter(|&h| ghost.contains(Mixed::new(h), entries)).count() < 10 + entries / 1000);
+            assert!(
+                older.filter(|&h| ghost.contains(Mixed::new(h), entries)).count()
+                    < 10 + entries / 1000
+            );
         }
     }
 
