@@ -68,10 +68,16 @@ impl Shared {
         self.batch.load(Ordering::Relaxed)
     }
 
-    /// The setting that all stripes should follow.
+    /// Whether this is the setting that all stripes should follow.
     #[inline]
-    pub(super) fn live(&self) -> Setting {
+    pub(super) fn is_live(&self, setting: Setting) -> bool {
         // Relaxed: nothing else is published with it; a stripe may follow a little later.
+        self.live.load(Ordering::Relaxed) == setting as u8
+    }
+
+    /// The setting that all stripes should follow.
+    pub(super) fn live(&self) -> Setting {
+        // Relaxed: see `is_live`.
         Setting::ALL[usize::from(self.live.load(Ordering::Relaxed)) % Setting::ALL.len()]
     }
 
