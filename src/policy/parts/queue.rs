@@ -221,6 +221,21 @@ impl Queue {
         self.lead(links, slot);
     }
 
+    /// Moves `slot`, which must be at the back, to the front.
+    #[inline]
+    pub(crate) fn rotate(&mut self, links: &mut Links, slot: Slot) {
+        debug_assert_eq!(self.back, slot.as_u32(), "{slot:?} is not at the back");
+        if self.front == slot.as_u32() {
+            return;
+        }
+        let to = Link::new(self.number, END, self.front);
+        let link = std::mem::replace(links.0.get_mut(slot), to);
+        self.back = link.ahead();
+        links.set_behind(self.back, END);
+        links.set_ahead(self.front, slot.as_u32());
+        self.front = slot.as_u32();
+    }
+
     /// Moves `slot`, which must be at the back of `other`, to the front of this queue.
     #[inline]
     pub(crate) fn take_back_of(&mut self, other: &mut Self, links: &mut Links, slot: Slot) {
