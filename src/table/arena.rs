@@ -6,7 +6,7 @@ use std::{fmt, ptr::NonNull};
 
 use super::{
     Chunk, Cursor, Found, MOST_BUCKETS, Place, Table,
-    bucket::{Bucket, Group, Overflow},
+    bucket::{Bucket, Group, LANES, Overflow},
     found_in, home_slot, overflow_slot, place_of,
     prints::{EMPTY, fingerprint},
     unpack,
@@ -21,9 +21,9 @@ use crate::{
 /// planned.
 const SPLIT_LOAD: usize = 13;
 /// The same beyond the plan: a completed level serves hits better than a half split one.
-const CROWDED_LOAD: usize = 15;
+const CROWDED_LOAD: usize = if cfg!(larder_loom) { LANES + 1 } else { 15 };
 /// Overflow groups made at once.
-const GROUPS: usize = 64;
+const GROUPS: usize = if cfg!(larder_loom) { 2 } else { 64 };
 
 /// The stripe's buckets and overflow groups.
 pub(crate) struct Arena<K, V> {

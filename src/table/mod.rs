@@ -37,7 +37,7 @@ use prints::fingerprint;
 
 /// Entries per bucket up to which a table of known size is filled; the level it is planned to
 /// complete then has this load.
-const PLANNED_LOAD: f64 = 13.6;
+const PLANNED_LOAD: f64 = if cfg!(larder_loom) { 64.0 } else { 13.6 };
 /// The largest number of buckets; beyond it chains grow instead.
 const MOST_BUCKETS: u32 = 1 << 26;
 
@@ -269,7 +269,7 @@ impl Cursor {
 }
 
 /// Slots come in runs of this many: even runs name lanes of home buckets, odd ones overflow lanes.
-const RUN: u32 = 1024;
+const RUN: u32 = if cfg!(larder_loom) { 32 } else { 1024 };
 
 /// The slot of a lane of a home bucket.
 #[inline]
