@@ -4,12 +4,10 @@
 //! by their 64-bit hash; should two share it, they wait for each other. No lock is held while a
 //! claim is: the lock here only guards the list.
 
-use std::thread::ThreadId;
-
-use crate::sync::{Condvar, Mutex, lock, wait};
+use crate::sync::{self, Condvar, Mutex, ThreadId, lock, wait};
 
 /// Lists, so that unrelated keys seldom meet.
-const LISTS: usize = 16;
+const LISTS: usize = if cfg!(larder_loom) { 1 } else { 16 };
 
 /// The claims of a cache.
 #[derive(Debug)]
@@ -41,7 +39,7 @@ impl Claims {
     /// If this thread claims it already: it would wait for itself.
     pub(crate) fn claim(&self, hash: u64) -> Claim<'_> {
         let list = &self.0[(hash >> 17) as usize % LISTS];
-        let own = std::thread::current().id();
+        let own = sync::current().id();
         let mut held = lock(&list.held);
         while let Some(&(_, owner)) = held.iter().find(|&&(claimed, _)| claimed == hash) {
             assert!(

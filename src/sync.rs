@@ -5,9 +5,12 @@
 #![allow(clippy::disallowed_types, reason = "this is the file that may name them")]
 #![allow(unused_imports, reason = "not every build uses every primitive")]
 
+// Only ownership goes through it, which the models need not explore.
+pub(crate) use std::sync::Arc;
+
 #[cfg(not(larder_loom))]
 pub(crate) use std::sync::{
-    Arc, Condvar, Mutex, MutexGuard,
+    Condvar, Mutex, MutexGuard,
     atomic::{
         AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
         fence,
@@ -16,7 +19,7 @@ pub(crate) use std::sync::{
 
 #[cfg(larder_loom)]
 pub(crate) use loom::sync::{
-    Arc, Condvar, Mutex, MutexGuard,
+    Condvar, Mutex, MutexGuard,
     atomic::{
         AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
         fence,
@@ -25,11 +28,23 @@ pub(crate) use loom::sync::{
 
 /// Takes a mutex whether or not a holder panicked: what it guards is kept consistent at every
 /// point where the user's code can panic.
+#[cfg(not(larder_tsan))]
 #[inline]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     match mutex.lock() {
         Ok(guard) => guard,
         Err(poisoned) => poisoned.into_inner(),
+    }
+}
+
+/// The thread sanitizer cannot see into the standard library's slow path, so it is not taken.
+#[cfg(larder_tsan)]
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    loop {
+        if let Some(guard) = try_lock(mutex) {
+            return guard;
+        }
+        std::thread::yield_now();
     }
 }
 
@@ -41,6 +56,19 @@ pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
         Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
         Err(std::sync::TryLockError::WouldBlock) => None,
     }
+}
+
+/// [`lock`], calling `before_waiting` if another holds it.
+#[inline]
+pub(crate) fn lock_noting<T>(mutex: &Mutex<T>, before_waiting: impl FnOnce()) -> MutexGuard<'_, T> {
+    // To a model, trying first would only be more schedules.
+    if !cfg!(larder_loom) {
+        if let Some(guard) = try_lock(mutex) {
+            return guard;
+        }
+        before_waiting();
+    }
+    lock(mutex)
 }
 
 /// Waits for a change of what a mutex guards; gives the lock back meanwhile.
@@ -70,3 +98,17 @@ pub(crate) fn back_off(round: u32, spins: u32, yields: u32, longest_us: u64) {
 pub(crate) fn back_off(_round: u32, _spins: u32, _yields: u32, _longest_us: u64) {
     loom::thread::yield_now();
 }
+
+/// Lets another thread run.
+pub(crate) fn yield_now() {
+    #[cfg(not(larder_loom))]
+    std::thread::yield_now();
+    #[cfg(larder_loom)]
+    loom::thread::yield_now();
+}
+
+#[cfg(not(larder_loom))]
+pub(crate) use std::thread::{ThreadId, current};
+
+#[cfg(larder_loom)]
+pub(crate) use loom::thread::{ThreadId, current};

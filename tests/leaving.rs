@@ -8,7 +8,7 @@ use std::{
     hash::{Hash, Hasher},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     thread,
@@ -206,8 +206,37 @@ fn the_causes_are_told_p11() {
     });
 }
 
-/// A cell for the cache that the user's code calls.
-type Back = Arc<OnceLock<Cache<u64, u64, AnyPolicy>>>;
+/// The way back from the user's code to the cache. To be cut at the end, as it closes a circle.
+struct WayBack<C>(Arc<Mutex<Option<C>>>);
+
+impl<C> Clone for WayBack<C> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<C> Default for WayBack<C> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<C: Clone> WayBack<C> {
+    fn get(&self) -> Option<C> {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn set(&self, cache: &C) {
+        *self.0.lock().unwrap() = Some(cache.clone());
+    }
+
+    fn cut(&self) {
+        let cache = self.0.lock().unwrap().take();
+        drop(cache);
+    }
+}
+
+type Back = WayBack<Cache<u64, u64, AnyPolicy>>;
 
 fn call(back: &Back, key: u64) {
     if let Some(cache) = back.get() {
@@ -236,7 +265,7 @@ fn once(inner: impl FnOnce()) {
 fn the_listener_may_call_the_cache_p14() {
     for_each_kind(|kind| {
         let back = Back::default();
-        let weak = Arc::clone(&back);
+        let weak = back.clone();
         let depth = AtomicU64::new(0);
         let cache = kind
             .builder::<u64, u64>(10)
@@ -246,12 +275,13 @@ fn the_listener_may_call_the_cache_p14() {
                 }
             })
             .build();
-        back.set(cache.clone()).unwrap();
+        back.set(&cache);
         for key in 0..50 {
             cache.insert(key, 0);
         }
         cache.clear();
         cache.validate();
+        back.cut();
     });
 }
 
@@ -277,7 +307,7 @@ impl Expiry<u64, u64> for Calling {
 fn weigher_expiry_and_tags_may_call_the_cache_p14() {
     for &policy in common::POLICIES {
         let back = Back::default();
-        let (weigher, tagger) = (Arc::clone(&back), Arc::clone(&back));
+        let (weigher, tagger) = (back.clone(), back.clone());
         let cache = Cache::<u64, u64>::builder()
             .capacity(20)
             .policy(policy.parse::<AnyPolicy>().unwrap())
@@ -289,40 +319,42 @@ fn weigher_expiry_and_tags_may_call_the_cache_p14() {
                 once(|| call(&tagger, key));
                 [key]
             })
-            .expiry(Calling(Arc::clone(&back)))
+            .expiry(Calling(back.clone()))
             .build();
-        back.set(cache.clone()).unwrap();
+        back.set(&cache);
         for key in 0..60 {
             cache.insert(key, key);
             cache.get(&(key / 2));
         }
         cache.validate();
+        back.cut();
     }
 }
 
 #[test]
 fn drop_may_call_the_cache_p14() {
     #[derive(Clone)]
-    struct Dropping(u64, Arc<OnceLock<Cache<u64, Dropping, AnyPolicy>>>);
+    struct Dropping(u64, WayBack<Cache<u64, Dropping, AnyPolicy>>);
     impl Drop for Dropping {
         fn drop(&mut self) {
             if let Some(cache) = self.1.get() {
                 once(|| {
                     cache.get(&self.0);
-                    cache.insert(self.0 + 7, Self(self.0 + 7, Arc::clone(&self.1)));
+                    cache.insert(self.0 + 7, Self(self.0 + 7, self.1.clone()));
                     cache.remove(&(self.0 + 7));
                 });
             }
         }
     }
     for_each_kind(|kind| {
-        let back = Arc::default();
+        let back = WayBack::default();
         let cache = kind.builder::<u64, Dropping>(10).build();
-        let _ = OnceLock::set(&back, cache.clone());
+        back.set(&cache);
         for key in 0..60 {
-            cache.insert(key % 25, Dropping(key, Arc::clone(&back)));
+            cache.insert(key % 25, Dropping(key, back.clone()));
         }
         cache.retain(|key, _| key % 2 == 0);
+        back.cut();
         cache.clear();
         cache.validate();
     });
@@ -704,13 +736,13 @@ fn a_condition_may_panic_over_an_entry_whose_neighbour_has_expired_p13() {
 /// Calls the cache from where it may not be called: refused with a message, never hung.
 #[test]
 fn calling_the_cache_under_its_lock_is_refused_not_hung_p14() {
-    struct Probe(u64, Arc<OnceLock<Cache<Probe, Arc<u64>, AnyPolicy, Constant>>>);
+    struct Probe(u64, WayBack<Cache<Probe, Arc<u64>, AnyPolicy, Constant>>);
     impl Probe {
         fn probe(&self) {
             if let Some(cache) = self.1.get() {
                 once(|| {
                     let call = || {
-                        cache.insert(Self(70, Arc::default()), Arc::new(1));
+                        cache.insert(Self(70, WayBack::default()), Arc::new(1));
                     };
                     if let Err(panic) = catch_unwind(AssertUnwindSafe(call)) {
                         let text = panic.downcast_ref::<&str>().copied().unwrap_or_default();
@@ -735,21 +767,22 @@ fn calling_the_cache_under_its_lock_is_refused_not_hung_p14() {
     }
     impl Eq for Probe {}
     for &policy in common::POLICIES {
-        let back = Arc::default();
+        let back = WayBack::default();
         let cache = Cache::<Probe, Arc<u64>>::builder()
             .capacity(60)
             .stripes(1)
             .policy(policy.parse::<AnyPolicy>().unwrap())
             .hasher(Constant(0))
             .build();
-        let _ = OnceLock::set(&back, cache.clone());
+        back.set(&cache);
         for id in 0..200 {
-            cache.insert(Probe(id % 90, Arc::clone(&back)), Arc::new(id));
-            cache.get(&Probe(id / 2, Arc::clone(&back)));
-            cache.remove(&Probe(id / 3, Arc::clone(&back)));
+            cache.insert(Probe(id % 90, back.clone()), Arc::new(id));
+            cache.get(&Probe(id / 2, back.clone()));
+            cache.remove(&Probe(id / 3, back.clone()));
         }
-        cache.read(&Probe(199 % 90, Arc::clone(&back)), |_| once(|| {}));
+        cache.read(&Probe(199 % 90, back.clone()), |_| once(|| {}));
         cache.validate();
+        back.cut();
     }
     assert!(REFUSED.load(Ordering::Relaxed) > 0);
     let cache = Cache::<u64, u64>::builder().capacity(10).stripes(1).hasher(Constant(0)).build();

@@ -1,9 +1,6 @@
 //! What touches all stripes: maintenance, changing the capacity, removing many.
 
-use std::{
-    hash::{BuildHasher, Hash},
-    thread,
-};
+use std::hash::{BuildHasher, Hash};
 
 use super::{Cache, Inner};
 use crate::{event::Effects, policy::Policy, sync::Ordering, table::UserCode, tags::Registry};
@@ -59,7 +56,7 @@ where
             leaving.credit = inner.take_room(usize::MAX, excess, &mut leaving.effects);
             if leaving.credit == 0 {
                 // The excess is reserved by writers who are about to use it or give it back.
-                thread::yield_now();
+                crate::sync::yield_now();
             }
         }
     }

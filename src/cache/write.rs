@@ -229,7 +229,7 @@ where
                 // All that is missing is reserved by others on their way in. Give them what was
                 // gathered here, or all might wait for each other.
                 self.context.budget.release(std::mem::take(credit));
-                std::thread::yield_now();
+                crate::sync::yield_now();
             }
         };
         let written = match outcome {

@@ -24,7 +24,9 @@ use crate::{
     expiry::{deadlines::Deadlines, wheel::Wheel},
     outbox::Outbox,
     policy::{Mark, Policy, Residents},
-    sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, lock, try_lock},
+    sync::{
+        AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, lock_noting, try_lock,
+    },
     table::{Arena, Cursor, Side, Table, deny_reentry, enter_user_code},
     tags::TagCell,
 };
@@ -131,11 +133,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
 
     /// Takes the stripe's lock.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Shard<K, V, P>> {
-        if let Some(guard) = try_lock(&self.shard) {
-            return guard;
-        }
-        deny_reentry();
-        lock(&self.shard)
+        lock_noting(&self.shard, deny_reentry)
     }
 
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, Shard<K, V, P>>> {

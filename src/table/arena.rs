@@ -6,7 +6,7 @@ use std::{fmt, ptr::NonNull};
 
 use super::{
     CHUNK, Chunk, ChunkPtr, Cursor, Found, Level, MOST_BUCKETS, Place, Table,
-    bucket::{Bucket, Group, LaneState, Overflow},
+    bucket::{Bucket, Group, LANES, LaneState, Overflow},
     found_in, home_place, home_slot, overflow_place, overflow_slot, pack, place_of,
     prints::{EMPTY, fingerprint},
 };
@@ -19,9 +19,9 @@ use crate::{
 /// planned.
 const SPLIT_LOAD: usize = 13;
 /// The same beyond the plan: a completed level serves hits better than a half split one.
-const CROWDED_LOAD: usize = 15;
+const CROWDED_LOAD: usize = if cfg!(larder_loom) { LANES + 1 } else { 15 };
 /// Overflow groups made at once.
-const GROUPS: usize = 16;
+const GROUPS: usize = if cfg!(larder_loom) { 2 } else { 16 };
 
 /// The stripe's buckets and overflow groups.
 pub(crate) struct Arena<K, V> {

@@ -38,12 +38,12 @@ use prints::fingerprint;
 
 /// Entries per bucket up to which a table of known size is filled; the level it is planned to
 /// complete then has this load.
-const PLANNED_LOAD: f64 = 13.6;
+const PLANNED_LOAD: f64 = if cfg!(larder_loom) { 64.0 } else { 13.6 };
 /// The largest number of buckets; beyond it chains grow instead.
 const MOST_BUCKETS: u32 = 1 << 26;
 
 /// Buckets of a chunk: some kilobytes, so that growing never takes long.
-const CHUNK: usize = 16;
+const CHUNK: usize = if cfg!(larder_loom) { 2 } else { 16 };
 
 /// Buckets side by side.
 type Chunk<K, V> = [Bucket<K, V>; CHUNK];
@@ -376,7 +376,7 @@ impl Cursor {
 }
 
 /// Slots come in runs of this many: even runs name lanes of home buckets, odd ones overflow lanes.
-const RUN: u32 = 1024;
+const RUN: u32 = if cfg!(larder_loom) { 32 } else { 1024 };
 
 /// The place of a lane of a home bucket: an even number.
 #[inline(always)]

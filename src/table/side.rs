@@ -6,7 +6,7 @@ use std::{fmt, sync::OnceLock};
 use crate::Slot;
 
 /// Slots of a piece.
-const PIECE: usize = 1024;
+const PIECE: usize = if cfg!(larder_loom) { 32 } else { 1024 };
 /// Pieces of the first segment; each further segment has twice as many.
 const FIRST: usize = 16;
 /// Enough segments for every slot there can be.

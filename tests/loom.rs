@@ -1,0 +1,259 @@
+//! Models of what threads can do to each other, explored in every schedule of up to two
+//! preemptions: `RUSTFLAGS="--cfg larder_loom" cargo test --release --test loom`.
+//!
+//! A model sees locks and atomics, not the entries themselves (those are plain memory under the
+//! bucket's lock; the sanitizers watch them). In such a build the table is small: it begins with
+//! one bucket of sixteen lanes, spills one entry and splits at the next.
+
+#![cfg(larder_loom)]
+
+mod common;
+
+use std::sync::Arc;
+
+use common::Identity;
+use larder::{
+    Cache,
+    policy::{Fifo, Policy, Sieve},
+};
+use loom::thread;
+
+type Model<P> = Cache<u64, u64, P, Identity>;
+
+/// Keys are their own hashes: the low bits choose the bucket, bits 40 to 47 are the fingerprint.
+fn key(number: u64) -> u64 {
+    number | (number + 1) << 40
+}
+
+fn cache<P: Policy>(policy: P, capacity: u64) -> Model<P> {
+    Cache::builder()
+        .capacity(capacity)
+        .stripes(1)
+        .policy(policy)
+        .hasher(Identity::default())
+        .build()
+}
+
+fn model(explore: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound.get_or_insert(2);
+    builder.max_branches = 100_000;
+    let schedules = std::sync::atomic::AtomicU64::new(0);
+    let schedules = Arc::new(schedules);
+    let count = Arc::clone(&schedules);
+    builder.check(move || {
+        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        explore();
+    });
+    println!("{} schedules", schedules.load(std::sync::atomic::Ordering::Relaxed));
+}
+
+/// Runs the three as threads, the last in this one.
+fn together(one: impl FnOnce() + 'static, two: impl FnOnce() + 'static) {
+    let other = thread::spawn(one);
+    two();
+    other.join().unwrap();
+}
+
+/// P1, P5: an insert that evicts, and readers of the newcomer and of the victim.
+#[test]
+fn reading_while_one_bucket_evicts() {
+    model(|| {
+        let cache = cache(Fifo::default(), 1);
+        cache.insert(key(0), 10);
+        let writer = cache.clone();
+        together(
+            move || {
+                writer.insert(key(2), 12);
+                assert_eq!(writer.get(&key(0)), None);
+            },
+            {
+                let cache = cache.clone();
+                move || {
+                    let newcomer = cache.get(&key(2));
+                    let victim = cache.get(&key(0));
+                    assert!(cache.weight() <= 1);
+                    assert!(newcomer.is_none() || victim.is_none(), "over capacity");
+                    assert!(newcomer.is_none_or(|value| value == 12));
+                    assert!(victim.is_none_or(|value| value == 10));
+                }
+            },
+        );
+        assert_eq!(cache.get(&key(2)), Some(12));
+        cache.validate();
+    });
+}
+
+/// P1: an update in place, a removal and a reader of one key.
+#[test]
+fn updating_and_removing_one_key() {
+    model(|| {
+        let cache = cache(Sieve::default(), 4);
+        cache.insert(key(0), 1);
+        let (updater, remover) = (cache.clone(), cache.clone());
+        let updating = thread::spawn(move || updater.insert(key(0), 2));
+        let removing = thread::spawn(move || remover.remove(&key(0)));
+        let seen = [cache.get(&key(0)), cache.get(&key(0))];
+        let (old, removed) = (updating.join().unwrap(), removing.join().unwrap());
+        // Either the update came first and was removed, or the removal, and the update inserted.
+        match (old, removed) {
+            (Some(1), Some(2)) => {
+                assert_eq!(cache.get(&key(0)), None);
+                assert!(!matches!(seen, [Some(2) | None, Some(1)] | [None, Some(_)]));
+            }
+            (None, Some(1)) => {
+                assert_eq!(cache.get(&key(0)), Some(2));
+                assert!(!matches!(seen, [None | Some(2), Some(1)] | [Some(2), None]));
+            }
+            other => panic!("no order of the two explains {other:?}"),
+        }
+        cache.validate();
+    });
+}
+
+/// P1: two writers of one key; a reader sees their values in one order.
+#[test]
+fn two_writers_of_one_key() {
+    model(|| {
+        let cache = cache(Fifo::default(), 4);
+        let (one, two) = (cache.clone(), cache.clone());
+        let first = thread::spawn(move || one.insert(key(0), 1));
+        let second = thread::spawn(move || two.insert(key(0), 2));
+        let (first, second) = (first.join().unwrap(), second.join().unwrap());
+        match (first, second) {
+            (None, Some(1)) => assert_eq!(cache.get(&key(0)), Some(2)),
+            (Some(2), None) => assert_eq!(cache.get(&key(0)), Some(1)),
+            other => panic!("no order of the two explains {other:?}"),
+        }
+        assert_eq!((cache.len(), cache.weight()), (1, 1));
+        cache.validate();
+    });
+}
+
+/// A full bucket with one entry spilled: the next insert splits it. Odd keys move.
+fn about_to_split() -> Model<Fifo> {
+    let cache = cache(Fifo::default(), 30);
+    (0..17).for_each(|number| assert_eq!(cache.insert(key(number), number), None));
+    cache
+}
+
+/// P1: keys that move, that stay and that are gathered from the overflow are never missed while
+/// the bucket splits.
+#[test]
+fn getting_while_a_bucket_splits() {
+    for number in [1, 0, 16] {
+        model(move || {
+            let cache = about_to_split();
+            let grower = cache.clone();
+            together(move || drop(grower.insert(key(17), 17)), {
+                let cache = cache.clone();
+                move || assert_eq!(cache.get(&key(number)), Some(number))
+            });
+            cache.validate();
+        });
+    }
+}
+
+/// P1: replacing begins with a look without any lock, which must not take a present key for
+/// absent while the bucket splits.
+#[test]
+fn replacing_while_a_bucket_splits() {
+    for number in [1, 0, 16] {
+        model(move || {
+            let cache = about_to_split();
+            let grower = cache.clone();
+            together(move || drop(grower.insert(key(17), 17)), {
+                let cache = cache.clone();
+                move || assert_eq!(cache.insert(key(number), 99), Some(number))
+            });
+            assert_eq!(cache.len(), 18);
+            cache.validate();
+        });
+    }
+}
+
+/// The same of removing.
+#[test]
+fn removing_while_a_bucket_splits() {
+    for number in [1, 16] {
+        model(move || {
+            let cache = about_to_split();
+            let grower = cache.clone();
+            together(move || drop(grower.insert(key(17), 17)), {
+                let cache = cache.clone();
+                move || assert_eq!(cache.remove(&key(number)), Some(number))
+            });
+            assert_eq!((cache.len(), cache.get(&key(number))), (17, None));
+            cache.validate();
+        });
+    }
+}
+
+/// P11: notices of one key come once each and in the order of its versions.
+#[test]
+fn the_listener_hears_of_one_key_in_order() {
+    model(|| {
+        // Not a lock of the model's: the outbox calls from one thread at a time.
+        let told: Arc<std::sync::Mutex<Vec<(u64, u64)>>> = Arc::default();
+        let log = Arc::clone(&told);
+        let cache = Cache::<u64, u64>::builder()
+            .capacity(2)
+            .stripes(1)
+            .policy(Fifo::default())
+            .hasher(Identity::default())
+            .on_removal(move |_, &value, removal| {
+                log.try_lock().expect("one at a time").push((removal.version, value));
+            })
+            .build();
+        cache.insert(key(0), 1);
+        let (updater, remover) = (cache.clone(), cache.clone());
+        let updating = thread::spawn(move || drop(updater.insert(key(0), 2)));
+        let removing = thread::spawn(move || drop(remover.remove(&key(0))));
+        updating.join().unwrap();
+        removing.join().unwrap();
+        let resident = cache.get(&key(0));
+        let told = told.lock().unwrap();
+        assert!(told.windows(2).all(|two| two[0].0 < two[1].0), "{told:?}");
+        assert_eq!(told[0].1, 1);
+        assert_eq!(told.len() + usize::from(resident.is_some()), 2, "{told:?}");
+        cache.validate();
+    });
+}
+
+/// P5: the capacity shrinks while one inserts.
+#[test]
+fn inserting_while_the_capacity_shrinks() {
+    model(|| {
+        let cache = cache(Fifo::default(), 2);
+        cache.insert(key(0), 0);
+        let writer = cache.clone();
+        let setter = cache.clone();
+        together(
+            move || drop(writer.insert(key(1), 1)),
+            move || {
+                setter.set_capacity(1);
+                assert!(setter.weight() <= 1, "{}", setter.weight());
+            },
+        );
+        assert!(cache.weight() <= 1 && cache.capacity() == 1);
+        cache.validate();
+    });
+}
+
+/// Computations through entries exclude each other.
+#[test]
+fn counting_through_entries() {
+    model(|| {
+        let cache = cache(Fifo::default(), 2);
+        let other = cache.clone();
+        let count = |cache: &Model<Fifo>| {
+            cache.entry(key(0)).compute(|seen| larder::Compute::Put(seen.unwrap_or(0) + 1))
+        };
+        let counting = thread::spawn(move || count(&other));
+        let mine = count(&cache);
+        let theirs = counting.join().unwrap();
+        assert_eq!(mine.max(theirs), Some(2));
+        assert_eq!(mine.min(theirs), Some(1));
+        assert_eq!(cache.get(&key(0)), Some(2));
+    });
+}
