@@ -119,19 +119,6 @@ impl<K, V> Arena<K, V> {
         }
     }
 
-    /// Whether `slot` holds a published entry.
-    pub(crate) fn holds(&self, slot: Slot) -> bool {
-        match place_of(slot) {
-            Place::Home { bucket, lane } => {
-                bucket < self.count && self.bucket(bucket).group.prints.get(lane) != EMPTY
-            }
-            Place::Overflow { number, lane } => {
-                (number as usize) < self.groups.len() * GROUPS
-                    && self.group(number).group.prints.get(lane) != EMPTY
-            }
-        }
-    }
-
     /// The published entry with this hash whose key `equals`. Keys do not change under the stripe's
     /// lock, so no bucket is locked.
     pub(crate) fn find(
@@ -409,11 +396,6 @@ impl<K, V> Arena<K, V> {
             next = group.next();
         }
         slots
-    }
-
-    /// The number of buckets in use.
-    pub(crate) fn buckets(&self) -> u32 {
-        self.count
     }
 
     /// The bucket at an iteration's position and the position after it; `None` at the end.

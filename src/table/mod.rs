@@ -197,7 +197,9 @@ impl<K, V> Table<K, V> {
         let directory = self.directory.load(Ordering::Acquire);
         // SAFETY: `index` is below a bucket count that was published after the directory that
         // covers it; directories live as long as the table.
-        let chunk = unsafe { &*directory.add(index as usize / CHUNK) };
+        let place = unsafe { directory.add(index as usize / CHUNK) };
+        // SAFETY: as above.
+        let chunk = unsafe { &*place };
         // Relaxed: published with the directory or, later, with the bucket count.
         let chunk = chunk.load(Ordering::Relaxed);
         // SAFETY: chunks live as long as the table, and are only shared.
