@@ -17,7 +17,7 @@ pub(crate) type Weigher<K, V> = dyn Fn(&K, &V) -> u64 + Send + Sync;
 pub(crate) struct Context<K, V, S> {
     pub(crate) hasher: S,
     pub(crate) budget: Budget,
-    /// How many stripes share the budget.
+    /// How many stripes share the budget: a power of two.
     pub(crate) stripes: usize,
     pub(crate) weigher: Option<Box<Weigher<K, V>>>,
     pub(crate) listener: Option<Box<Listener<K, V>>>,
@@ -27,8 +27,17 @@ pub(crate) struct Context<K, V, S> {
     pub(crate) clock: Clock,
     /// The quantum of expiry hints.
     pub(crate) quantum: u32,
+    /// Whether stripes keep nothing of their entries that a new value changes: no weigher, no
+    /// listener, no tags.
+    pub(crate) is_plain: bool,
+    /// Whether somebody wants to know what left: a listener or the counters.
+    pub(crate) is_heard: bool,
     /// Whether any entry can expire: then every operation reads the clock.
     pub(crate) timed: AtomicBool,
+    /// Whether all configured lifetimes are so long that some milliseconds do not matter.
+    pub(crate) is_coarse: bool,
+    /// Whether a look-up must do more than look up: read the clock, count, see to tags.
+    pub(crate) is_watched: AtomicBool,
     /// The tick from which some stripe wants maintenance: never, unless the cache is timed or a
     /// tag was removed.
     pub(crate) due: AtomicU64,
@@ -48,16 +57,43 @@ impl<K, V, S> Context<K, V, S> {
         self.timed.load(Ordering::Relaxed)
     }
 
+    /// Whether a look-up must do more than look up.
+    #[inline]
+    pub(crate) fn is_watched(&self) -> bool {
+        // Relaxed: see `is_timed`.
+        self.is_watched.load(Ordering::Relaxed)
+    }
+
     /// Whether entries may have a hint other than that they live for ever.
     pub(crate) fn has_hints(&self) -> bool {
         self.is_timed() || self.tagger.is_some()
     }
 
+    /// The time of a use, as the stripe's `use_mortal` wants it: it looks at the exact clock itself
+    /// where that matters to a deadline, but not for the time to idle.
+    #[inline]
+    pub(crate) fn time_of_use(&self) -> u64 {
+        if !self.is_timed() {
+            0
+        } else if self.is_coarse || self.rules.time_to_idle.is_none() {
+            self.clock.coarse()
+        } else {
+            self.clock.now()
+        }
+    }
+
+    /// The time of a write by which its deadline is counted.
+    #[inline]
+    pub(crate) fn time_of_write(&self) -> u64 {
+        if self.is_coarse { self.clock.coarse() } else { self.clock.now() }
+    }
+
     /// From now on entries may have deadlines.
     pub(crate) fn make_timed(&self) {
         if !self.is_timed() {
-            // Relaxed: see `is_timed`.
+            // Relaxed (both): see `is_timed`.
             self.timed.store(true, Ordering::Relaxed);
+            self.is_watched.store(true, Ordering::Relaxed);
         }
     }
 
@@ -77,7 +113,7 @@ impl<K, V, S> Context<K, V, S> {
 
     /// A stripe's fair share of the capacity, at least 1.
     pub(crate) fn share(&self) -> u64 {
-        (self.budget.target() / self.stripes as u64).max(1)
+        (self.budget.target() >> self.stripes.trailing_zeros()).max(1)
     }
 }
 

@@ -89,6 +89,15 @@ impl<K, V> Effects<K, V> {
         self.rest.back().or(self.first.as_ref())
     }
 
+    /// Lets go of everything, where nobody wants it and nothing needs dropping.
+    #[inline]
+    pub(crate) fn forget(&mut self) {
+        self.first = None;
+        if !self.rest.is_empty() {
+            self.rest.clear();
+        }
+    }
+
     /// Takes the entry pushed last.
     pub(crate) fn pop(&mut self) -> Option<Leaving<K, V>> {
         self.rest.pop_back().or_else(|| self.first.take())

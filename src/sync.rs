@@ -2,7 +2,6 @@
 //!
 //! `--cfg larder_loom` swaps them for loom's.
 
-#![allow(clippy::disallowed_types, reason = "this is the file that may name them")]
 #![allow(unused_imports, reason = "not every build uses every primitive")]
 
 // Only ownership goes through it, which the models need not explore.

@@ -67,18 +67,16 @@ impl Ticker for ManualTicker {
     }
 }
 
-/// The clock a cache reads: the processor's, or an injected one.
+/// The clock a cache reads: the system's monotonic one, or an injected one.
 #[derive(Debug)]
 pub(crate) enum Clock {
-    System { clock: quanta::Clock, start: u64 },
+    System(System),
     Injected { ticker: Box<dyn Ticker>, start: Duration },
 }
 
 impl Clock {
     pub(crate) fn system() -> Self {
-        let clock = quanta::Clock::new();
-        let start = clock.raw();
-        Self::System { clock, start }
+        Self::System(System::new())
     }
 
     pub(crate) fn injected(ticker: Box<dyn Ticker>) -> Self {
@@ -87,12 +85,76 @@ impl Clock {
     }
 
     /// Nanoseconds since the clock was made.
-    #[inline]
     pub(crate) fn now(&self) -> u64 {
         match self {
-            Self::System { clock, start } => clock.delta_as_nanos(*start, clock.raw()),
+            Self::System(system) => system.now(),
             Self::Injected { ticker, start } => nanos(ticker.now().saturating_sub(*start)),
         }
+    }
+
+    /// The same as of the system's last tick: some milliseconds late, and far cheaper.
+    #[inline]
+    pub(crate) fn coarse(&self) -> u64 {
+        match self {
+            Self::System(system) => system.coarse(),
+            Self::Injected { .. } => self.now(),
+        }
+    }
+}
+
+/// The system's monotonic clock.
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+pub(crate) struct System {
+    /// When the clock was made, in nanoseconds.
+    start: u64,
+}
+
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code, reason = "the standard library does not give the coarse clock")]
+impl System {
+    fn new() -> Self {
+        Self { start: Self::read(libc::CLOCK_MONOTONIC) }
+    }
+
+    fn now(&self) -> u64 {
+        Self::read(libc::CLOCK_MONOTONIC).saturating_sub(self.start)
+    }
+
+    #[inline]
+    fn coarse(&self) -> u64 {
+        Self::read(libc::CLOCK_MONOTONIC_COARSE).saturating_sub(self.start)
+    }
+
+    #[inline]
+    fn read(clock: libc::clockid_t) -> u64 {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: `time` may be written. It fails only for clocks that do not exist, and then
+        // leaves it alone.
+        unsafe { libc::clock_gettime(clock, &raw mut time) };
+        time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    }
+}
+
+/// The system's monotonic clock.
+#[cfg(not(target_os = "linux"))]
+#[derive(Debug)]
+pub(crate) struct System {
+    start: std::time::Instant,
+}
+
+#[cfg(not(target_os = "linux"))]
+impl System {
+    fn new() -> Self {
+        Self { start: std::time::Instant::now() }
+    }
+
+    fn now(&self) -> u64 {
+        nanos(self.start.elapsed())
+    }
+
+    fn coarse(&self) -> u64 {
+        self.now()
     }
 }
 

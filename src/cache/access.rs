@@ -47,7 +47,8 @@ where
         };
         let inner = &*self.inner;
         let value = inner.use_entry(key, clone);
-        if let Some(expiry) = &inner.context.rules.expiry
+        if inner.context.is_watched()
+            && let Some(expiry) = &inner.context.rules.expiry
             && let Some(value) = &value
             && expiry.watches_reads()
         {
@@ -138,8 +139,8 @@ where
     {
         let inner = &*self.inner;
         let hash = inner.hash(key);
-        let (stripe, now) = inner.approach(hash);
-        let used = stripe.hit(&inner.context, hash, same::<K, V, Q>(key), now, |_| ());
+        let stripe = inner.stripe(hash);
+        let (used, now) = stripe.hit_timed(&inner.context, hash, same::<K, V, Q>(key), |_| ());
         inner.after_use(stripe, now, &used);
         used.found.is_some()
     }
@@ -215,8 +216,26 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
-        let (stripe, now) = self.approach(hash);
-        let used = stripe.hit(&self.context, hash, same::<K, V, Q>(key), now, then);
+        if self.context.is_watched() {
+            return self.use_watched(hash, key, then);
+        }
+        let stripe = self.stripe(hash);
+        let used = stripe.hit(&self.context, hash, same::<K, V, Q>(key), then);
+        if used.wants_maintenance {
+            stripe.maintain_policy(&self.context);
+        }
+        used.found
+    }
+
+    /// [`use_entry`](Self::use_entry) where there is a clock to read or something to count. Kept
+    /// apart, so that where there is not nothing is spent on it.
+    #[inline(never)]
+    fn use_watched<Q, R>(&self, hash: u64, key: &Q, then: impl FnOnce(&mut V) -> R) -> Option<R>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let stripe = self.stripe(hash);
+        let (used, now) = stripe.hit_timed(&self.context, hash, same::<K, V, Q>(key), then);
         self.context.count(if used.found.is_some() { Event::Hit } else { Event::Miss });
         self.after_use(stripe, now, &used);
         used.found

@@ -29,6 +29,8 @@ use crate::{
 const ENTRIES_PER_STRIPE: u64 = 512;
 /// The same in a cache with a weigher, whose weights are probably bytes.
 const WEIGHT_PER_STRIPE: u64 = 1 << 18;
+/// Lifetimes (nanoseconds) from which on the coarse clock does: a minute.
+const LONG: u64 = 60_000_000_000;
 /// The most stripes.
 const MOST_STRIPES: usize = 1024;
 /// Stripes for each thread that can run at once.
@@ -147,7 +149,9 @@ impl<K, V, P, S> Builder<K, V, P, S> {
     }
 
     /// How long an entry lives after its value was written. [`Duration::MAX`] means for ever, zero
-    /// at once. Costs about eight bytes an entry, and reading the clock in every operation.
+    /// at once. Lifetimes of a minute and more are counted from the last tick of the system's clock,
+    /// so they may end some milliseconds early; no entry is returned after its deadline. Costs
+    /// about eight bytes an entry, and reading the clock in every operation.
     pub fn time_to_live(mut self, time_to_live: Duration) -> Self {
         self.rules.time_to_live = Some(nanos(time_to_live));
         self
@@ -340,11 +344,15 @@ where
             hasher: self.hasher,
             budget: Budget::new(capacity),
             stripes: count,
+            is_plain: !is_weighted && self.listener.is_none() && self.tagger.is_none(),
+            is_heard: self.listener.is_some() || self.stats,
             weigher: self.weigher,
             listener: self.listener,
             counters: self.stats.then(Counters::new),
             quantum: hint::quantum(self.rules.longest()),
+            is_coarse: self.rules.shortest().is_some_and(|shortest| shortest >= LONG),
             timed: AtomicBool::new(self.rules.any()),
+            is_watched: AtomicBool::new(self.rules.any() || self.stats || self.tagger.is_some()),
             rules: self.rules,
             tagger: self.tagger,
             clock: self.clock.map_or_else(Clock::system, Clock::injected),

@@ -167,20 +167,11 @@ impl<K: Hash + Eq, V, P: Policy, S: BuildHasher> Inner<K, V, P, S> {
         &self.stripes[((hash >> 32) as u32 & self.mask) as usize]
     }
 
-    /// What every look-up begins with: the stripe, the time (in nanoseconds, 0 if nothing
-    /// expires), and fetching the bucket meanwhile.
-    #[inline(always)]
-    fn approach(&self, hash: u64) -> (&Stripe<K, V, P>, u64) {
-        let stripe = self.stripe(hash);
-        let now = if self.context.is_timed() { self.fetch(stripe, hash) } else { 0 };
-        (stripe, now)
-    }
-
-    /// The time. Reading the clock takes about as long as fetching the bucket does meanwhile.
+    /// What most operations begin with: the stripe, and the time (in nanoseconds, 0 if nothing
+    /// expires).
     #[inline]
-    fn fetch(&self, stripe: &Stripe<K, V, P>, hash: u64) -> u64 {
-        stripe.table.prefetch(hash);
-        self.context.clock.now()
+    fn approach(&self, hash: u64) -> (&Stripe<K, V, P>, u64) {
+        (self.stripe(hash), self.context.now())
     }
 
     /// What an operation is about to send out, and the weight it reserves meanwhile.
@@ -190,13 +181,18 @@ impl<K: Hash + Eq, V, P: Policy, S: BuildHasher> Inner<K, V, P, S> {
 
     /// Sends out what left: to the listener or to be dropped. No lock is held. Panics of drops do
     /// not keep the others from being sent; the first is passed on, unless one is under way.
+    #[inline]
     fn publish(&self, effects: &mut Effects<K, V>) {
+        if !needs_drop::<(K, V)>() && !self.context.is_heard {
+            effects.forget();
+        } else {
+            self.publish_each(effects);
+        }
+    }
+
+    fn publish_each(&self, effects: &mut Effects<K, V>) {
         let mut first = None;
         while let Some(leaving) = effects.shift() {
-            if !needs_drop::<Leaving<K, V>>() && self.context.listener.is_none() {
-                self.publish_one(leaving);
-                continue;
-            }
             let published = catch_unwind(AssertUnwindSafe(|| self.publish_one(leaving)));
             if let Err(panic) = published {
                 first.get_or_insert(panic);

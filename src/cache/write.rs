@@ -13,7 +13,7 @@ use crate::{
     expiry::Lifetime,
     policy::Policy,
     stats::Event,
-    stripe::{Condition, Outcome, Put, Write},
+    stripe::{Condition, Outcome, When, Write},
 };
 
 /// How long an entry lives by a rule of its own.
@@ -140,99 +140,74 @@ where
     P: Policy,
     S: BuildHasher,
 {
-    fn upsert(&self, key: K, value: V, own: Own) -> Option<V> {
-        let write = self.prepare(key, value, own);
-        let write = if self.is_plain() {
-            match self.replace_in_place(write) {
-                Ok(old) => return Some(old),
-                Err(write) => write,
+    #[inline]
+    fn upsert(&self, key: K, mut value: V, own: Own) -> Option<V> {
+        let hash = self.hash(&key);
+        let when = self.when(hash, &key, &value, own);
+        if self.context.is_plain {
+            let stripe = self.stripe(hash);
+            let used = stripe.replace_in_place(&self.context, hash, &key, &mut value, when);
+            if used.found.is_some() {
+                self.context.count(Event::Update);
+                self.after_use(stripe, when.now, &used);
+                return Some(value);
             }
-        } else {
-            write
-        };
-        match self.write(write, None) {
+        }
+        match self.write(self.weigh(hash, key, value, when), None) {
             Written::Done(old) => old,
             Written::Unwanted(..) => None,
         }
     }
 
-    /// Whether stripes keep nothing of their entries that a new value changes.
-    #[inline]
-    fn is_plain(&self) -> bool {
-        let context = &self.context;
-        context.weigher.is_none() && context.listener.is_none() && context.tagger.is_none()
-    }
-
-    #[inline]
-    fn replace_in_place(&self, write: Write<K, V>) -> Result<V, Write<K, V>> {
-        let Write { hash, key, value, weight, created, updated, now, .. } = write;
-        let stripe = self.stripe(hash);
-        let replaced = stripe.replace_in_place(
-            &self.context,
-            hash,
-            same::<K, V, K>(&key),
-            value,
-            updated,
-            now,
-        );
-        match replaced {
-            Ok(used) => {
-                self.context.count(Event::Update);
-                self.after_use(stripe, now, &used);
-                Ok(used.found.expect("replaced"))
-            }
-            Err(value) => {
-                Err(Write { hash, key, value, weight, created, updated, tags: None, now })
-            }
-        }
-    }
-
     /// Weighs, tags and dates a value, before any lock.
-    #[inline]
     pub(super) fn prepare(&self, key: K, value: V, own: Own) -> Write<K, V> {
-        let context = &self.context;
         let hash = self.hash(&key);
-        let now = context.now();
+        let when = self.when(hash, &key, &value, own);
+        self.weigh(hash, key, value, when)
+    }
+
+    #[inline]
+    fn weigh(&self, hash: u64, key: K, value: V, when: When) -> Write<K, V> {
+        let context = &self.context;
         let weight = context.weigher.as_ref().map_or(1, |weigher| weigher(&key, &value));
         let tags = context.tagger.as_ref().and_then(|tagger| {
             let hashes = (tagger.tags_of)(&key, &value);
             tagger.registry.tag(&hashes)
         });
-        let (created, updated) = if context.is_timed() {
-            self.lifetimes(hash, &key, &value, own, now)
-        } else {
-            (Lifetime::FOR_EVER, Lifetime::FOR_EVER)
-        };
-        Write { hash, key, value, weight, created, updated, tags, now }
+        Write { hash, entry: Some((key, value)), weight, tags, when }
     }
 
-    fn lifetimes(&self, hash: u64, key: &K, value: &V, own: Own, now: u64) -> (Lifetime, Lifetime) {
+    #[inline]
+    fn when(&self, hash: u64, key: &K, value: &V, own: Own) -> When {
+        if !self.context.is_timed() {
+            return When { now: 0, life: Lifetime::FOR_EVER };
+        }
+        let now = match own {
+            Own::Rules => self.context.time_of_write(),
+            Own::Ttl(_) => self.context.clock.now(),
+        };
+        When { now, life: self.lifetime(hash, key, value, own, now) }
+    }
+
+    /// How long a value lives if it is written now. Should the key come or go before that is done,
+    /// it lives as long as it would have without.
+    fn lifetime(&self, hash: u64, key: &K, value: &V, own: Own, now: u64) -> Lifetime {
         let rules = &self.context.rules;
         if let Own::Ttl(ttl) = own {
-            let life = rules.lifetime(now, Some(ttl));
-            return (life, life);
+            return rules.lifetime(now, Some(ttl));
         }
-        let Some(expiry) = &rules.expiry else {
-            let life = rules.lifetime(now, None);
-            return (life, life);
-        };
+        let Some(expiry) = &rules.expiry else { return rules.lifetime(now, None) };
         let present = self.stripe(hash).life(&self.context, hash, same::<K, V, K>(key), now);
-        match present {
-            None => {
-                let life = rules.lifetime(now, expiry.after_create(key, value));
-                (life, life)
-            }
-            Some(present) => {
-                let remaining = present.remaining(now);
-                let life = rules.lifetime(now, expiry.after_update(key, value, remaining));
-                // Should it be gone by then, it lives as long as the update would have.
-                (life, life)
-            }
-        }
+        let own = match present {
+            None => expiry.after_create(key, value),
+            Some(present) => expiry.after_update(key, value, present.remaining(now)),
+        };
+        rules.lifetime(now, own)
     }
 
     /// Writes under the stripe's lock, taking room from other stripes where its own should not or
     /// cannot give it.
+    #[inline(never)]
     pub(super) fn write(
         &self,
         mut write: Write<K, V>,
@@ -240,39 +215,39 @@ where
     ) -> Written<K, V> {
         let number = self.number(write.hash);
         let stripe = &self.stripes[number];
-        let now = write.now;
+        let now = write.when.now;
         let mut leaving = self.departures();
         let mut insist = false;
         let outcome = loop {
             let Departures { effects, credit, .. } = &mut leaving;
-            match stripe.put(&self.context, write, condition, (credit, insist), effects) {
-                Put::Done(outcome) => break outcome,
-                Put::Elsewhere(again, wanted) => {
-                    write = again;
-                    let missing = wanted.saturating_sub(*credit);
-                    let given = self.take_room(number, missing, effects);
-                    *credit += given;
-                    insist = true;
-                    if given == 0 {
-                        // All that is missing is reserved by others on their way in. Give them
-                        // what was gathered here, or all might wait for each other.
-                        self.context.budget.release(std::mem::take(credit));
-                        crate::sync::yield_now();
-                    }
-                }
+            let budget = (&mut *credit, insist);
+            let outcome = stripe.put(&self.context, &mut write, condition, budget, effects);
+            let Outcome::Elsewhere(wanted) = outcome else { break outcome };
+            let given = self.take_room(number, wanted.saturating_sub(*credit), effects);
+            *credit += given;
+            insist = true;
+            if given == 0 {
+                // All that is missing is reserved by others on their way in. Give them what was
+                // gathered here, or all might wait for each other.
+                self.context.budget.release(std::mem::take(credit));
+                crate::sync::yield_now();
             }
         };
-        match outcome {
-            Outcome::Inserted => self.context.count(Event::Insert),
-            Outcome::Replaced => self.context.count(Event::Update),
-            Outcome::Rejected | Outcome::Displaced | Outcome::Unwanted(..) => {}
-        }
         let written = match outcome {
-            Outcome::Inserted | Outcome::Rejected => Written::Done(None),
-            Outcome::Replaced | Outcome::Displaced => {
+            Outcome::Inserted => {
+                self.context.count(Event::Insert);
+                Written::Done(None)
+            }
+            Outcome::Replaced => {
+                self.context.count(Event::Update);
                 Written::Done(Some(self.hand_out(&mut leaving.effects)))
             }
-            Outcome::Unwanted(key, value) => Written::Unwanted(key, value),
+            Outcome::Displaced => Written::Done(Some(self.hand_out(&mut leaving.effects))),
+            Outcome::Unwanted => {
+                let (key, value) = write.entry.take().expect("not written");
+                Written::Unwanted(key, value)
+            }
+            Outcome::Rejected | Outcome::Elsewhere(_) => Written::Done(None),
         };
         drop(leaving);
         self.tidy(now);

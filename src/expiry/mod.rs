@@ -90,6 +90,15 @@ impl<K, V> Rules<K, V> {
         self.time_to_live.max(self.time_to_idle)
     }
 
+    /// The shortest, if all lifetimes are known.
+    pub(crate) fn shortest(&self) -> Option<u64> {
+        match (&self.expiry, self.time_to_live, self.time_to_idle) {
+            (Some(_), ..) => None,
+            (None, Some(live), Some(idle)) => Some(live.min(idle)),
+            (None, live, idle) => live.or(idle),
+        }
+    }
+
     /// Whether any entry can expire without being told to individually.
     pub(crate) fn any(&self) -> bool {
         self.time_to_live.is_some() || self.time_to_idle.is_some() || self.expiry.is_some()

@@ -14,7 +14,7 @@
 //! * a search passes at most [`MAX_STEPS`] entries, then takes whom it has reached;
 //! * an entry that weighs nothing is in neither queue while it does.
 
-use super::parts::{Duo, Ghost, Place};
+use super::parts::{Duo, Ghost, Mixed, Place};
 use super::recorders::Count;
 use super::{Newcomer, Policy, Residents};
 use crate::{RemovalCause, Slot};
@@ -66,7 +66,7 @@ impl S3Fifo {
             self.ghosts.reset(entries);
             self.ghosts_sized_for = entries;
         }
-        self.ghosts.push(hash);
+        self.ghosts.push(Mixed::new(hash));
         self.remembered += 1;
         if self.remembered >= entries as u64 {
             self.remembered /= 2;
@@ -148,7 +148,7 @@ impl Policy for S3Fifo {
     }
 
     fn on_insert(&mut self, newcomer: Newcomer, _: &dyn Residents) {
-        let returns = self.ghosts.take(newcomer.hash, self.ghost_window());
+        let returns = self.ghosts.take(Mixed::new(newcomer.hash), self.ghost_window());
         self.returned += u64::from(returns);
         let small_part = u128::from(self.share / SMALL_PART);
         let fills_up = !self.has_evicted && self.duo.small_weight() >= small_part;

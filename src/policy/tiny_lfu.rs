@@ -19,7 +19,7 @@
 use std::error::Error;
 use std::fmt;
 
-use super::parts::{Duo, Place, Sketch, Stream};
+use super::parts::{Duo, Mixed, Place, Sketch, Stream};
 use super::recorders::Count;
 use super::{Newcomer, Policy, Residents};
 use crate::{RemovalCause, Slot};
@@ -153,16 +153,16 @@ impl TinyLfu {
             }
             *steps -= 1;
             mark.set(count - 1);
-            self.sketch.add(residents.hash(slot), 1);
+            self.sketch.add(Mixed::new(residents.hash(slot)), 1);
             self.duo.reinsert(slot);
         }
         None
     }
 
     /// Whether `candidate` is worth more than `victim`, or lucky.
-    fn admits(&mut self, candidate: Slot, victim: Slot, residents: &dyn Residents) -> bool {
-        let estimate = self.sketch.estimate(residents.hash(candidate));
-        estimate > self.sketch.estimate(residents.hash(victim))
+    fn admits(&mut self, candidate: Mixed, victim: Mixed) -> bool {
+        let estimate = self.sketch.estimate(candidate);
+        estimate > self.sketch.estimate(victim)
             || (estimate >= MAYBE_LUCKY && self.stream.below(LUCK) == 0)
     }
 
@@ -191,7 +191,7 @@ impl Policy for TinyLfu {
     fn on_insert(&mut self, newcomer: Newcomer, residents: &dyn Residents) {
         self.duo.insert(newcomer, false);
         self.provide_sketch(!newcomer.has_room);
-        self.sketch.add(newcomer.hash, 1);
+        self.sketch.add(Mixed::new(newcomer.hash), 1);
         // While there is room, nobody need be compared: the main queue fills up.
         if newcomer.has_room
             && self.duo.small_weight() > self.window_of(u128::from(self.share))
@@ -218,7 +218,7 @@ impl Policy for TinyLfu {
         while self.window_is_over() || self.duo.main_back().is_none() {
             let candidate = self.duo.small_back()?;
             let count = residents.mark(candidate).get();
-            let hash = residents.hash(candidate);
+            let hash = Mixed::new(residents.hash(candidate));
             if count > 0 && steps > 0 && !self.duo.is_newcomer(candidate) {
                 steps -= 1;
                 self.sketch.add(hash, count);
@@ -228,7 +228,7 @@ impl Policy for TinyLfu {
             let Some(victim) = self.main_victim(residents, &mut steps) else {
                 return Some(candidate);
             };
-            if !self.admits(candidate, victim, residents) {
+            if !self.admits(hash, Mixed::new(residents.hash(victim))) {
                 return Some(candidate);
             }
             self.promote(candidate, residents);

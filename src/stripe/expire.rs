@@ -61,7 +61,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         now: u64,
     ) -> Option<RemovalCause> {
         // Relaxed: only 0 matters, which nobody sets or clears without the stripe's lock.
-        if shard.arena.hint(slot).load(Ordering::Relaxed) != hint::NEVER {
+        if shard.arena.state(slot).hint.load(Ordering::Relaxed) != hint::NEVER {
             let deadline = shard.arena.with(slot, |_| self.sides.deadlines.get(slot));
             if Tick::of(now) >= deadline {
                 return Some(RemovalCause::Expired);
@@ -82,7 +82,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     pub(super) fn validate_deadlines(&self, shard: &Shard<K, V, P>, slots: &[Slot]) {
         for &slot in slots {
             // Relaxed: for tests.
-            let hint = shard.arena.hint(slot).load(Ordering::Relaxed);
+            let hint = shard.arena.state(slot).hint.load(Ordering::Relaxed);
             let deadline = self.sides.deadlines.get(slot);
             if hint == hint::NEVER {
                 assert_eq!(deadline, Tick::NEVER, "a deadline that no hint tells of");

@@ -11,7 +11,7 @@ mod room;
 mod write;
 
 pub(crate) use read::Use;
-pub(crate) use write::{Condition, Outcome, Put, Write};
+pub(crate) use write::{Condition, Outcome, When, Write};
 
 use std::{
     hash::{BuildHasher, Hash},
@@ -247,7 +247,7 @@ pub(crate) struct View<'a, K, V, S> {
 impl<K: Hash, V, S: BuildHasher> Residents for View<'_, K, V, S> {
     #[inline]
     fn mark(&self, slot: Slot) -> &Mark {
-        self.arena.mark(slot)
+        &self.arena.state(slot).mark
     }
 
     fn hash(&self, slot: Slot) -> u64 {

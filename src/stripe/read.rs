@@ -2,14 +2,14 @@
 
 use std::mem;
 
-use super::Stripe;
+use super::{Stripe, When};
 use crate::{
     Slot,
     context::Context,
     expiry::{Lifetime, hint},
     policy::{Policy, Recorder},
     sync::Ordering,
-    table::Found,
+    table::{Found, Further, Locked, Look, enter_user_code},
     time::Tick,
 };
 
@@ -22,6 +22,10 @@ pub(crate) struct Use<R> {
     pub(crate) wants_maintenance: bool,
 }
 
+impl<R> Use<R> {
+    const MISS: Self = Self { found: None, wants_maintenance: false };
+}
+
 impl<K, V, P: Policy> Stripe<K, V, P> {
     /// Looks an entry up as a use of it and runs `then` on its value under the bucket's lock.
     #[inline(always)]
@@ -30,18 +34,71 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         context: &Context<K, V, S>,
         hash: u64,
         equals: impl Fn(&K) -> bool,
-        now: u64,
         then: impl FnOnce(&mut V) -> R,
     ) -> Use<R> {
-        let missed = Use { found: None, wants_maintenance: false };
-        let Some(locked) = self.table.find(hash, equals) else { return missed };
+        match self.table.look(self.table.approach(hash), hash, &equals) {
+            Look::Found(locked) => self.use_found(context, locked, (hash, None), then),
+            Look::Absent => Use::MISS,
+            Look::Further(further) => {
+                self.hit_further(context, further, (hash, None), &equals, then)
+            }
+        }
+    }
+
+    /// [`hit`](Self::hit) where the time must be known.
+    #[inline(always)]
+    pub(crate) fn hit_timed<S, R>(
+        &self,
+        context: &Context<K, V, S>,
+        hash: u64,
+        equals: impl Fn(&K) -> bool,
+        then: impl FnOnce(&mut V) -> R,
+    ) -> (Use<R>, u64) {
+        let spot = self.table.approach(hash);
+        let now = context.time_of_use();
+        let when = (hash, Some(now));
+        let used = match self.table.look(spot, hash, &equals) {
+            Look::Found(locked) => self.use_found(context, locked, when, then),
+            Look::Absent => Use::MISS,
+            Look::Further(further) => self.hit_further(context, further, when, &equals, then),
+        };
+        (used, now)
+    }
+
+    #[cold]
+    fn hit_further<S, R>(
+        &self,
+        context: &Context<K, V, S>,
+        further: Further<'_, K, V>,
+        when: (u64, Option<u64>),
+        equals: &impl Fn(&K) -> bool,
+        then: impl FnOnce(&mut V) -> R,
+    ) -> Use<R> {
+        let Some(locked) = self.table.look_further(further, when.0, equals) else {
+            return Use::MISS;
+        };
+        self.use_found(context, locked, when, then)
+    }
+
+    /// Uses an entry, if it is alive. The time is looked up if it is not given and matters.
+    #[inline(always)]
+    fn use_found<S, R>(
+        &self,
+        context: &Context<K, V, S>,
+        locked: Locked<'_, K, V>,
+        (hash, now): (u64, Option<u64>),
+        then: impl FnOnce(&mut V) -> R,
+    ) -> Use<R> {
         let found = locked.found;
         // Relaxed: guarded by the bucket's lock.
-        let hint = found.hint.load(Ordering::Relaxed);
-        if hint != hint::NEVER && !self.use_mortal(context, &found, hint, now) {
-            return missed;
+        let hint = found.state.hint.load(Ordering::Relaxed);
+        if hint != hint::NEVER {
+            let now = now.unwrap_or_else(|| context.time_of_use());
+            if !self.use_mortal(context, &found, hint, now) {
+                return Use::MISS;
+            }
         }
-        let wants_maintenance = self.recorder.on_hit(found.slot, found.mark, hash);
+        let wants_maintenance = self.recorder.on_hit(found.slot(), &found.state.mark, hash);
         Use { found: Some(then(found.value)), wants_maintenance }
     }
 
@@ -55,7 +112,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         now: u64,
         then: impl FnOnce(Found<'_, K, V>) -> R,
     ) -> Option<R> {
-        let locked = self.table.find(hash, equals)?;
+        let locked = self.table.find(hash, &equals)?;
         self.is_alive(context, &locked.found, now).then(|| then(locked.found))
     }
 
@@ -67,7 +124,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         equals: impl Fn(&K) -> bool,
         now: u64,
     ) -> Option<Lifetime> {
-        self.peek(context, hash, equals, now, |found| self.lifetime_of(context, found.slot))
+        self.peek(context, hash, equals, now, |found| self.lifetime_of(context, found.slot()))
     }
 
     /// Whether the entry, whose bucket is locked, may still be seen.
@@ -79,12 +136,12 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         now: u64,
     ) -> bool {
         // Relaxed: guarded by the bucket's lock.
-        let hint = found.hint.load(Ordering::Relaxed);
+        let hint = found.state.hint.load(Ordering::Relaxed);
         hint == hint::NEVER || self.is_mortal_alive(context, found, hint, now)
     }
 
     /// Uses an entry that has a deadline or tags; answers whether it is alive.
-    #[inline]
+    #[inline(always)]
     fn use_mortal<S>(
         &self,
         context: &Context<K, V, S>,
@@ -99,7 +156,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         is_alive
     }
 
-    #[inline]
+    #[inline(always)]
     fn is_mortal_alive<S>(
         &self,
         context: &Context<K, V, S>,
@@ -122,14 +179,18 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         found: &Found<'_, K, V>,
         now: u64,
     ) -> bool {
-        let deadline = self.sides.deadlines.get(found.slot);
-        if Tick::of(now) >= deadline {
-            return false;
+        let deadline = self.sides.deadlines.get(found.slot());
+        if deadline != Tick::NEVER {
+            // The time so far may have been the coarse clock's.
+            let now = now.max(context.clock.now());
+            if Tick::of(now) >= deadline {
+                return false;
+            }
         }
         let hint = self.hint_for(context, deadline, now);
         // Relaxed: guarded by the bucket's lock.
-        found.hint.store(hint, Ordering::Relaxed);
-        context.tagger.is_none() || !self.is_tag_dead(found.slot)
+        found.state.hint.store(hint, Ordering::Relaxed);
+        context.tagger.is_none() || !self.is_tag_dead(found.slot())
     }
 
     /// The hint for a deadline; the bucket is locked, or the entry not yet published.
@@ -151,9 +212,9 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     /// A use puts the idle deadline off. It stays in the timer wheel where it was: that fires, sees
     /// the new deadline, and puts it back.
     fn extend_idle<S>(&self, context: &Context<K, V, S>, found: &Found<'_, K, V>, now: u64) {
-        let limit = self.sides.limits.get(found.slot);
+        let limit = self.sides.limits.get(found.slot());
         let deadline = context.rules.idle_from(now, limit);
-        if deadline > self.sides.deadlines.get(found.slot) {
+        if deadline > self.sides.deadlines.get(found.slot()) {
             self.write_deadline(context, found, deadline, now);
         }
     }
@@ -165,10 +226,10 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         deadline: Tick,
         now: u64,
     ) {
-        self.sides.deadlines.set(found.slot, deadline);
+        self.sides.deadlines.set(found.slot(), deadline);
         let hint = self.hint_for(context, deadline, now);
         // Relaxed: guarded by the bucket's lock.
-        found.hint.store(hint, Ordering::Relaxed);
+        found.state.hint.store(hint, Ordering::Relaxed);
     }
 
     /// The lifetime of an entry whose bucket is locked.
@@ -199,41 +260,73 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         hint.store(self.hint_for(context, life.deadline, now), Ordering::Relaxed);
     }
 
-    /// Replaces the value of a living entry without the stripe's lock, for caches without weigher,
-    /// listener and tags, whose stripes have nothing to keep up to date. Gives the value back if
-    /// there is no such entry, or if its deadline would come nearer (which the timer wheel would
-    /// have to know).
-    #[inline]
+    /// Swaps the value of a living entry without the stripe's lock, for caches without weigher,
+    /// listener and tags, whose stripes have nothing to keep up to date. Changes nothing if there
+    /// is no such entry, or if its deadline would come nearer (which the timer wheel would have to
+    /// know).
+    #[inline(always)]
     pub(crate) fn replace_in_place<S>(
         &self,
         context: &Context<K, V, S>,
         hash: u64,
-        equals: impl Fn(&K) -> bool,
-        value: V,
-        life: Lifetime,
-        now: u64,
-    ) -> Result<Use<V>, V> {
-        if self.table.surely_absent(hash) {
-            return Err(value);
+        key: &K,
+        value: &mut V,
+        when: When,
+    ) -> Use<()>
+    where
+        K: Eq,
+    {
+        let equals = |resident: &K| {
+            let _running = enter_user_code::<K, V>();
+            resident == key
+        };
+        match self.table.look_lightly(self.table.approach(hash), hash, &equals) {
+            Look::Found(locked) => self.swap(context, locked, hash, value, when),
+            Look::Absent => Use::MISS,
+            Look::Further(further) => match self.table.look_further(further, hash, &equals) {
+                Some(locked) => self.swap(context, locked, hash, value, when),
+                None => Use::MISS,
+            },
         }
-        let Some(locked) = self.table.find(hash, equals) else { return Err(value) };
+    }
+
+    #[inline]
+    fn swap<S>(
+        &self,
+        context: &Context<K, V, S>,
+        locked: Locked<'_, K, V>,
+        hash: u64,
+        value: &mut V,
+        when: When,
+    ) -> Use<()> {
         let found = locked.found;
-        if !self.is_alive(context, &found, now) {
-            return Err(value);
-        }
         // Relaxed: guarded by the bucket's lock.
-        let was_mortal = found.hint.load(Ordering::Relaxed) != hint::NEVER;
-        if was_mortal || life.deadline != Tick::NEVER {
-            if !was_mortal || life.deadline < self.sides.deadlines.get(found.slot) {
-                return Err(value);
-            }
-            self.set_lifetime(context, found.slot, found.hint, life, now);
+        let is_mortal = found.state.hint.load(Ordering::Relaxed) != hint::NEVER;
+        if (is_mortal || when.life.deadline != Tick::NEVER) && !self.prolong(context, &found, when)
+        {
+            return Use::MISS;
         }
         // Relaxed: a version asked for under the bucket's lock is asked for after this is set.
         if self.versioned.load(Ordering::Relaxed) {
-            self.renew_version(found.slot);
+            self.renew_version(found.slot());
         }
-        let wants_maintenance = self.recorder.on_hit(found.slot, found.mark, hash);
-        Ok(Use { found: Some(mem::replace(found.value, value)), wants_maintenance })
+        let wants_maintenance = self.recorder.on_hit(found.slot(), &found.state.mark, hash);
+        mem::swap(found.value, value);
+        Use { found: Some(()), wants_maintenance }
+    }
+
+    /// Gives an entry the lifetime of the value that will replace its own, if it is alive and its
+    /// deadline does not come nearer.
+    fn prolong<S>(&self, context: &Context<K, V, S>, found: &Found<'_, K, V>, when: When) -> bool {
+        // Relaxed: guarded by the bucket's lock.
+        let hint = found.state.hint.load(Ordering::Relaxed);
+        let later = hint != hint::NEVER
+            && self.is_mortal_alive(context, found, hint, when.now)
+            && when.life.deadline >= self.sides.deadlines.get(found.slot());
+        if later {
+            let hint = &found.state.hint;
+            self.set_lifetime(context, found.slot(), hint, when.life, when.now);
+        }
+        later
     }
 }

@@ -24,14 +24,29 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Write<K, V> {
     pub(crate) hash: u64,
-    pub(crate) key: K,
-    pub(crate) value: V,
+    /// Key and value, until they have found their place.
+    pub(crate) entry: Option<(K, V)>,
     pub(crate) weight: u64,
-    /// If the key is new, and if it is resident.
-    pub(crate) created: Lifetime,
-    pub(crate) updated: Lifetime,
     pub(crate) tags: Option<Box<TagSet>>,
+    pub(crate) when: When,
+}
+
+/// When something is written, in nanoseconds, and how long it lives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct When {
     pub(crate) now: u64,
+    pub(crate) life: Lifetime,
+}
+
+impl<K, V> Write<K, V> {
+    /// The key.
+    pub(crate) fn key(&self) -> &K {
+        self.entry.as_ref().map(|(key, _)| key).expect("not yet written")
+    }
+
+    fn take(&mut self) -> (K, V) {
+        self.entry.take().expect("written once")
+    }
 }
 
 /// Whether to write, given what is resident: nothing, or a value and its version. Runs under the
@@ -39,8 +54,8 @@ pub(crate) struct Write<K, V> {
 pub(crate) type Condition<'a, V> = &'a dyn Fn(Option<(&V, u64)>) -> bool;
 
 /// What a write came to.
-#[derive(Debug)]
-pub(crate) enum Outcome<K, V> {
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Outcome {
     /// The key is new.
     Inserted,
     /// The value replaced another, which went into the effects last.
@@ -51,15 +66,9 @@ pub(crate) enum Outcome<K, V> {
     /// it went into the effects last.
     Displaced,
     /// The condition did not hold: nothing changed.
-    Unwanted(K, V),
-}
-
-/// What [`Stripe::put`] answers.
-#[derive(Debug)]
-pub(crate) enum Put<K, V> {
-    Done(Outcome<K, V>),
+    Unwanted,
     /// This stripe should not, or cannot, make that much room: try again with so much reserved.
-    Elsewhere(Write<K, V>, u64),
+    Elsewhere(u64),
 }
 
 impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
@@ -68,21 +77,21 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
     pub(crate) fn put<S: BuildHasher>(
         &self,
         context: &Context<K, V, S>,
-        write: Write<K, V>,
+        write: &mut Write<K, V>,
         condition: Option<Condition<'_, V>>,
         (credit, insist): (&mut u64, bool),
         effects: &mut Effects<K, V>,
-    ) -> Put<K, V> {
+    ) -> Outcome {
         let mut guard = self.lock();
         let shard = &mut *guard;
         let (policy, view) = self.policy(context, shard);
         policy.maintain(&view);
         let mut resident = shard.arena.find(&self.table, write.hash, |key| {
             let _running = enter_user_code::<K, V>();
-            *key == write.key
+            key == write.key()
         });
         if let Some(slot) = resident
-            && let Some(cause) = self.cause_of_death(context, shard, slot, write.now)
+            && let Some(cause) = self.cause_of_death(context, shard, slot, write.when.now)
         {
             let leaving = self.remove_slot(context, shard, slot, cause);
             effects.push(leaving);
@@ -91,11 +100,11 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         if let Some(condition) = condition
             && !self.wants(shard, resident, condition)
         {
-            return Put::Done(Outcome::Unwanted(write.key, write.value));
+            return Outcome::Unwanted;
         }
         let put = match resident {
             _ if write.weight > context.budget.target() => {
-                Put::Done(self.reject(context, shard, resident, write, effects))
+                self.reject(context, shard, resident, write, effects)
             }
             Some(slot) => self.replace(context, shard, slot, write, credit, effects),
             None => self.insert(context, shard, write, (credit, insist), effects),
@@ -127,9 +136,9 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         context: &Context<K, V, S>,
         shard: &mut Shard<K, V, P>,
         resident: Option<Slot>,
-        write: Write<K, V>,
+        write: &mut Write<K, V>,
         effects: &mut Effects<K, V>,
-    ) -> Outcome<K, V> {
+    ) -> Outcome {
         let displaced =
             resident.map(|slot| self.remove_slot(context, shard, slot, RemovalCause::Replaced));
         shard.version += 1;
@@ -139,7 +148,8 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             weight: write.weight,
         };
         let ticket = self.ticket_if_heard(context, shard);
-        effects.push(Leaving { key: write.key, value: write.value, removal, ticket });
+        let (key, value) = write.take();
+        effects.push(Leaving { key, value, removal, ticket });
         let Some(displaced) = displaced else { return Outcome::Rejected };
         effects.push(displaced);
         Outcome::Displaced
@@ -151,15 +161,15 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         context: &Context<K, V, S>,
         shard: &mut Shard<K, V, P>,
         slot: Slot,
-        write: Write<K, V>,
+        write: &mut Write<K, V>,
         credit: &mut u64,
         effects: &mut Effects<K, V>,
-    ) -> Put<K, V> {
+    ) -> Outcome {
         let (old, new) = (self.weight_of(slot), write.weight);
         let more = new.saturating_sub(old);
         if !reserve(context, more, credit) {
             if shard.weight - old + *credit < more {
-                return Put::Elsewhere(write, more);
+                return Outcome::Elsewhere(more);
             }
             let kept = Kept::Resident(slot);
             let (room, hidden) = self.evict_for(context, shard, more, kept, credit, effects);
@@ -168,7 +178,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
                 self.track(context, shard, slot, write.hash, (old, true));
             }
             if room == Room::Refused {
-                return Put::Done(self.reject(context, shard, Some(slot), write, effects));
+                return self.reject(context, shard, Some(slot), write, effects);
             }
         }
         *credit -= more.min(*credit);
@@ -178,7 +188,8 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         if context.listener.is_some() {
             self.version_heard(shard, slot);
         }
-        let Write { hash, key, value, updated, tags, now, .. } = write;
+        let (key, value) = write.take();
+        let &mut Write { hash, when: When { now, life }, .. } = write;
         let is_weighted = context.weigher.is_some();
         if old > 0 && new == 0 {
             // Weightless entries are none of the policy's business.
@@ -188,17 +199,17 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         let value = shard.arena.with(slot, |found| {
             self.set_weight(slot, new, is_weighted);
             if context.has_hints() {
-                self.set_lifetime(context, slot, found.hint, updated, now);
+                self.set_lifetime(context, slot, &found.state.hint, life, now);
             }
-            self.recorder.on_hit(slot, found.mark, hash);
+            self.recorder.on_hit(slot, &found.state.mark, hash);
             mem::replace(found.value, value)
         });
-        self.set_tags(context, slot, tags);
-        self.schedule(context, shard, slot, updated.deadline);
+        self.set_tags(context, slot, write.tags.take());
+        self.schedule(context, shard, slot, life.deadline);
         self.reweigh(context, shard, slot, hash, (old, new));
         context.budget.release(old.saturating_sub(new));
         effects.push(Leaving { key, value, removal, ticket });
-        Put::Done(Outcome::Replaced)
+        Outcome::Replaced
     }
 
     /// Tells the policy and the counters of a changed weight, unless it fell to 0.
@@ -238,22 +249,23 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         &self,
         context: &Context<K, V, S>,
         shard: &mut Shard<K, V, P>,
-        write: Write<K, V>,
+        write: &mut Write<K, V>,
         (credit, insist): (&mut u64, bool),
         effects: &mut Effects<K, V>,
-    ) -> Put<K, V> {
+    ) -> Outcome {
         let weight = write.weight;
         let has_room = reserve(context, weight, credit);
         if !has_room && self.should_take_elsewhere(context, shard, weight - *credit, insist) {
-            return Put::Elsewhere(write, weight);
+            return Outcome::Elsewhere(weight);
         }
         if shard.arena.is_crowded() {
             self.grow(context, shard);
         }
-        let Write { hash, key, value, created, tags, now, .. } = write;
+        let (key, value) = write.take();
+        let &mut Write { hash, when: When { now, life }, .. } = write;
         let slot = shard.arena.place(&self.table, hash, key, value);
-        self.dress(context, shard, slot, weight, (created, now));
-        self.set_tags(context, slot, tags);
+        self.dress(context, shard, slot, weight, (life, now));
+        self.set_tags(context, slot, write.tags.take());
         // May pass the end of a `u64` until room has been made.
         shard.weight = shard.weight.wrapping_add(weight);
         if weight > 0 {
@@ -266,13 +278,13 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             if room == Room::Refused {
                 let leaving = self.take_out(context, shard, slot, RemovalCause::Rejected);
                 effects.push(leaving);
-                return Put::Done(Outcome::Rejected);
+                return Outcome::Rejected;
             }
         }
         *credit -= weight;
         shard.arena.publish(slot, hash);
-        self.schedule(context, shard, slot, created.deadline);
-        Put::Done(Outcome::Inserted)
+        self.schedule(context, shard, slot, life.deadline);
+        Outcome::Inserted
     }
 
     /// Whether room for a newcomer should come from another stripe: this one has too little to
@@ -302,7 +314,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
     ) {
         self.set_weight(slot, weight, context.weigher.is_some());
         if context.has_hints() {
-            self.set_lifetime(context, slot, shard.arena.hint(slot), life, now);
+            self.set_lifetime(context, slot, &shard.arena.state(slot).hint, life, now);
         }
         self.renew_version(slot);
         if context.listener.is_some() {
@@ -383,7 +395,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             return false;
         }
         shard.arena.with(slot, |found| {
-            self.set_lifetime(context, slot, found.hint, life, now);
+            self.set_lifetime(context, slot, &found.state.hint, life, now);
         });
         self.schedule(context, shard, slot, life.deadline);
         true

@@ -5,16 +5,14 @@
 use std::{fmt, ptr::NonNull};
 
 use super::{
-    Chunk, Cursor, Found, MOST_BUCKETS, Place, Table,
-    bucket::{Bucket, Group, LANES, Overflow},
-    found_in, home_slot, overflow_slot, place_of,
+    CHUNK, Chunk, ChunkPtr, Cursor, Found, MOST_BUCKETS, Place, Table,
+    bucket::{Bucket, Group, LANES, LaneState, Overflow},
+    found_in, home_place, home_slot, overflow_place, overflow_slot, pack, place_of,
     prints::{EMPTY, fingerprint},
-    unpack,
 };
 use crate::{
     Slot,
-    policy::Mark,
-    sync::{AtomicPtr, AtomicU8, Ordering},
+    sync::{AtomicPtr, Ordering},
 };
 
 /// Entries per bucket at which a table splits its next bucket, while it has fewer buckets than
@@ -23,13 +21,13 @@ const SPLIT_LOAD: usize = 13;
 /// The same beyond the plan: a completed level serves hits better than a half split one.
 const CROWDED_LOAD: usize = if cfg!(larder_loom) { LANES + 1 } else { 15 };
 /// Overflow groups made at once.
-const GROUPS: usize = if cfg!(larder_loom) { 2 } else { 64 };
+const GROUPS: usize = if cfg!(larder_loom) { 2 } else { 16 };
 
 /// The stripe's buckets and overflow groups.
 pub(crate) struct Arena<K, V> {
-    chunks: Vec<NonNull<[Bucket<K, V>]>>,
-    directories: Vec<NonNull<[Chunk<K, V>]>>,
-    groups: Vec<NonNull<[Overflow<K, V>]>>,
+    chunks: Vec<NonNull<Chunk<K, V>>>,
+    directories: Vec<NonNull<[ChunkPtr<K, V>]>>,
+    groups: Vec<NonNull<[Overflow<K, V>; GROUPS]>>,
     /// Overflow groups in no chain.
     spare: Vec<u32>,
     /// Entries, an unpublished one included.
@@ -42,7 +40,6 @@ pub(crate) struct Arena<K, V> {
     mask: u32,
     /// Buckets when the table is full, if that is known.
     planned: u32,
-    chunk_shift: u32,
     /// The entries of the bucket being split and whether each moves; kept for its memory.
     split: Vec<(Slot, u64)>,
 }
@@ -62,7 +59,6 @@ impl<K, V> Arena<K, V> {
             count: table.base,
             mask: 0,
             planned,
-            chunk_shift: table.chunk_shift,
             split: Vec::new(),
         };
         arena.cover(table, arena.count);
@@ -77,33 +73,26 @@ impl<K, V> Arena<K, V> {
         self.len
     }
 
+    #[inline]
     fn bucket(&self, index: u32) -> &Bucket<K, V> {
-        let chunk = self.chunks[(index >> self.chunk_shift) as usize];
         // SAFETY: chunks are freed only by `drop`, and shared by reference only until then.
-        let chunk = unsafe { chunk.as_ref() };
-        &chunk[(index & ((1 << self.chunk_shift) - 1)) as usize]
+        let chunk = unsafe { self.chunks[index as usize / CHUNK].as_ref() };
+        &chunk[index as usize % CHUNK]
     }
 
+    #[inline]
     fn group(&self, number: u32) -> &Overflow<K, V> {
         // SAFETY: groups are freed only by `drop`, and shared by reference only until then.
         let groups = unsafe { self.groups[number as usize / GROUPS].as_ref() };
         &groups[number as usize % GROUPS]
     }
 
-    /// The mark of the entry in `slot`.
+    /// What lies beside the entry in `slot`. Its hint is to be written only before it is published.
     #[inline]
-    pub(crate) fn mark(&self, slot: Slot) -> &Mark {
+    pub(crate) fn state(&self, slot: Slot) -> &LaneState {
         match place_of(slot) {
-            Place::Home { bucket, lane } => self.bucket(bucket).group.mark(lane),
-            Place::Overflow { number, lane } => self.group(number).group.mark(lane),
-        }
-    }
-
-    /// The expiry hint of the entry in `slot`: to be written only before it is published.
-    pub(crate) fn hint(&self, slot: Slot) -> &AtomicU8 {
-        match place_of(slot) {
-            Place::Home { bucket, lane } => self.bucket(bucket).group.hint(lane),
-            Place::Overflow { number, lane } => self.group(number).group.hint(lane),
+            Place::Home { bucket, lane } => self.bucket(bucket).group.state(lane),
+            Place::Overflow { number, lane } => self.group(number).group.state(lane),
         }
     }
 
@@ -178,10 +167,12 @@ impl<K, V> Arena<K, V> {
         let _guard = self.bucket(self.home(slot)).lock.lock();
         let found = match place_of(slot) {
             Place::Home { bucket, lane } => {
-                found_in(&self.bucket(bucket).group, lane, &|_| true, || slot)
+                let place = home_place(bucket, lane);
+                found_in(&self.bucket(bucket).group, lane, &|_| true, place)
             }
             Place::Overflow { number, lane } => {
-                found_in(&self.group(number).group, lane, &|_| true, || slot)
+                let place = overflow_place(number, lane);
+                found_in(&self.group(number).group, lane, &|_| true, place)
             }
         };
         then(found.expect("every key is accepted"))
@@ -191,22 +182,22 @@ impl<K, V> Arena<K, V> {
     pub(crate) fn place(&mut self, table: &Table<K, V>, hash: u64, key: K, value: V) -> Slot {
         self.len += 1;
         let (index, _) = table.address(hash, self.count, self.mask);
-        let slot = self.place_in(index, key, value);
+        let slot = self.place_in(index, hash, key, value);
         debug_assert_eq!(self.pending, None, "one newcomer at a time");
         self.pending = Some(slot);
         slot
     }
 
-    fn place_in(&mut self, index: u32, key: K, value: V) -> Slot {
+    fn place_in(&mut self, index: u32, hash: u64, key: K, value: V) -> Slot {
         let bucket = self.bucket(index);
-        if let Some(lane) = bucket.group.vacant() {
+        if let Some(lane) = bucket.group.vacant(hash) {
             // SAFETY: the lane is empty, and `&mut self` comes from the stripe's lock.
             unsafe { bucket.group.write(lane, key, value) };
             return home_slot(index, lane);
         }
         let mut next = bucket.overflow();
         while let Some(group) = next {
-            if let Some(lane) = group.group.vacant() {
+            if let Some(lane) = group.group.vacant(hash) {
                 // SAFETY: as above.
                 unsafe { group.group.write(lane, key, value) };
                 return overflow_slot(group.number, lane);
@@ -227,7 +218,7 @@ impl<K, V> Arena<K, V> {
             return number;
         }
         let first = (self.groups.len() * GROUPS) as u32;
-        let groups: Box<[_]> = (first..first + GROUPS as u32).map(Overflow::new).collect();
+        let groups = Overflow::boxed::<GROUPS>(first);
         self.groups.push(NonNull::from(Box::leak(groups)));
         self.spare.extend((first + 1..first + GROUPS as u32).rev());
         first
@@ -340,7 +331,7 @@ impl<K, V> Arena<K, V> {
         // Last, so that whoever comes by the new state sees entries that `gather` moved within the
         // bucket in their new places: the level would not tell.
         // Release: pairs with the Acquire in `Table::locate`; it publishes the chunk and directory.
-        table.state.store(u64::from(self.count) | u64::from(mask) << 32, Ordering::Release);
+        table.state.store(pack(table.base, self.count, mask), Ordering::Release);
         drop((new_guard, old_guard));
         self.split = split;
         Some((parent, child))
@@ -349,14 +340,14 @@ impl<K, V> Arena<K, V> {
     /// Copies an entry to another bucket, publishes it there, and leaves its old lane to be
     /// cleared. Both buckets are locked.
     fn copy(&mut self, from: Slot, to: u32, hash: u64, moved: &mut impl FnMut(Slot, Slot)) {
-        let mark = self.mark(from).get();
+        let mark = self.state(from).mark.get();
         // Relaxed: guarded by the bucket's lock.
-        let hint = self.hint(from).load(Ordering::Relaxed);
+        let hint = self.state(from).hint.load(Ordering::Relaxed);
         let (key, value) = self.read(from);
-        let slot = self.place_in(to, key, value);
-        self.mark(slot).set(mark);
+        let slot = self.place_in(to, hash, key, value);
+        self.state(slot).mark.set(mark);
         // Relaxed: guarded by the bucket's lock.
-        self.hint(slot).store(hint, Ordering::Relaxed);
+        self.state(slot).hint.store(hint, Ordering::Relaxed);
         moved(from, slot);
         self.set_print(slot, fingerprint(hash));
     }
@@ -381,18 +372,18 @@ impl<K, V> Arena<K, V> {
         while let Some(group) = next {
             next = group.next();
             for lane in group.group.occupied() {
-                let Some(vacant) = bucket.group.vacant() else { break };
+                let Some(vacant) = bucket.group.vacant(0) else { break };
                 let (from, to) = (overflow_slot(group.number, lane), home_slot(index, vacant));
                 let print = group.group.prints.get(lane);
-                let mark = group.group.mark(lane).get();
+                let mark = group.group.state(lane).mark.get();
                 // Relaxed: guarded by the bucket's lock.
-                let hint = group.group.hint(lane).load(Ordering::Relaxed);
+                let hint = group.group.state(lane).hint.load(Ordering::Relaxed);
                 let (key, value) = self.read(from);
                 // SAFETY: the lane is vacant, and `&mut self` comes from the stripe's lock.
                 unsafe { bucket.group.write(vacant, key, value) };
-                bucket.group.mark(vacant).set(mark);
+                bucket.group.state(vacant).mark.set(mark);
                 // Relaxed: as above.
-                bucket.group.hint(vacant).store(hint, Ordering::Relaxed);
+                bucket.group.state(vacant).hint.store(hint, Ordering::Relaxed);
                 moved(from, to);
                 bucket.group.prints.set(vacant, print);
                 group.group.prints.set(lane, EMPTY);
@@ -432,9 +423,8 @@ impl<K, V> Arena<K, V> {
 
     /// Makes chunks for `count` buckets, and a directory that covers them.
     fn cover(&mut self, table: &Table<K, V>, count: u32) {
-        let size = 1_usize << self.chunk_shift;
-        while self.chunks.len() * size < count as usize {
-            let chunk: Box<[Bucket<K, V>]> = (0..size).map(|_| Bucket::new()).collect();
+        while self.chunks.len() * CHUNK < count as usize {
+            let chunk = Bucket::boxed::<CHUNK>();
             self.chunks.push(NonNull::from(Box::leak(chunk)));
             self.list_last_chunk(table);
         }
@@ -442,22 +432,24 @@ impl<K, V> Arena<K, V> {
 
     fn list_last_chunk(&mut self, table: &Table<K, V>) {
         let number = self.chunks.len() - 1;
-        let first = |chunk: &NonNull<[Bucket<K, V>]>| chunk.cast::<Bucket<K, V>>().as_ptr();
         // SAFETY: directories are freed only by `drop`, and shared by reference only until then.
         let newest = self.directories.last().map(|directory| unsafe { directory.as_ref() });
         if let Some(place) = newest.and_then(|directory| directory.get(number)) {
             // Relaxed: published by the bucket count that reaches it.
-            place.store(first(&self.chunks[number]), Ordering::Relaxed);
+            place.store(self.chunks[number].as_ptr(), Ordering::Relaxed);
             return;
         }
         let room = (2 * number).max(4);
-        let directory: Box<[Chunk<K, V>]> = (0..room)
-            .map(|chunk| AtomicPtr::new(self.chunks.get(chunk).map_or(std::ptr::null_mut(), first)))
+        let listed = self.chunks.iter().map(|chunk| chunk.as_ptr());
+        let directory: Box<[ChunkPtr<K, V>]> = listed
+            .chain(std::iter::repeat(std::ptr::null_mut()))
+            .take(room)
+            .map(AtomicPtr::new)
             .collect();
         let directory = NonNull::from(Box::leak(directory));
         self.directories.push(directory);
         // Release: pairs with the Acquire in `Table::bucket`; it publishes the copied addresses.
-        table.directory.store(directory.cast::<Chunk<K, V>>().as_ptr(), Ordering::Release);
+        table.directory.store(directory.cast::<ChunkPtr<K, V>>().as_ptr(), Ordering::Release);
     }
 
     /// Checks the table against itself and answers the slots of all entries.
@@ -466,8 +458,8 @@ impl<K, V> Arena<K, V> {
     /// If something does not fit, or if an entry lies where its hash does not belong.
     pub(crate) fn validate(&self, table: &Table<K, V>, hash_of: impl Fn(&K) -> u64) -> Vec<Slot> {
         // Relaxed: this thread, holding the stripe's lock, is the only writer.
-        let state = unpack(table.state.load(Ordering::Relaxed));
-        assert_eq!(state, (self.count, self.mask), "published another size");
+        let state = table.state.load(Ordering::Relaxed);
+        assert_eq!(state, pack(table.base, self.count, self.mask), "published another size");
         let mut all = Vec::new();
         let mut chained = 0;
         for index in 0..self.count {

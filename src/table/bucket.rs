@@ -45,12 +45,20 @@ struct Entry<K, V> {
 
 type Cell<K, V> = UnsafeCell<MaybeUninit<Entry<K, V>>>;
 
+/// What lies beside an entry for others to use.
+#[derive(Debug)]
+pub(crate) struct LaneState {
+    /// The policy's byte.
+    pub(crate) mark: Mark,
+    /// The expiry hint; see `expiry::hint`. Guarded by the bucket's lock.
+    pub(crate) hint: AtomicU8,
+}
+
 /// Some lanes: the parts that a home bucket and an overflow group have in common.
 #[repr(C)]
 pub(super) struct Group<K, V, const N: usize, const WORDS: usize> {
     pub(super) prints: Prints<WORDS>,
-    marks: [Mark; N],
-    hints: [AtomicU8; N],
+    states: [LaneState; N],
     entries: [Cell<K, V>; N],
 }
 
@@ -78,18 +86,38 @@ pub(super) struct Overflow<K, V> {
 }
 
 impl<K, V, const N: usize, const WORDS: usize> Group<K, V, N, WORDS> {
-    fn new() -> Self {
-        Self {
-            prints: Prints::new(),
-            marks: std::array::from_fn(|_| Mark::new()),
-            hints: std::array::from_fn(|_| AtomicU8::new(0)),
-            entries: std::array::from_fn(|_| UnsafeCell::new(MaybeUninit::uninit())),
-        }
+    /// Makes empty lanes where they will lie: entries may be large, and stay uninitialised.
+    ///
+    /// # Safety
+    /// `place` is valid for writing a group.
+    unsafe fn init(place: *mut Self) {
+        let state = |_| LaneState { mark: Mark::new(), hint: AtomicU8::new(0) };
+        // SAFETY: in bounds of a group that may be written (contract), as is the next.
+        unsafe { (&raw mut (*place).prints).write(Prints::new()) };
+        // SAFETY: as above.
+        unsafe { (&raw mut (*place).states).write(std::array::from_fn(state)) };
     }
 
-    /// The first lane without an entry.
-    pub(super) fn vacant(&self) -> Option<usize> {
-        self.prints.matching(EMPTY).first().filter(|&lane| lane < N)
+    /// The lane at which an entry of this hash would best lie: the first one of a cache line, so
+    /// that who looks for the entry can fetch that line together with the fingerprints.
+    #[inline(always)]
+    fn preferred(hash: u64) -> usize {
+        let lanes_per_line = (64 / size_of::<Entry<K, V>>().max(1)).clamp(1, N);
+        let first = (hash >> 48) as usize % N;
+        first - first % lanes_per_line
+    }
+
+    /// Fetches the line where an entry of this hash probably lies.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, hash: u64) {
+        super::prefetch_line(self.entries[Self::preferred(hash)].get().cast());
+    }
+
+    /// A lane without an entry: the best one for this hash, or the next after it.
+    pub(super) fn vacant(&self, hash: u64) -> Option<usize> {
+        let preferred = Self::preferred(hash);
+        let vacant = self.prints.matching(EMPTY);
+        vacant.from(preferred).first().or_else(|| vacant.first()).filter(|&lane| lane < N)
     }
 
     /// The lanes that hold an entry.
@@ -97,15 +125,11 @@ impl<K, V, const N: usize, const WORDS: usize> Group<K, V, N, WORDS> {
         self.prints.occupied().filter(|&lane| lane < N)
     }
 
-    /// Its mark. (The remainder, here and below, spares a check: lanes are below `N`.)
-    #[inline]
-    pub(super) fn mark(&self, lane: usize) -> &Mark {
-        &self.marks[lane % N]
-    }
-
-    #[inline]
-    pub(super) fn hint(&self, lane: usize) -> &AtomicU8 {
-        &self.hints[lane % N]
+    /// What lies beside the entry in `lane`. (The remainder, here and below, spares a check: lanes
+    /// are below `N`.)
+    #[inline(always)]
+    pub(super) fn state(&self, lane: usize) -> &LaneState {
+        &self.states[lane % N]
     }
 
     /// The key in `lane`.
@@ -147,9 +171,9 @@ impl<K, V, const N: usize, const WORDS: usize> Group<K, V, N, WORDS> {
     #[inline]
     pub(super) unsafe fn write(&self, lane: usize, key: K, value: V) {
         debug_assert_eq!(self.prints.get(lane), EMPTY, "writing over a published entry");
-        self.marks[lane].set(0);
+        self.states[lane].mark.set(0);
         // Relaxed: published, like the entry, by the fingerprint.
-        self.hints[lane].store(0, Ordering::Relaxed);
+        self.states[lane].hint.store(0, Ordering::Relaxed);
         let cell = self.entries[lane].get();
         // SAFETY: the lane is empty and belongs to the stripe's lock, which the caller holds.
         unsafe { cell.write(MaybeUninit::new(Entry { key, value })) };
@@ -217,13 +241,25 @@ impl<K, V, const N: usize, const WORDS: usize> Drop for Group<K, V, N, WORDS> {
 }
 
 impl<K, V> Bucket<K, V> {
-    pub(super) fn new() -> Self {
-        Self {
-            lock: BucketLock::new(),
-            level: AtomicU32::new(UNUSED),
-            overflow: AtomicPtr::new(ptr::null_mut()),
-            group: Group::new(),
+    /// Some unused buckets.
+    pub(super) fn boxed<const N: usize>() -> Box<[Self; N]> {
+        let mut buckets = Box::<[Self; N]>::new_uninit();
+        let first = buckets.as_mut_ptr().cast::<Self>();
+        for index in 0..N {
+            // SAFETY: within the allocation.
+            let place = unsafe { first.add(index) };
+            // SAFETY: as above, and aligned; so are the next three.
+            unsafe { (&raw mut (*place).lock).write(BucketLock::new()) };
+            // SAFETY: as above.
+            unsafe { (&raw mut (*place).level).write(AtomicU32::new(UNUSED)) };
+            // SAFETY: as above.
+            unsafe { (&raw mut (*place).overflow).write(AtomicPtr::new(ptr::null_mut())) };
+            // SAFETY: as above.
+            unsafe { Group::init(&raw mut (*place).group) };
         }
+        // SAFETY: every bucket is initialised: all fields were written, but for the entries, which
+        // need not be.
+        unsafe { buckets.assume_init() }
     }
 
     /// The bucket's level mask.
@@ -255,13 +291,25 @@ impl<K, V> Bucket<K, V> {
 }
 
 impl<K, V> Overflow<K, V> {
-    pub(super) fn new(number: u32) -> Self {
-        Self {
-            next: AtomicPtr::new(ptr::null_mut()),
-            number,
-            home: AtomicU32::new(0),
-            group: Group::new(),
+    /// Some groups in no chain, numbered from `number` on.
+    pub(super) fn boxed<const N: usize>(number: u32) -> Box<[Self; N]> {
+        let mut groups = Box::<[Self; N]>::new_uninit();
+        let first = groups.as_mut_ptr().cast::<Self>();
+        for index in 0..N {
+            // SAFETY: within the allocation.
+            let place = unsafe { first.add(index) };
+            // SAFETY: as above, and aligned; so are the next three.
+            unsafe { (&raw mut (*place).next).write(AtomicPtr::new(ptr::null_mut())) };
+            // SAFETY: as above.
+            unsafe { (&raw mut (*place).number).write(number + index as u32) };
+            // SAFETY: as above.
+            unsafe { (&raw mut (*place).home).write(AtomicU32::new(0)) };
+            // SAFETY: as above.
+            unsafe { Group::init(&raw mut (*place).group) };
         }
+        // SAFETY: every group is initialised: all fields were written, but for the entries, which
+        // need not be.
+        unsafe { groups.assume_init() }
     }
 
     /// The next group of the chain. Only for holders of the home bucket's or the stripe's lock.

@@ -29,10 +29,11 @@ use std::{fmt, ptr};
 
 use crate::{
     Slot,
-    policy::Mark,
-    sync::{AtomicPtr, AtomicU8, AtomicU64, Ordering},
+    sync::{AtomicPtr, AtomicU64, Ordering},
 };
+pub(crate) use bucket::LaneState;
 use bucket::{Bucket, Group, LANES, OVERFLOW_LANES, Overflow};
+use lock::BucketGuard;
 use prints::fingerprint;
 
 /// Entries per bucket up to which a table of known size is filled; the level it is planned to
@@ -41,19 +42,27 @@ const PLANNED_LOAD: f64 = if cfg!(larder_loom) { 64.0 } else { 13.6 };
 /// The largest number of buckets; beyond it chains grow instead.
 const MOST_BUCKETS: u32 = 1 << 26;
 
-/// One chunk's address, as readers find it.
-type Chunk<K, V> = AtomicPtr<Bucket<K, V>>;
+/// Buckets of a chunk: some kilobytes, so that growing never takes long.
+const CHUNK: usize = if cfg!(larder_loom) { 1 } else { 16 };
+
+/// Buckets side by side.
+type Chunk<K, V> = [Bucket<K, V>; CHUNK];
+
+/// A chunk's address, as readers find it.
+type ChunkPtr<K, V> = AtomicPtr<Chunk<K, V>>;
+
+/// Stands for the number of buckets at the end of a level, which spares hits a multiplication.
+const COMPLETE: u32 = u32::MAX;
 
 /// The half of the table that is reached without the stripe's lock.
 pub(crate) struct Table<K, V> {
-    /// The number of buckets (low half) and the address mask (high half) in one word.
+    /// The number of buckets (low half) and the address mask (high half) in one word; instead of
+    /// their number [`COMPLETE`] where all buckets are of the mask's level.
     state: AtomicU64,
     /// The chunks by number. Replaced by a longer copy when full; old copies live on.
-    directory: AtomicPtr<Chunk<K, V>>,
+    directory: AtomicPtr<ChunkPtr<K, V>>,
     /// Families: the number of buckets at level 0.
     base: u32,
-    /// Buckets of a chunk, as a power of two.
-    chunk_shift: u32,
 }
 
 // SAFETY: keys are shared between threads (under either lock), values handed from one to another
@@ -62,27 +71,67 @@ unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Table<K, V> {}
 // SAFETY: the table owns its entries.
 unsafe impl<K: Send, V: Send> Send for Table<K, V> {}
 
+/// The bucket picked for a hash, not yet locked.
+#[derive(Debug)]
+pub(crate) struct Spot<'a, K, V> {
+    bucket: &'a Bucket<K, V>,
+    index: u32,
+    /// The mask of the bucket's level when it was picked.
+    mask: u32,
+}
+
 /// An entry and the lock of its bucket.
 #[derive(Debug)]
 pub(crate) struct Locked<'a, K, V> {
     pub(crate) found: Found<'a, K, V>,
-    _guard: lock::BucketGuard<'a>,
+    _guard: BucketGuard<'a>,
+}
+
+/// What a look into a bucket's own lanes came to.
+#[derive(Debug)]
+pub(crate) enum Look<'a, K, V> {
+    Found(Locked<'a, K, V>),
+    Absent,
+    /// It may be elsewhere: see [`Table::look_further`].
+    Further(Further<'a, K, V>),
+}
+
+/// A look to be continued; holds the bucket's lock.
+#[derive(Debug)]
+pub(crate) struct Further<'a, K, V> {
+    bucket: &'a Bucket<K, V>,
+    /// Whether the bucket was split since it was picked.
+    is_stale: bool,
+    guard: BucketGuard<'a>,
 }
 
 /// An entry found under its bucket's lock, as long as that is held.
 pub(crate) struct Found<'a, K, V> {
     pub(crate) key: &'a K,
     pub(crate) value: &'a mut V,
-    pub(crate) mark: &'a Mark,
-    /// The expiry hint; see `expiry::hint`. Guarded by the bucket's lock.
-    pub(crate) hint: &'a AtomicU8,
-    pub(crate) slot: Slot,
+    pub(crate) state: &'a LaneState,
+    place: u32,
+}
+
+impl<K, V> Found<'_, K, V> {
+    /// Where it lies.
+    #[inline(always)]
+    pub(crate) fn slot(&self) -> Slot {
+        slot_of(self.place)
+    }
 }
 
 impl<K, V> fmt::Debug for Found<'_, K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Found").field("slot", &self.slot).finish_non_exhaustive()
+        f.debug_struct("Found").field("slot", &self.slot()).finish_non_exhaustive()
     }
+}
+
+/// Makes the table's state word.
+fn pack(base: u32, count: u32, mask: u32) -> u64 {
+    let is_complete = u64::from(count) == u64::from(base) * (u64::from(mask) + 1);
+    let count = if is_complete { COMPLETE } else { count };
+    u64::from(count) | u64::from(mask) << 32
 }
 
 /// Splits the table's state word.
@@ -110,26 +159,27 @@ impl<K, V> Table<K, V> {
     /// and grows.
     pub(crate) fn new(entries: Option<u64>) -> (Self, Arena<K, V>) {
         let (base, full) = entries.map_or((8, u32::MAX), plan);
-        let chunk_shift = full.min(64).next_power_of_two().ilog2();
         let table = Self {
-            state: AtomicU64::new(u64::from(base)),
+            state: AtomicU64::new(pack(base, base, 0)),
             directory: AtomicPtr::new(ptr::null_mut()),
             base,
-            chunk_shift,
         };
         let arena = Arena::new(&table, full);
         (table, arena)
     }
 
-    /// The bucket where a key of this hash belongs, at the level of `mask`.
-    #[inline]
+    /// The bucket where a key of this hash belongs, and the mask of that bucket's level.
+    #[inline(always)]
     fn address(&self, hash: u64, count: u32, mask: u32) -> (u32, u32) {
         let family = ((hash >> 32) * u64::from(self.base)) >> 32;
         self.address_in(family as u32, hash as u32, count, mask)
     }
 
-    #[inline]
+    #[inline(always)]
     fn address_in(&self, family: u32, low: u32, count: u32, mask: u32) -> (u32, u32) {
+        if count == COMPLETE {
+            return (family + self.base * (low & mask), mask);
+        }
         let half = mask - (mask >> 1);
         // A bucket was split at this level if its sibling exists.
         let sibling = family + self.base * ((low & mask) | half);
@@ -138,17 +188,18 @@ impl<K, V> Table<K, V> {
     }
 
     /// The bucket of this number.
-    #[inline]
+    #[inline(always)]
     fn bucket(&self, index: u32) -> &Bucket<K, V> {
         // Acquire: pairs with the Release in `Arena::add_chunk`.
         let directory = self.directory.load(Ordering::Acquire);
         // SAFETY: `index` is below a bucket count that was published after the directory that
         // covers it; directories live as long as the table.
-        let chunk = unsafe { &*directory.add((index >> self.chunk_shift) as usize) };
+        let chunk = unsafe { &*directory.add(index as usize / CHUNK) };
         // Relaxed: published with the directory or, later, with the bucket count.
-        let first = chunk.load(Ordering::Relaxed);
-        // SAFETY: chunks have `1 << chunk_shift` buckets and live as long as the table.
-        unsafe { &*first.add((index & ((1 << self.chunk_shift) - 1)) as usize) }
+        let chunk = chunk.load(Ordering::Relaxed);
+        // SAFETY: chunks live as long as the table, and are only shared.
+        let chunk = unsafe { &*chunk };
+        &chunk[index as usize % CHUNK]
     }
 
     #[inline(always)]
@@ -159,46 +210,90 @@ impl<K, V> Table<K, V> {
         (self.bucket(index), index, mask)
     }
 
-    /// Fetches the bucket of a hash into the cache while the caller does something else.
-    #[inline]
-    pub(crate) fn prefetch(&self, hash: u64) {
-        let (bucket, ..) = self.locate(hash);
+    /// Picks the bucket of a hash and begins to fetch it into the cache; meanwhile the caller may
+    /// do something else.
+    #[inline(always)]
+    pub(crate) fn approach(&self, hash: u64) -> Spot<'_, K, V> {
+        let (bucket, index, mask) = self.locate(hash);
         prefetch_line(ptr::from_ref(bucket).cast());
+        bucket.group.prefetch(hash);
+        Spot { bucket, index, mask }
     }
 
     /// Whether no entry can have this hash: certain at some moment during the call. Takes no lock.
     #[inline]
     pub(crate) fn surely_absent(&self, hash: u64) -> bool {
         let (bucket, _, mask) = self.locate(hash);
-        // In this order: a split publishes the new bucket, then the level, and clears moved lanes
-        // and chains last, so whoever misses an entry that moved sees the changed level.
-        bucket.group.prints.matching(fingerprint(hash)).is_empty()
-            && bucket.overflow().is_none()
-            && bucket.level() == mask
+        is_absent_from(bucket, hash, mask)
     }
 
     /// Finds the entry with this hash whose key `equals`, and keeps its bucket's lock (and no other)
     /// as long as the answer lives.
+    pub(crate) fn find(&self, hash: u64, equals: &impl Fn(&K) -> bool) -> Option<Locked<'_, K, V>> {
+        match self.look(self.approach(hash), hash, equals) {
+            Look::Found(locked) => Some(locked),
+            Look::Absent => None,
+            Look::Further(further) => self.look_further(further, hash, equals),
+        }
+    }
+
+    /// The first step of [`find`](Self::find), in the bucket that was picked for the hash. Almost
+    /// always that is all. The rest is for the caller to put out of the way of the usual case.
     #[inline(always)]
-    pub(crate) fn find(&self, hash: u64, equals: impl Fn(&K) -> bool) -> Option<Locked<'_, K, V>> {
-        loop {
-            let (bucket, index, mask) = self.locate(hash);
-            let guard = bucket.lock.lock();
-            if bucket.level() != mask {
-                // It was split since; the table's state says so by now.
-                continue;
+    pub(crate) fn look<'a>(
+        &'a self,
+        spot: Spot<'a, K, V>,
+        hash: u64,
+        equals: &impl Fn(&K) -> bool,
+    ) -> Look<'a, K, V> {
+        let Spot { bucket, index, mask } = spot;
+        let guard = bucket.lock.lock();
+        if bucket.level() != mask {
+            return Look::Further(Further { bucket, is_stale: true, guard });
+        }
+        for lane in bucket.group.prints.matching(fingerprint(hash)) {
+            let place = home_place(index, lane);
+            if let Some(found) = found_in(&bucket.group, lane, equals, place) {
+                return Look::Found(Locked { found, _guard: guard });
             }
-            let print = fingerprint(hash);
-            for lane in bucket.group.prints.matching(print) {
-                if let Some(found) =
-                    found_in(&bucket.group, lane, &equals, || home_slot(index, lane))
-                {
-                    return Some(Locked { found, _guard: guard });
-                }
-            }
-            let found = find_in_chain(bucket.overflow()?, print, &equals)?;
+        }
+        if bucket.overflow().is_none() {
+            return Look::Absent;
+        }
+        Look::Further(Further { bucket, is_stale: false, guard })
+    }
+
+    /// [`look`](Self::look) for whoever would rather not take the lock in vain.
+    #[inline(always)]
+    pub(crate) fn look_lightly<'a>(
+        &'a self,
+        spot: Spot<'a, K, V>,
+        hash: u64,
+        equals: &impl Fn(&K) -> bool,
+    ) -> Look<'a, K, V> {
+        if is_absent_from(spot.bucket, hash, spot.mask) {
+            return Look::Absent;
+        }
+        self.look(spot, hash, equals)
+    }
+
+    /// The second step of [`find`](Self::find): the overflow groups, or, if the bucket was split
+    /// since it was picked, the right bucket.
+    #[cold]
+    pub(crate) fn look_further<'a>(
+        &'a self,
+        further: Further<'a, K, V>,
+        hash: u64,
+        equals: &impl Fn(&K) -> bool,
+    ) -> Option<Locked<'a, K, V>> {
+        let Further { bucket, is_stale, guard } = further;
+        if !is_stale {
+            let found = find_in_chain(bucket.overflow()?, fingerprint(hash), equals)?;
             return Some(Locked { found, _guard: guard });
         }
+        drop(guard);
+        // By now the table's state tells of the split.
+        self.find(hash, equals)
     }
 
     /// How many positions an iteration over the table passes; see [`Cursor`].
@@ -207,8 +302,17 @@ impl<K, V> Table<K, V> {
     }
 }
 
+/// Whether no entry can have this hash, which belongs into this bucket of the level of `mask`.
+#[inline(always)]
+fn is_absent_from<K, V>(bucket: &Bucket<K, V>, hash: u64, mask: u32) -> bool {
+    // In this order: a split publishes the new bucket, then the level, and clears moved lanes and
+    // chains last, so whoever misses an entry that moved sees the changed level.
+    bucket.group.prints.matching(fingerprint(hash)).is_empty()
+        && bucket.overflow().is_none()
+        && bucket.level() == mask
+}
+
 /// Looks through a bucket's overflow groups. The caller holds the bucket's lock.
-#[inline(never)]
 fn find_in_chain<'a, K, V>(
     first: &'a Overflow<K, V>,
     print: u8,
@@ -217,8 +321,8 @@ fn find_in_chain<'a, K, V>(
     let mut next = Some(first);
     while let Some(group) = next {
         for lane in group.group.prints.matching(print) {
-            let slot = || overflow_slot(group.number, lane);
-            if let Some(found) = found_in(&group.group, lane, equals, slot) {
+            let place = overflow_place(group.number, lane);
+            if let Some(found) = found_in(&group.group, lane, equals, place) {
                 return Some(found);
             }
         }
@@ -234,7 +338,7 @@ fn found_in<'a, K, V, const N: usize, const WORDS: usize>(
     group: &'a Group<K, V, N, WORDS>,
     lane: usize,
     equals: &impl Fn(&K) -> bool,
-    slot: impl FnOnce() -> Slot,
+    place: u32,
 ) -> Option<Found<'a, K, V>> {
     // SAFETY: the caller holds the bucket's lock, and the lane's fingerprint is set.
     let key = unsafe { group.key(lane) };
@@ -243,7 +347,7 @@ fn found_in<'a, K, V, const N: usize, const WORDS: usize>(
     }
     // SAFETY: as above; this is the only reference to the value under this lock.
     let value = unsafe { group.value(lane) };
-    Some(Found { key, value, mark: group.mark(lane), hint: group.hint(lane), slot: slot() })
+    Some(Found { key, value, state: group.state(lane), place })
 }
 
 /// A place in the order in which iteration passes the table: by family, then by the hash's low
@@ -271,18 +375,35 @@ impl Cursor {
 /// Slots come in runs of this many: even runs name lanes of home buckets, odd ones overflow lanes.
 const RUN: u32 = if cfg!(larder_loom) { 32 } else { 1024 };
 
+/// The place of a lane of a home bucket: an even number.
+#[inline(always)]
+fn home_place(bucket: u32, lane: usize) -> u32 {
+    (bucket * LANES as u32 + lane as u32) << 1
+}
+
+/// The place of a lane of an overflow group: an odd number.
+#[inline(always)]
+fn overflow_place(number: u32, lane: usize) -> u32 {
+    (number * OVERFLOW_LANES as u32 + lane as u32) << 1 | 1
+}
+
+/// The slot of a place.
+#[inline(always)]
+fn slot_of(place: u32) -> Slot {
+    let (flat, is_overflow) = (place >> 1, place & 1);
+    Slot::new(((flat & !(RUN - 1)) << 1) | (is_overflow * RUN) | (flat & (RUN - 1)))
+}
+
 /// The slot of a lane of a home bucket.
 #[inline]
 fn home_slot(bucket: u32, lane: usize) -> Slot {
-    let flat = bucket * LANES as u32 + lane as u32;
-    Slot::new(((flat & !(RUN - 1)) << 1) | (flat & (RUN - 1)))
+    slot_of(home_place(bucket, lane))
 }
 
 /// The slot of a lane of an overflow group.
 #[inline]
 fn overflow_slot(number: u32, lane: usize) -> Slot {
-    let flat = number * OVERFLOW_LANES as u32 + lane as u32;
-    Slot::new(((flat & !(RUN - 1)) << 1) | RUN | (flat & (RUN - 1)))
+    slot_of(overflow_place(number, lane))
 }
 
 /// What a slot names.

@@ -31,6 +31,11 @@ impl Lanes {
         self.0 == 0
     }
 
+    /// Those from `lane` on.
+    pub(super) fn from(self, lane: usize) -> Self {
+        Self(self.0 & (!0 << lane))
+    }
+
     #[inline]
     pub(super) fn first(self) -> Option<usize> {
         (self.0 != 0).then(|| self.0.trailing_zeros() as usize)

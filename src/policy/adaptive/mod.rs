@@ -60,8 +60,8 @@ use shadow::xorshift;
 use shared::Shared;
 
 use super::parts::queue::{Links, Queue};
-use super::parts::spread;
-use super::{Newcomer, Policy, Residents};
+use super::parts::{Mixed, spread};
+use super::{Mark, Newcomer, Policy, Residents};
 use crate::sync::Arc;
 use crate::{RemovalCause, Slot};
 
@@ -88,11 +88,12 @@ pub struct Adaptive {
     main: Queue,
     /// Entries that weigh nothing: removing one makes no room, so none is ever a victim.
     weightless: Queue,
-    /// In 128 bits: the newcomer comes in before room is made for it.
+    /// Whether every entry so far weighed 1, so that weights need not be asked for or added up.
+    is_uniform: bool,
+    /// What the queues weigh, 0 while `is_uniform`: then it is their lengths. In 128 bits, as the
+    /// newcomer comes in before room is made for it.
     small_weight: u128,
     main_weight: u128,
-    /// Whether every entry so far weighed 1, so that weights need not be asked for.
-    is_uniform: bool,
     /// The stripe's share of the capacity.
     share: u64,
     setting: Setting,
@@ -102,14 +103,14 @@ pub struct Adaptive {
     memory: Memory,
     clock: Clock<STAMP_BITS>,
     random: u64,
-    /// The entry last named by `victim`, while it is here.
-    doomed: Option<Doomed>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Doomed {
-    slot: Slot,
-    to_ghost: bool,
+    /// The entry last named by `victim`, while it is here, and the hash by which it is to be
+    /// remembered.
+    doomed: Option<Slot>,
+    doomed_hash: Option<Mixed>,
+    /// An entry and its hash: the last to win a duel as the tail of the main queue. It stays there
+    /// and will be asked for its hash again.
+    champion: Option<Slot>,
+    champion_hash: Mixed,
 }
 
 impl Default for Adaptive {
@@ -142,9 +143,9 @@ impl Adaptive {
             small: Queue::new(SMALL),
             main: Queue::new(MAIN),
             weightless: Queue::new(WEIGHTLESS),
+            is_uniform: true,
             small_weight: 0,
             main_weight: 0,
-            is_uniform: true,
             share,
             setting: Setting::START,
             parameters,
@@ -153,27 +154,39 @@ impl Adaptive {
             clock: Clock::default(),
             random,
             doomed: None,
+            doomed_hash: None,
+            champion: None,
+            champion_hash: Mixed::new(0),
         }
     }
 
+    /// Starts to add up weights if this one is not 1.
     #[inline]
-    fn weight(&self, slot: Slot, residents: &dyn Residents) -> u64 {
-        if self.is_uniform { 1 } else { residents.weight(slot) }
+    fn allow(&mut self, weight: u64) {
+        if weight != 1 && self.is_uniform {
+            self.is_uniform = false;
+            self.small_weight = self.small.len() as u128;
+            self.main_weight = self.main.len() as u128;
+        }
     }
 
-    /// Takes the entry out of its queue.
+    /// Takes the entry out of its queue. `weight` is asked for only where it counts.
     #[inline]
-    fn unlink(&mut self, slot: Slot, weight: u64) {
-        match self.links.queue_of(slot) {
-            Some(SMALL) => {
-                self.small.unlink(&mut self.links, slot);
-                self.small_weight -= u128::from(weight);
+    fn unlink(&mut self, slot: Slot, weight: impl FnOnce() -> u64) {
+        let cut = self.links.cut(slot);
+        let total = match cut.queue() {
+            SMALL => {
+                self.small.close(&mut self.links, cut);
+                &mut self.small_weight
             }
-            Some(WEIGHTLESS) => self.weightless.unlink(&mut self.links, slot),
-            _ => {
-                self.main.unlink(&mut self.links, slot);
-                self.main_weight -= u128::from(weight);
+            MAIN => {
+                self.main.close(&mut self.links, cut);
+                &mut self.main_weight
             }
+            _ => return self.weightless.close(&mut self.links, cut),
+        };
+        if !self.is_uniform {
+            *total -= u128::from(weight());
         }
     }
 
@@ -189,6 +202,12 @@ impl Adaptive {
         }
     }
 
+    /// The weight as far as weights are added up.
+    #[inline]
+    fn counted(&self, weight: u64) -> u128 {
+        if self.is_uniform { 0 } else { u128::from(weight) }
+    }
+
     /// Puts the newcomer into the queue where the setting wants it.
     #[inline]
     fn enqueue(&mut self, newcomer: &Newcomer, is_ghost: bool, residents: &dyn Residents) {
@@ -201,7 +220,7 @@ impl Adaptive {
         }
         if is_ghost || self.parameters.small == 0 {
             self.main.push_front(&mut self.links, slot);
-            self.main_weight += u128::from(weight);
+            self.main_weight += self.counted(weight);
             mark.set(main_mark(0));
             return;
         }
@@ -210,7 +229,7 @@ impl Adaptive {
             self.pulse.set_clock(self.clock.now(), self.clock.window());
         }
         self.small.push_front(&mut self.links, slot);
-        self.small_weight += u128::from(weight);
+        self.small_weight += self.counted(weight);
         mark.set(small_mark(self.clock.now()));
     }
 
@@ -222,7 +241,7 @@ impl Adaptive {
         if view.small_is_over()
             && let Some(tail) = view.small_tail()
         {
-            view.promote(tail);
+            view.promote(tail, view.look(tail));
         }
     }
 
@@ -253,6 +272,9 @@ impl Adaptive {
     }
 
     fn mean_weight(&self) -> u64 {
+        if self.is_uniform {
+            return u64::from(!self.is_empty());
+        }
         let mean = (self.small_weight + self.main_weight) / (self.len() as u128).max(1);
         mean.min(u128::from(u64::MAX)) as u64
     }
@@ -290,7 +312,7 @@ impl Policy for Adaptive {
         self.doomed = None;
         self.follow();
         let Newcomer { slot, hash, weight, has_room } = newcomer;
-        self.is_uniform &= weight == 1;
+        self.allow(weight);
         if let Some(id) = self.shared.sample(hash) {
             self.pulse.ring.push(Event { id, slot });
         }
@@ -298,6 +320,7 @@ impl Policy for Adaptive {
         if !has_room && self.memory.is_misfit(entries) {
             self.remember();
         }
+        let hash = Mixed::new(hash);
         self.memory.sketch.add(hash, 1);
         let is_ghost = self.parameters.ghost > 0
             && self.memory.ghost.take(hash, self.parameters.ghost_window(entries));
@@ -311,7 +334,7 @@ impl Policy for Adaptive {
     }
 
     fn on_weight(&mut self, slot: Slot, old: u64, new: u64) {
-        self.is_uniform &= new == 1;
+        self.allow(new);
         match (self.links.queue_of(slot), new) {
             (Some(WEIGHTLESS), 0) => {}
             (Some(WEIGHTLESS), _) => {
@@ -320,22 +343,27 @@ impl Policy for Adaptive {
                 self.main_weight += u128::from(new);
             }
             (_, 0) => {
-                self.unlink(slot, old);
+                self.unlink(slot, || old);
                 self.weightless.push_front(&mut self.links, slot);
             }
+            _ if self.is_uniform => {}
             (Some(SMALL), _) => self.small_weight = self.small_weight - u128::from(old) + u128::from(new),
             _ => self.main_weight = self.main_weight - u128::from(old) + u128::from(new),
         }
     }
 
     fn on_remove(&mut self, slot: Slot, cause: RemovalCause, residents: &dyn Residents) {
-        let weight = self.weight(slot, residents);
-        self.unlink(slot, weight);
-        if let Some(doomed) = self.doomed.take_if(|doomed| doomed.slot == slot)
-            && doomed.to_ghost
-            && matches!(cause, RemovalCause::Size | RemovalCause::Rejected)
-        {
-            self.memory.ghost.push(residents.hash(slot));
+        self.unlink(slot, || residents.weight(slot));
+        if self.champion == Some(slot) {
+            self.champion = None;
+        }
+        if self.doomed == Some(slot) {
+            self.doomed = None;
+            if let Some(hash) = self.doomed_hash
+                && matches!(cause, RemovalCause::Size | RemovalCause::Rejected)
+            {
+                self.memory.ghost.push(hash);
+            }
         }
     }
 
@@ -345,10 +373,10 @@ impl Policy for Adaptive {
             Some(WEIGHTLESS) => self.weightless.replace(&mut self.links, from, to),
             _ => self.main.replace(&mut self.links, from, to),
         }
-        if let Some(doomed) = &mut self.doomed
-            && doomed.slot == from
-        {
-            doomed.slot = to;
+        for known in [&mut self.doomed, &mut self.champion] {
+            if *known == Some(from) {
+                *known = Some(to);
+            }
         }
     }
 
@@ -357,9 +385,9 @@ impl Policy for Adaptive {
             self.follow();
             let parameters = self.parameters;
             let victim = choose(&mut View { stripe: self, residents }, &parameters)?;
-            self.doomed = Some(Doomed { slot: victim.entry, to_ghost: victim.to_ghost });
+            (self.doomed, self.doomed_hash) = (Some(victim.entry), victim.ghost);
         }
-        self.doomed.map(|doomed| doomed.slot)
+        self.doomed
     }
 
     #[inline]
@@ -380,7 +408,8 @@ impl Policy for Adaptive {
         self.memory.release();
         self.links.clear();
         self.is_uniform = true;
-        self.doomed = None;
+        (self.small_weight, self.main_weight) = (0, 0);
+        (self.doomed, self.champion) = (None, None);
         self.shared.clear();
     }
 
@@ -413,9 +442,18 @@ impl Policy for Adaptive {
                 other => panic!("{slot:?} is in queue {other:?}"),
             }
         }
-        assert_eq!((small, main), (self.small_weight, self.main_weight), "the queues' weights");
+        if self.is_uniform {
+            assert_eq!((small, main), (self.small.len() as u128, self.main.len() as u128), "all 1");
+            assert_eq!((self.small_weight, self.main_weight), (0, 0), "no weights added up");
+        } else {
+            assert_eq!((small, main), (self.small_weight, self.main_weight), "the queues' weights");
+        }
         if let Some(doomed) = self.doomed {
-            assert!(slots.contains(&doomed.slot), "the victim named last is here");
+            assert!(slots.contains(&doomed), "the victim named last is here");
+        }
+        if let Some(champion) = self.champion {
+            assert!(slots.contains(&champion), "the champion is here");
+            assert_eq!(Mixed::new(residents.hash(champion)), self.champion_hash, "its hash");
         }
         self.shared.validate();
     }
@@ -427,12 +465,14 @@ struct View<'a> {
     residents: &'a dyn Residents,
 }
 
-impl Queues for View<'_> {
+impl<'a> Queues for View<'a> {
     type Entry = Slot;
+    type Seen = &'a Mark;
 
     #[inline]
     fn small_is_over(&self) -> bool {
-        self.stripe.small_weight > u128::from(self.stripe.target)
+        let Adaptive { target, small, small_weight, is_uniform, .. } = &*self.stripe;
+        if *is_uniform { small.len() as u64 > *target } else { *small_weight > u128::from(*target) }
     }
 
     #[inline]
@@ -446,39 +486,62 @@ impl Queues for View<'_> {
     }
 
     #[inline]
-    fn frequency(&self, entry: Slot) -> u8 {
-        frequency(self.residents.mark(entry).get())
+    fn look(&self, entry: Slot) -> &'a Mark {
+        self.residents.mark(entry)
     }
 
     #[inline]
-    fn promote(&mut self, entry: Slot) {
-        let weight = self.stripe.weight(entry, self.residents);
-        let Adaptive { links, small, main, small_weight, main_weight, .. } = &mut *self.stripe;
-        small.unlink(links, entry);
-        main.push_front(links, entry);
-        *small_weight -= u128::from(weight);
-        *main_weight += u128::from(weight);
-        self.residents.mark(entry).set(main_mark(0));
+    fn frequency(seen: &'a Mark) -> u8 {
+        frequency(seen.get())
     }
 
     #[inline]
-    fn spare(&mut self, entry: Slot) {
-        let mark = self.residents.mark(entry);
-        mark.set(main_mark(frequency(mark.get()).saturating_sub(1)));
+    fn promote(&mut self, entry: Slot, seen: &'a Mark) {
+        let Adaptive { links, small, main, small_weight, main_weight, is_uniform, .. } =
+            &mut *self.stripe;
+        main.take_back_of(small, links, entry);
+        seen.set(main_mark(0));
+        if !*is_uniform {
+            let weight = u128::from(self.residents.weight(entry));
+            *small_weight -= weight;
+            *main_weight += weight;
+        }
+    }
+
+    #[inline]
+    fn spare(&mut self, entry: Slot, seen: &'a Mark) {
+        seen.set(main_mark(frequency(seen.get()).saturating_sub(1)));
         self.stripe.main.move_to_front(&mut self.stripe.links, entry);
     }
 
     #[inline]
-    fn count(&mut self, entry: Slot, times: u8) {
+    fn hash(&self, entry: Slot) -> Mixed {
+        Mixed::new(self.residents.hash(entry))
+    }
+
+    #[inline]
+    fn main_tail_hash(&mut self, entry: Slot) -> Mixed {
+        if self.stripe.champion != Some(entry) {
+            self.stripe.champion = Some(entry);
+            self.stripe.champion_hash = self.hash(entry);
+        }
+        self.stripe.champion_hash
+    }
+
+    #[inline]
+    fn count(&mut self, hash: impl FnOnce(&mut Self) -> Mixed, times: u8) {
         if self.stripe.parameters.duel {
-            self.stripe.memory.sketch.add(self.residents.hash(entry), times);
+            let hash = hash(self);
+            self.stripe.memory.sketch.add(hash, times);
         }
     }
 
-    fn estimate(&self, entry: Slot) -> u8 {
-        self.stripe.memory.sketch.estimate(self.residents.hash(entry))
+    #[inline]
+    fn estimate(&self, hash: Mixed) -> u8 {
+        self.stripe.memory.sketch.estimate(hash)
     }
 
+    #[inline]
     fn random(&mut self) -> u64 {
         xorshift(&mut self.stripe.random)
     }

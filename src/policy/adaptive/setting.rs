@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::policy::parts::Mixed;
+
 /// Queue moves one choice may take before the tail of the main queue goes whatever its frequency.
 /// 16 cost nothing in hit ratio yet, 8 cost a tenth of a point.
 const MAX_MOVES: u32 = 64;
@@ -105,6 +107,8 @@ impl Parameters {
 /// The small and the main queue of a stripe or of a shadow.
 pub(super) trait Queues {
     type Entry: Copy;
+    /// What was found by looking at an entry, so that it need not be looked for again.
+    type Seen: Copy;
 
     /// Whether the small queue weighs more than its target.
     fn small_is_over(&self) -> bool;
@@ -112,24 +116,31 @@ pub(super) trait Queues {
     fn small_tail(&self) -> Option<Self::Entry>;
     /// The entry that has been longest in the main queue since its last second chance.
     fn main_tail(&self) -> Option<Self::Entry>;
+    /// Looks at an entry.
+    fn look(&self, entry: Self::Entry) -> Self::Seen;
     /// The hits counted for the entry: 0 to 3.
-    fn frequency(&self, entry: Self::Entry) -> u8;
+    fn frequency(seen: Self::Seen) -> u8;
     /// Moves the small queue's tail, `entry`, to the head of the main queue, with frequency 0.
-    fn promote(&mut self, entry: Self::Entry);
+    fn promote(&mut self, entry: Self::Entry, seen: Self::Seen);
     /// Moves the main queue's tail, `entry`, to its head, with its frequency one lower.
-    fn spare(&mut self, entry: Self::Entry);
-    /// Tells the frequency sketch that `entry` was seen `times`.
-    fn count(&mut self, entry: Self::Entry, times: u8);
-    /// How often the sketch has seen `entry`.
-    fn estimate(&self, entry: Self::Entry) -> u8;
+    fn spare(&mut self, entry: Self::Entry, seen: Self::Seen);
+    /// The hash of an entry of the small queue.
+    fn hash(&self, entry: Self::Entry) -> Mixed;
+    /// The hash of the main queue's tail, `entry`, which often stays so for a while.
+    fn main_tail_hash(&mut self, entry: Self::Entry) -> Mixed;
+    /// Tells the frequency sketch, if the setting has one, that a hash was seen `times`.
+    fn count(&mut self, hash: impl FnOnce(&mut Self) -> Mixed, times: u8);
+    /// How often the sketch has seen a hash.
+    fn estimate(&self, hash: Mixed) -> u8;
     fn random(&mut self) -> u64;
 }
 
-/// The entry that should go, and whether it should be remembered as a ghost. It is still queued.
+/// The entry that should go. It is still queued.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Victim<E> {
     pub(super) entry: E,
-    pub(super) to_ghost: bool,
+    /// The hash by which it should be remembered as a ghost, if it should.
+    pub(super) ghost: Option<Mixed>,
 }
 
 /// Chooses the next victim; `None` if both queues are empty.
@@ -141,61 +152,68 @@ pub(super) fn choose<Q: Queues>(
     let mut moves = MAX_MOVES;
     while moves > 0 {
         let main_tail = queues.main_tail();
-        if main_tail.is_some() && !queues.small_is_over() {
-            return main_victim(queues, &mut moves).map(|entry| Victim { entry, to_ghost: false });
+        if let Some(tail) = main_tail
+            && !queues.small_is_over()
+        {
+            return Some(Victim { entry: main_victim(queues, tail, &mut moves), ghost: None });
         }
         let Some(entry) = queues.small_tail() else { break };
-        if parameters.small == 0 {
-            // What a setting with a small queue has left there.
-            queues.promote(entry);
-        } else {
-            let frequency = queues.frequency(entry);
+        let seen = queues.look(entry);
+        // At 0, this is what a setting with a small queue has left there.
+        if parameters.small > 0 {
+            let frequency = Q::frequency(seen);
             let promoted = frequency >= parameters.promote;
             if frequency > 0 && (promoted || parameters.duel) {
-                queues.count(entry, frequency);
+                queues.count(|queues| queues.hash(entry), frequency);
             }
-            if promoted {
-                queues.promote(entry);
-            } else if parameters.duel && main_tail.is_some() {
-                return duel(queues, entry, &mut moves);
-            } else {
-                return Some(Victim { entry, to_ghost: true });
+            if !promoted {
+                if let (true, Some(tail)) = (parameters.duel, main_tail) {
+                    return Some(duel(queues, (entry, seen), tail, &mut moves));
+                }
+                return Some(Victim { entry, ghost: Some(queues.hash(entry)) });
             }
         }
+        queues.promote(entry, seen);
         moves -= 1;
     }
     let entry = queues.main_tail().or_else(|| queues.small_tail())?;
-    Some(Victim { entry, to_ghost: false })
+    Some(Victim { entry, ghost: None })
 }
 
 /// The one of the small queue's tail, `candidate`, and the main queue's victim that was seen less.
 #[inline]
 fn duel<Q: Queues>(
     queues: &mut Q,
-    candidate: Q::Entry,
+    (candidate, seen): (Q::Entry, Q::Seen),
+    main_tail: Q::Entry,
     moves: &mut u32,
-) -> Option<Victim<Q::Entry>> {
-    let victim = main_victim(queues, moves)?;
-    let estimate = queues.estimate(candidate);
-    let is_admitted = estimate > queues.estimate(victim)
+) -> Victim<Q::Entry> {
+    let victim = main_victim(queues, main_tail, moves);
+    let victim_hash = queues.main_tail_hash(victim);
+    let hash = queues.hash(candidate);
+    let estimate = queues.estimate(hash);
+    let is_admitted = estimate > queues.estimate(victim_hash)
         || (estimate >= LUCKY_ESTIMATE && queues.random().is_multiple_of(LUCKY_ONE_IN));
     if is_admitted {
-        queues.promote(candidate);
+        queues.promote(candidate, seen);
+        return Victim { entry: victim, ghost: Some(victim_hash) };
     }
-    Some(Victim { entry: if is_admitted { victim } else { candidate }, to_ghost: true })
+    Victim { entry: candidate, ghost: Some(hash) }
 }
 
-/// The first entry from the main queue's tail that no hit was counted for; those before it get a
-/// second chance.
+/// The first entry from the main queue's `tail` on that no hit was counted for; those before it get
+/// a second chance.
 #[inline]
-fn main_victim<Q: Queues>(queues: &mut Q, moves: &mut u32) -> Option<Q::Entry> {
+fn main_victim<Q: Queues>(queues: &mut Q, mut tail: Q::Entry, moves: &mut u32) -> Q::Entry {
     loop {
-        let tail = queues.main_tail()?;
-        if *moves == 0 || queues.frequency(tail) == 0 {
-            return Some(tail);
+        let seen = queues.look(tail);
+        if *moves == 0 || Q::frequency(seen) == 0 {
+            return tail;
         }
         *moves -= 1;
-        queues.count(tail, 1);
-        queues.spare(tail);
+        queues.count(|queues| queues.main_tail_hash(tail), 1);
+        queues.spare(tail, seen);
+        // There is one: what was spared is queued still.
+        tail = queues.main_tail().unwrap_or(tail);
     }
 }

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use super::memory::{Clock, Memory, is_correlated};
 use super::setting::{Parameters, Queues, Setting, choose};
-use crate::policy::parts::spread;
+use crate::policy::parts::{Mixed, spread};
 
 const SHADOWS: usize = Setting::ALL.len();
 
@@ -184,12 +184,13 @@ impl View<'_> {
         if u64::from(weight) > self.shadow.capacity {
             return;
         }
+        let hash = Mixed::new(u64::from(id));
         if parameters.duel {
-            self.shadow.memory.sketch.add(u64::from(id), 1);
+            self.shadow.memory.sketch.add(hash, 1);
         }
         let len = self.shadow.len();
         let is_ghost = parameters.ghost > 0
-            && self.shadow.memory.ghost.take(u64::from(id), parameters.ghost_window(len));
+            && self.shadow.memory.ghost.take(hash, parameters.ghost_window(len));
         if is_ghost || parameters.small == 0 {
             self.push_main(entry);
         } else {
@@ -205,7 +206,7 @@ impl View<'_> {
             if self.small_is_over()
                 && let Some(tail) = self.small_tail()
             {
-                self.promote(tail);
+                self.promote(tail, self.look(tail));
             }
             return;
         }
@@ -221,7 +222,7 @@ impl View<'_> {
             let Some(victim) = choose(self, parameters) else { return };
             let number = self.number;
             let record = self.record(victim.entry);
-            let (id, weight) = (record.id, u64::from(record.weight));
+            let weight = u64::from(record.weight);
             let place = record.lane(number) & PLACE;
             record.set_lane(number, 0);
             let is_unused = record.states == 0;
@@ -232,8 +233,10 @@ impl View<'_> {
                 self.shadow.main.pop_back();
                 self.shadow.main_weight -= weight;
             }
-            if victim.to_ghost && parameters.ghost > 0 {
-                self.shadow.memory.ghost.push(u64::from(id));
+            if let Some(hash) = victim.ghost
+                && parameters.ghost > 0
+            {
+                self.shadow.memory.ghost.push(hash);
             }
             if is_unused && victim.entry != current {
                 self.records.remove(victim.entry as usize);
@@ -253,6 +256,8 @@ impl View<'_> {
 
 impl Queues for View<'_> {
     type Entry = u32;
+    /// The frequency.
+    type Seen = u8;
 
     #[inline]
     fn small_is_over(&self) -> bool {
@@ -270,19 +275,24 @@ impl Queues for View<'_> {
     }
 
     #[inline]
-    fn frequency(&self, entry: u32) -> u8 {
+    fn look(&self, entry: u32) -> u8 {
         let lane = self.records.records[entry as usize].lane(self.number);
         (lane >> FREQUENCY & MAX_FREQUENCY) as u8
     }
 
-    fn promote(&mut self, entry: u32) {
+    #[inline]
+    fn frequency(seen: u8) -> u8 {
+        seen
+    }
+
+    fn promote(&mut self, entry: u32, _: u8) {
         self.shadow.small.pop_back();
         self.shadow.small_weight -= u64::from(self.record(entry).weight);
         self.push_main(entry);
     }
 
     #[inline]
-    fn spare(&mut self, entry: u32) {
+    fn spare(&mut self, entry: u32, _: u8) {
         self.shadow.main.pop_back();
         self.shadow.main.push_front(entry);
         let number = self.number;
@@ -291,16 +301,27 @@ impl Queues for View<'_> {
     }
 
     #[inline]
-    fn count(&mut self, entry: u32, times: u8) {
+    fn hash(&self, entry: u32) -> Mixed {
+        Mixed::new(u64::from(self.records.records[entry as usize].id))
+    }
+
+    #[inline]
+    fn main_tail_hash(&mut self, entry: u32) -> Mixed {
+        self.hash(entry)
+    }
+
+    #[inline]
+    fn count(&mut self, hash: impl FnOnce(&mut Self) -> Mixed, times: u8) {
         // Without counters (all settings but one) this does nothing.
         if self.shadow.memory.sketch.is_allocated() {
-            let id = u64::from(self.record(entry).id);
-            self.shadow.memory.sketch.add(id, times);
+            let hash = hash(self);
+            self.shadow.memory.sketch.add(hash, times);
         }
     }
 
-    fn estimate(&self, entry: u32) -> u8 {
-        self.shadow.memory.sketch.estimate(u64::from(self.records.records[entry as usize].id))
+    #[inline]
+    fn estimate(&self, hash: Mixed) -> u8 {
+        self.shadow.memory.sketch.estimate(hash)
     }
 
     fn random(&mut self) -> u64 {

@@ -5,7 +5,7 @@
 //! holds sixteen bits of the hash and a coarse stamp of when it came. A false "yes" has a chance of
 //! about one in four thousand.
 
-use super::spread;
+use super::Mixed;
 
 /// Lanes in a set: as many as fit a cache line.
 const LANES: usize = 16;
@@ -57,7 +57,7 @@ impl Ghost {
 
     /// Remembers that `hash` was evicted.
     #[inline]
-    pub(crate) fn push(&mut self, hash: u64) {
+    pub(crate) fn push(&mut self, hash: Mixed) {
         let now = self.now();
         let (set, fingerprint) = self.locate(hash);
         let Some(lanes) = self.set_mut(set) else { return };
@@ -72,7 +72,7 @@ impl Ghost {
 
     /// Forgets `hash`; answers whether it was among the last `window` evictions.
     #[inline]
-    pub(crate) fn take(&mut self, hash: u64, window: usize) -> bool {
+    pub(crate) fn take(&mut self, hash: Mixed, window: usize) -> bool {
         let Some((start, lane)) = self.find(hash) else { return false };
         let within = self.is_within(self.lanes[start + lane], window);
         self.lanes.copy_within(start + lane + 1..start + LANES, start + lane);
@@ -82,14 +82,14 @@ impl Ghost {
 
     /// Whether `hash` was among the last `window` evictions.
     #[cfg(test)]
-    pub(crate) fn contains(&self, hash: u64, window: usize) -> bool {
+    pub(crate) fn contains(&self, hash: Mixed, window: usize) -> bool {
         self.find(hash)
             .is_some_and(|(start, lane)| self.is_within(self.lanes[start + lane], window))
     }
 
     /// Where the latest eviction of `hash` is noted: the start of its set, and the lane.
     #[inline]
-    fn find(&self, hash: u64) -> Option<(usize, usize)> {
+    fn find(&self, hash: Mixed) -> Option<(usize, usize)> {
         let (set, fingerprint) = self.locate(hash);
         let start = self.start + set * LANES;
         let lanes: &[u32; LANES] = self.lanes.get(start..start + LANES)?.try_into().ok()?;
@@ -115,8 +115,8 @@ impl Ghost {
 
     /// The set of `hash`, and its fingerprint, which is not 0.
     #[inline]
-    fn locate(&self, hash: u64) -> (usize, u32) {
-        let spread = spread(hash);
+    fn locate(&self, hash: Mixed) -> (usize, u32) {
+        let spread = hash.bits();
         let set = ((spread >> 32) * self.sets as u64) >> 32;
         (set as usize, (spread as u32 & 0xffff).max(1))
     }
@@ -150,7 +150,7 @@ impl Ghost {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ghost, LANES};
+    use super::{Ghost, LANES, Mixed};
 
     fn ghost(entries: usize) -> Ghost {
         let mut ghost = Ghost::default();
@@ -161,23 +161,31 @@ mod tests {
     #[test]
     fn a_table_without_lanes_remembers_nothing() {
         let mut ghost = Ghost::default();
-        ghost.push(1);
-        assert!(!ghost.contains(1, 10) && !ghost.take(1, 10) && !ghost.is_allocated());
+        ghost.push(Mixed::new(1));
+        assert!(
+            !ghost.contains(Mixed::new(1), 10)
+                && !ghost.take(Mixed::new(1), 10)
+                && !ghost.is_allocated()
+        );
     }
 
     #[test]
     fn the_window_is_exact_in_small_tables() {
         let mut ghost = ghost(10);
         for hash in 0..10 {
-            ghost.push(hash);
+            ghost.push(Mixed::new(hash));
         }
         for hash in 0..10 {
             let age = 10 - hash;
-            assert!(ghost.contains(hash, age as usize), "{hash}");
-            assert!(!ghost.contains(hash, age as usize - 1), "{hash}");
+            assert!(ghost.contains(Mixed::new(hash), age as usize), "{hash}");
+            assert!(!ghost.contains(Mixed::new(hash), age as usize - 1), "{hash}");
         }
-        assert!(ghost.take(4, 10) && !ghost.contains(4, 10) && ghost.contains(3, 10));
-        assert!(!ghost.take(4, 10));
+        assert!(
+            ghost.take(Mixed::new(4), 10)
+                && !ghost.contains(Mixed::new(4), 10)
+                && ghost.contains(Mixed::new(3), 10)
+        );
+        assert!(!ghost.take(Mixed::new(4), 10));
     }
 
     #[test]
@@ -186,25 +194,29 @@ mod tests {
             let mut ghost = ghost(entries);
             let total = 70_000.max(4 * entries as u64);
             for hash in 0..total {
-                ghost.push(hash);
+                ghost.push(Mixed::new(hash));
             }
-            let newest = (total - entries as u64..total).filter(|&h| ghost.contains(h, entries));
+            let newest =
+                (total - entries as u64..total).filter(|&h| ghost.contains(Mixed::new(h), entries));
             assert!(newest.count() * 100 > entries * 92, "{entries}");
             let older = total - 3 * entries as u64..total - entries as u64 * 101 / 100;
-            assert!(older.filter(|&h| ghost.contains(h, entries)).count() < 10 + entries / 1000);
+            assert!(
+                older.filter(|&h| ghost.contains(Mixed::new(h), entries)).count()
+                    < 10 + entries / 1000
+            );
         }
     }
 
     #[test]
     fn a_stale_lane_is_swept_before_its_stamp_comes_round() {
         let mut ghost = ghost(64);
-        ghost.push(u64::MAX);
+        ghost.push(Mixed::new(u64::MAX));
         // Every other ghost is taken at once, so nothing pushes the first one out.
         for hash in 0..(1 << 16) - 30 {
-            ghost.push(hash);
-            assert!(ghost.take(hash, 1));
+            ghost.push(Mixed::new(hash));
+            assert!(ghost.take(Mixed::new(hash), 1));
         }
-        assert!(!ghost.contains(u64::MAX, 64));
+        assert!(!ghost.contains(Mixed::new(u64::MAX), 64));
         assert!(ghost.lanes.iter().all(|&lane| lane == 0));
     }
 

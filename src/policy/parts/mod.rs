@@ -19,4 +19,4 @@ pub(crate) use line::Line;
 pub(crate) use random::Stream;
 pub(crate) use sketch::Sketch;
 pub(crate) use slots::PerSlot;
-pub(crate) use spread::spread;
+pub(crate) use spread::{Mixed, spread};

@@ -14,7 +14,7 @@ const NUMBER_BIT: u32 = 1 << 31;
 
 /// The neighbours of a slot in its queue, and which queue that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Link {
+pub(crate) struct Link {
     /// Towards the front; the top bit is the high bit of the queue's number.
     ahead: u32,
     /// Towards the back; the top bit is the low bit of the queue's number.
@@ -25,33 +25,40 @@ impl Link {
     /// What a slot in no queue has. No real link equals it: only the end is on both sides at once.
     const NONE: Self = Self { ahead: u32::MAX - 1, behind: u32::MAX - 1 };
 
+    #[inline]
     fn new(number: u8, ahead: u32, behind: u32) -> Self {
         let number = u32::from(number);
         Self { ahead: ahead | (number >> 1) << 31, behind: behind | (number & 1) << 31 }
     }
 
-    fn number(self) -> u8 {
+    #[inline]
+    pub(crate) fn queue(self) -> u8 {
         ((self.ahead >> 31) << 1 | self.behind >> 31) as u8
     }
 
+    #[inline]
     fn ahead(self) -> u32 {
         self.ahead & !NUMBER_BIT
     }
 
+    #[inline]
     fn behind(self) -> u32 {
         self.behind & !NUMBER_BIT
     }
 
+    #[inline]
     fn set_ahead(&mut self, index: u32) {
         self.ahead = self.ahead & NUMBER_BIT | index;
     }
 
+    #[inline]
     fn set_behind(&mut self, index: u32) {
         self.behind = self.behind & NUMBER_BIT | index;
     }
 }
 
 /// The slot with this index, unless it is the end of the queue.
+#[inline]
 fn slot_at(index: u32) -> Option<Slot> {
     (index != END).then(|| Slot::new(index))
 }
@@ -71,7 +78,7 @@ impl Links {
     #[inline]
     pub(crate) fn queue_of(&self, slot: Slot) -> Option<u8> {
         let link = self.0.get(slot);
-        (link != Link::NONE).then(|| link.number())
+        (link != Link::NONE).then(|| link.queue())
     }
 
     /// The neighbour towards the front. `slot` must be in a queue.
@@ -84,6 +91,24 @@ impl Links {
     #[inline]
     pub(crate) fn behind(&self, slot: Slot) -> Option<Slot> {
         slot_at(self.0.get(slot).behind())
+    }
+
+    /// Makes the slot behind `index` be `next`, in whichever queue it is.
+    #[inline]
+    fn set_behind(&mut self, index: u32, next: u32) {
+        self.0.get_mut(Slot::new(index)).set_behind(next);
+    }
+
+    /// Makes the slot ahead of `index` be `next`, in whichever queue it is.
+    #[inline]
+    fn set_ahead(&mut self, index: u32, next: u32) {
+        self.0.get_mut(Slot::new(index)).set_ahead(next);
+    }
+
+    /// Takes `slot` out of its queue, which must [`close`](Queue::close) the gap.
+    #[inline]
+    pub(crate) fn cut(&mut self, slot: Slot) -> Link {
+        self.0.remove(slot)
     }
 
     /// Forgets all links and gives their memory back. The queues must be replaced by new ones.
@@ -144,9 +169,8 @@ impl Queue {
     /// Puts `slot`, which is in no queue, at the front.
     #[inline]
     pub(crate) fn push_front(&mut self, links: &mut Links, slot: Slot) {
-        let link = Link::new(self.number, END, self.front);
-        links.0.insert(slot, link);
-        self.join_neighbours(links, slot, link);
+        links.0.insert(slot, Link::new(self.number, END, self.front));
+        self.lead(links, slot);
         self.len += 1;
     }
 
@@ -162,9 +186,16 @@ impl Queue {
     /// Takes `slot`, which must be in this queue, out of it.
     #[inline]
     pub(crate) fn unlink(&mut self, links: &mut Links, slot: Slot) {
-        let link = links.0.remove(slot);
-        debug_assert_eq!(link.number(), self.number, "{slot:?} is in another queue");
-        self.close_gap(links, link);
+        let link = links.cut(slot);
+        self.close(links, link);
+    }
+
+    /// Makes both neighbours named by `link`, which was cut out of this queue, point at each other.
+    #[inline]
+    pub(crate) fn close(&mut self, links: &mut Links, link: Link) {
+        debug_assert_eq!(link.queue(), self.number, "a link of another queue");
+        self.set_behind(links, link.ahead(), link.behind());
+        self.set_ahead(links, link.behind(), link.ahead());
         self.len -= 1;
     }
 
@@ -182,16 +213,32 @@ impl Queue {
         if self.front == slot.as_u32() {
             return;
         }
-        self.close_gap(links, links.0.get(slot));
-        let link = Link::new(self.number, END, self.front);
-        *links.0.get_mut(slot) = link;
-        self.join_neighbours(links, slot, link);
+        let to = Link::new(self.number, END, self.front);
+        let link = std::mem::replace(links.0.get_mut(slot), to);
+        // It is not the front, so there is one ahead of it.
+        links.set_behind(link.ahead(), link.behind());
+        self.set_ahead(links, link.behind(), link.ahead());
+        self.lead(links, slot);
+    }
+
+    /// Moves `slot`, which must be at the back of `other`, to the front of this queue.
+    #[inline]
+    pub(crate) fn take_back_of(&mut self, other: &mut Self, links: &mut Links, slot: Slot) {
+        debug_assert_eq!(other.back, slot.as_u32(), "{slot:?} is not at the back");
+        let to = Link::new(self.number, END, self.front);
+        let link = std::mem::replace(links.0.get_mut(slot), to);
+        debug_assert_eq!(link.queue(), other.number, "{slot:?} is in another queue");
+        other.back = link.ahead();
+        other.set_behind(links, link.ahead(), END);
+        other.len -= 1;
+        self.lead(links, slot);
+        self.len += 1;
     }
 
     /// Gives the place of `from`, which must be in this queue, to `to`, which is in none.
     pub(crate) fn replace(&mut self, links: &mut Links, from: Slot, to: Slot) {
         let link = links.0.remove(from);
-        debug_assert_eq!(link.number(), self.number, "{from:?} is in another queue");
+        debug_assert_eq!(link.queue(), self.number, "{from:?} is in another queue");
         links.0.insert(to, link);
         self.join_neighbours(links, to, link);
     }
@@ -223,6 +270,14 @@ impl Queue {
         assert_eq!(len, self.len, "the length of the queue");
     }
 
+    /// Makes `slot`, whose own link is set, the front.
+    #[inline]
+    fn lead(&mut self, links: &mut Links, slot: Slot) {
+        debug_assert!(slot.as_u32() < END - 1, "a link has 31 bits for the index");
+        let former = std::mem::replace(&mut self.front, slot.as_u32());
+        self.set_ahead(links, former, slot.as_u32());
+    }
+
     /// Makes both neighbours named by `link` point at `slot`.
     #[inline]
     fn join_neighbours(&mut self, links: &mut Links, slot: Slot, link: Link) {
@@ -231,28 +286,23 @@ impl Queue {
         self.set_ahead(links, link.behind(), slot.as_u32());
     }
 
-    /// Makes both neighbours named by `link` point at each other.
-    #[inline]
-    fn close_gap(&mut self, links: &mut Links, link: Link) {
-        self.set_behind(links, link.ahead(), link.behind());
-        self.set_ahead(links, link.behind(), link.ahead());
-    }
-
     /// Makes `next` follow `index`; what follows the end is the front.
     #[inline]
     fn set_behind(&mut self, links: &mut Links, index: u32, next: u32) {
-        match slot_at(index) {
-            Some(slot) => links.0.get_mut(slot).set_behind(next),
-            None => self.front = next,
+        if index == END {
+            self.front = next;
+        } else {
+            links.set_behind(index, next);
         }
     }
 
     /// Makes `next` precede `index`; what precedes the end is the back.
     #[inline]
     fn set_ahead(&mut self, links: &mut Links, index: u32, next: u32) {
-        match slot_at(index) {
-            Some(slot) => links.0.get_mut(slot).set_ahead(next),
-            None => self.back = next,
+        if index == END {
+            self.back = next;
+        } else {
+            links.set_ahead(index, next);
         }
     }
 }

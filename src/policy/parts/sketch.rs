@@ -5,7 +5,7 @@
 //! access touches one cache line. Ageing halves every counter once the increments reach twenty
 //! times the capacity (TinyLFU: Einziger, Friedman and Manes, 2017), a bounded stretch at a time.
 
-use super::spread;
+use super::Mixed;
 
 /// Counters per entry of the capacity, before rounding up to a power of two.
 const COUNTERS_PER_ENTRY: usize = 8;
@@ -27,7 +27,7 @@ pub(crate) struct Sketch {
     /// A power of two of them, or none. Row `r` of a block is its bits `16 r .. 16 r + 16`: four
     /// counters, of which an item uses one.
     blocks: Vec<u64>,
-    /// The block of a spread hash is its top `64 - shift` bits.
+    /// The block of a hash is its top `64 - shift` bits.
     shift: u32,
     increments: u64,
     /// The increments at which the next halving starts.
@@ -59,12 +59,12 @@ impl Sketch {
         !self.blocks.is_empty()
     }
 
-    /// Counts `times` sightings of `hash`.
+    /// Counts `times` sightings of a hash.
     #[inline]
-    pub(crate) fn add(&mut self, hash: u64, times: u8) {
-        let (index, spread) = self.locate(hash);
+    pub(crate) fn add(&mut self, hash: Mixed, times: u8) {
+        let index = self.index(hash);
         let Some(block) = self.blocks.get_mut(index) else { return };
-        let positions = positions(spread);
+        let positions = positions(hash);
         let counters = counters(*block, positions);
         let target = (least(counters) + u32::from(times)).min(u32::from(Self::MAX));
         // Conservative update: a counter that is already above was raised by other items.
@@ -79,21 +79,18 @@ impl Sketch {
         }
     }
 
-    /// How often `hash` was seen of late, at most [`MAX`](Self::MAX); never too low for what was
+    /// How often a hash was seen of late, at most [`MAX`](Self::MAX); never too low for what was
     /// counted, sometimes too high.
     #[inline]
-    pub(crate) fn estimate(&self, hash: u64) -> u8 {
-        let (index, spread) = self.locate(hash);
-        let Some(&block) = self.blocks.get(index) else { return 0 };
-        least(counters(block, positions(spread))) as u8
+    pub(crate) fn estimate(&self, hash: Mixed) -> u8 {
+        let Some(&block) = self.blocks.get(self.index(hash)) else { return 0 };
+        least(counters(block, positions(hash))) as u8
     }
 
-    /// The block's index and the bits that choose within it.
+    /// The index of the block of `hash`. Without blocks the shift is 0, and any is beyond the end.
     #[inline]
-    fn locate(&self, hash: u64) -> (usize, u64) {
-        let spread = spread(hash);
-        // Without blocks the shift is 0 and any index is beyond the end.
-        ((spread >> self.shift) as usize, spread)
+    fn index(&self, hash: Mixed) -> usize {
+        (hash.bits() >> self.shift) as usize
     }
 
     /// Starts a halving if one is due, and takes the one under way a stretch further.
@@ -119,8 +116,8 @@ impl Sketch {
 
 /// The bits at which the item's counters begin, one in each row.
 #[inline]
-fn positions(spread: u64) -> [u32; 4] {
-    let bits = spread as u32;
+fn positions(hash: Mixed) -> [u32; 4] {
+    let bits = hash.bits() as u32;
     [bits << 2 & 12, bits & 12 | 16, bits >> 2 & 12 | 32, bits >> 4 & 12 | 48]
 }
 
@@ -138,7 +135,7 @@ fn least([a, b, c, d]: [u32; 4]) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{SWEEP, Sketch};
+    use super::{Mixed, SWEEP, Sketch};
 
     fn sketch(entries: usize) -> Sketch {
         let mut sketch = Sketch::default();
@@ -149,9 +146,9 @@ mod tests {
     #[test]
     fn a_sketch_without_counters_counts_nothing() {
         let mut sketch = Sketch::default();
-        sketch.add(0, 1);
-        sketch.add(u64::MAX, 3);
-        assert_eq!((sketch.estimate(0), sketch.is_allocated()), (0, false));
+        sketch.add(Mixed::new(0), 1);
+        sketch.add(Mixed::new(u64::MAX), 3);
+        assert_eq!((sketch.estimate(Mixed::new(0)), sketch.is_allocated()), (0, false));
     }
 
     #[test]
@@ -159,12 +156,12 @@ mod tests {
         let mut sketch = sketch(10_000);
         for key in 0..10_000 {
             for _ in 0..key % 4 {
-                sketch.add(key, 1);
+                sketch.add(Mixed::new(key), 1);
             }
         }
         let mut exact = 0;
         for key in 0..10_000 {
-            let (estimate, truth) = (u64::from(sketch.estimate(key)), key % 4);
+            let (estimate, truth) = (u64::from(sketch.estimate(Mixed::new(key))), key % 4);
             assert!(estimate >= truth, "{key}: {estimate} < {truth}");
             exact += u64::from(estimate == truth);
         }
@@ -174,28 +171,28 @@ mod tests {
     #[test]
     fn counters_saturate_and_several_sightings_at_once_count_as_many() {
         let mut sketch = sketch(100);
-        sketch.add(7, 3);
-        assert_eq!(sketch.estimate(7), 3);
+        sketch.add(Mixed::new(7), 3);
+        assert_eq!(sketch.estimate(Mixed::new(7)), 3);
         for _ in 0..10 {
-            sketch.add(7, 3);
+            sketch.add(Mixed::new(7), 3);
         }
-        assert_eq!(sketch.estimate(7), Sketch::MAX);
+        assert_eq!(sketch.estimate(Mixed::new(7)), Sketch::MAX);
     }
 
     #[test]
     fn ageing_halves_every_counter_a_stretch_at_a_time() {
         let entries = 16 * SWEEP;
         let mut sketch = sketch(entries);
-        sketch.add(1, 12);
+        sketch.add(Mixed::new(1), 12);
         sketch.increments = sketch.limit;
         let stretches = sketch.blocks.len() / SWEEP;
         assert!(stretches > 4);
         for step in 0..stretches {
             assert!(step == 0 || sketch.sweep < sketch.blocks.len(), "ends after {step} stretches");
-            sketch.add(2, 0);
+            sketch.add(Mixed::new(2), 0);
         }
         assert_eq!(sketch.sweep, sketch.blocks.len());
-        assert_eq!((sketch.estimate(1), sketch.increments), (6, sketch.limit / 2));
+        assert_eq!((sketch.estimate(Mixed::new(1)), sketch.increments), (6, sketch.limit / 2));
     }
 
     #[test]

@@ -12,17 +12,17 @@ const PIECE: usize = 256;
 /// A map from slot to `T`, kept as fixed-size pieces that exist only where slots are occupied.
 #[derive(Debug)]
 pub(crate) struct PerSlot<T> {
-    pieces: Vec<Piece<T>>,
+    pieces: Vec<Option<Box<Piece<T>>>>,
     /// The piece that emptied last, kept so that an entry that comes and goes alone in its piece
     /// does not allocate each time.
-    spare: Option<Box<[T; PIECE]>>,
+    spare: Option<Box<Piece<T>>>,
     vacant: T,
 }
 
 #[derive(Debug)]
 struct Piece<T> {
-    /// `None` exactly if `occupied` is 0.
-    items: Option<Box<[T; PIECE]>>,
+    items: [T; PIECE],
+    /// How many of them are not vacant: never 0, but in the spare piece.
     occupied: u32,
 }
 
@@ -36,7 +36,7 @@ impl<T: Copy + PartialEq> PerSlot<T> {
     #[inline]
     pub(crate) fn get(&self, slot: Slot) -> T {
         match self.pieces.get(slot.index() / PIECE) {
-            Some(Piece { items: Some(items), .. }) => items[slot.index() % PIECE],
+            Some(Some(piece)) => piece.items[slot.index() % PIECE],
             _ => self.vacant,
         }
     }
@@ -47,8 +47,7 @@ impl<T: Copy + PartialEq> PerSlot<T> {
     /// May panic if it is vacant.
     #[inline]
     pub(crate) fn get_mut(&mut self, slot: Slot) -> &mut T {
-        let items = self.pieces[slot.index() / PIECE].items.as_mut().expect("an occupied slot");
-        &mut items[slot.index() % PIECE]
+        &mut self.piece(slot).items[slot.index() % PIECE]
     }
 
     /// Occupies the vacant `slot` with `value`.
@@ -56,38 +55,51 @@ impl<T: Copy + PartialEq> PerSlot<T> {
     pub(crate) fn insert(&mut self, slot: Slot, value: T) {
         debug_assert!(value != self.vacant, "the vacant value cannot occupy a slot");
         let at = slot.index() / PIECE;
-        if at >= self.pieces.len() || self.pieces[at].items.is_none() {
+        if !matches!(self.pieces.get(at), Some(Some(_))) {
             self.add_piece(at);
         }
-        let piece = &mut self.pieces[at];
-        let items = piece.items.as_mut().expect("just added");
-        debug_assert!(items[slot.index() % PIECE] == self.vacant, "{slot:?} is occupied");
-        items[slot.index() % PIECE] = value;
+        let piece = self.piece(slot);
+        piece.items[slot.index() % PIECE] = value;
         piece.occupied += 1;
     }
 
     /// Vacates the occupied `slot` and answers what it held.
     #[inline]
     pub(crate) fn remove(&mut self, slot: Slot) -> T {
-        let piece = &mut self.pieces[slot.index() / PIECE];
-        let items = piece.items.as_mut().expect("an occupied slot");
-        let value = std::mem::replace(&mut items[slot.index() % PIECE], self.vacant);
-        debug_assert!(value != self.vacant, "{slot:?} is vacant");
+        let vacant = self.vacant;
+        let piece = self.piece(slot);
+        let value = std::mem::replace(&mut piece.items[slot.index() % PIECE], vacant);
+        debug_assert!(value != vacant, "{slot:?} is vacant");
         piece.occupied -= 1;
         if piece.occupied == 0 {
-            // Every element of it is vacant again, so it can serve as it is.
-            self.spare = piece.items.take();
+            self.drop_piece(slot.index() / PIECE);
         }
         value
+    }
+
+    /// The piece of an occupied slot.
+    #[inline]
+    fn piece(&mut self, slot: Slot) -> &mut Piece<T> {
+        match self.pieces.get_mut(slot.index() / PIECE) {
+            Some(Some(piece)) => piece,
+            _ => not_occupied(slot),
+        }
     }
 
     #[cold]
     fn add_piece(&mut self, at: usize) {
         if at >= self.pieces.len() {
-            self.pieces.resize_with(at + 1, || Piece { items: None, occupied: 0 });
+            self.pieces.resize_with(at + 1, || None);
         }
-        let items = self.spare.take().unwrap_or_else(|| Box::new([self.vacant; PIECE]));
-        self.pieces[at].items = Some(items);
+        let vacant = self.vacant;
+        let new = || Box::new(Piece { items: [vacant; PIECE], occupied: 0 });
+        self.pieces[at] = Some(self.spare.take().unwrap_or_else(new));
+    }
+
+    /// Every element of it is vacant again, so it can serve as it is.
+    #[cold]
+    fn drop_piece(&mut self, at: usize) {
+        self.spare = self.pieces[at].take();
     }
 
     /// Vacates every slot and gives the memory back.
@@ -100,7 +112,7 @@ impl<T: Copy + PartialEq> PerSlot<T> {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, T)> + '_ {
         let pieces = self.pieces.iter().enumerate();
         let items = pieces.flat_map(|(at, piece)| {
-            let items = piece.items.iter().flat_map(|items| items.iter());
+            let items = piece.iter().flat_map(|piece| piece.items.iter());
             items.enumerate().map(move |(within, item)| (at * PIECE + within, *item))
         });
         items
@@ -114,17 +126,19 @@ impl<T: Copy + PartialEq> PerSlot<T> {
     /// If a count is wrong.
     pub(crate) fn validate(&self) -> usize {
         let mut total = 0;
-        for piece in &self.pieces {
-            let occupied = piece
-                .items
-                .as_ref()
-                .map_or(0, |items| items.iter().filter(|item| **item != self.vacant).count());
+        for piece in self.pieces.iter().flatten() {
+            let occupied = piece.items.iter().filter(|item| **item != self.vacant).count();
             assert_eq!(occupied, piece.occupied as usize, "occupied slots of a piece");
-            assert_eq!(piece.items.is_some(), occupied > 0, "an empty piece is given back");
+            assert_ne!(occupied, 0, "an empty piece is given back");
             total += occupied;
         }
         total
     }
+}
+
+#[cold]
+fn not_occupied(slot: Slot) -> ! {
+    panic!("{slot:?} is not occupied")
 }
 
 #[cfg(test)]
@@ -136,7 +150,7 @@ mod tests {
         let mut array = PerSlot::new(0_u32);
         array.insert(Slot::new(5), 7);
         array.insert(Slot::new(100_000), 8);
-        assert_eq!(array.pieces.iter().filter(|piece| piece.items.is_some()).count(), 2);
+        assert_eq!(array.pieces.iter().flatten().count(), 2);
         assert_eq!(array.get(Slot::new(5)), 7);
         assert_eq!(array.get(Slot::new(50_000)), 0);
         assert_eq!(array.get(Slot::new(u32::MAX)), 0);

@@ -13,6 +13,23 @@ pub(crate) fn spread(hash: u64) -> u64 {
     (product as u64) ^ ((product >> 64) as u64)
 }
 
+/// A key's hash after that mix: made once and handed to every structure that goes by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mixed(u64);
+
+impl Mixed {
+    /// The mix of this hash.
+    #[inline]
+    pub(crate) fn new(hash: u64) -> Self {
+        Self(spread(hash))
+    }
+
+    #[inline]
+    pub(super) const fn bits(self) -> u64 {
+        self.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::spread;
