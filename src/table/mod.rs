@@ -43,7 +43,7 @@ const PLANNED_LOAD: f64 = if cfg!(larder_loom) { 64.0 } else { 13.6 };
 const MOST_BUCKETS: u32 = 1 << 26;
 
 /// Buckets of a chunk: some kilobytes, so that growing never takes long.
-const CHUNK: usize = if cfg!(larder_loom) { 2 } else { 16 };
+const CHUNK: usize = if cfg!(larder_loom) { 1 } else { 16 };
 
 /// Buckets side by side.
 type Chunk<K, V> = [Bucket<K, V>; CHUNK];

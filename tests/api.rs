@@ -1,0 +1,255 @@
+//! Every method of the public interface, with every policy, striped and not, weighed and not.
+
+mod common;
+
+use std::{hash::Hash, sync::Arc, time::Duration};
+
+use common::for_each_kind;
+use larder::{
+    BuildError, Cache, Compute, Equivalent,
+    policy::{self, AnyPolicy},
+};
+
+#[test]
+fn values_come_and_go_p1() {
+    for_each_kind(|kind| {
+        let cache = kind.builder::<String, u64>(100).build();
+        assert_eq!((cache.get("a"), cache.is_empty()), (None, true));
+        assert_eq!(cache.insert("a".into(), 1), None);
+        assert_eq!(cache.insert("b".into(), 2), None);
+        assert_eq!(cache.insert("a".into(), 3), Some(1));
+        assert_eq!((cache.get("a"), cache.peek("b"), cache.peek("c")), (Some(3), Some(2), None));
+        assert_eq!(cache.read("a", |value| value + 1), Some(4));
+        assert_eq!(cache.read("c", |value| value + 1), None);
+        assert!(cache.contains_key("a") && !cache.contains_key("c"));
+        assert_eq!(cache.get_many(["b", "c", "a"]), [Some(2), None, Some(3)]);
+        assert!(cache.touch("a") && !cache.touch("c"));
+        assert_eq!((cache.len(), cache.weight()), (2, kind.weight(2)));
+        assert_eq!((cache.capacity(), cache.stripes()), (kind.weight(100), kind.stripes));
+        assert_eq!((cache.remove("a"), cache.remove("a"), cache.get("a")), (Some(3), None, None));
+        let handle = cache.clone();
+        handle.insert("z".into(), 9);
+        assert_eq!(cache.get("z"), Some(9), "handles share the cache");
+        assert!(format!("{cache:?}").contains("len: 2"));
+        cache.clear();
+        assert!(handle.is_empty() && cache.weight() == 0);
+        cache.validate();
+    });
+}
+
+#[test]
+fn writes_may_have_conditions_p1_p4() {
+    for_each_kind(|kind| {
+        let cache = kind.builder::<u64, u64>(100).build();
+        assert_eq!(cache.insert_if_absent(1, 10), Ok(()));
+        assert_eq!(cache.insert_if_absent(1, 11), Err((1, 11)));
+        assert_eq!(cache.replace_if(1, 12, |&now| now == 10), Ok(10));
+        assert_eq!(cache.replace_if(1, 13, |&now| now == 10), Err(13));
+        assert_eq!(cache.replace_if(2, 14, |_| true), Err(14), "nothing to replace");
+        assert_eq!(cache.remove_if(&1, |&now| now == 10), None);
+        assert_eq!(cache.remove_if(&1, |&now| now == 12), Some(12));
+        assert_eq!(cache.remove_if(&1, |_| true), None);
+        cache.validate();
+    });
+}
+
+#[test]
+fn versions_change_with_values_and_only_then() {
+    for_each_kind(|kind| {
+        let cache = kind.builder::<u64, u64>(100).build();
+        assert_eq!(cache.version(&1), None);
+        cache.insert(1, 10);
+        let first = cache.version(&1).expect("resident");
+        cache.get(&1);
+        cache.touch(&1);
+        (50..90).for_each(|key| drop(cache.insert(key, key)));
+        assert_eq!(cache.version(&1), Some(first));
+        assert_eq!(cache.replace_if_version(1, 11, first), Ok(10));
+        assert_eq!(cache.replace_if_version(1, 12, first), Err(12));
+        let second = cache.version(&1).expect("resident");
+        assert!(second > first);
+        cache.remove(&1);
+        cache.insert(1, 11);
+        assert!(cache.version(&1) > Some(second), "another entry, though of the same value");
+        assert_eq!(cache.replace_if_version(1, 13, second), Err(13));
+        cache.validate();
+    });
+}
+
+#[test]
+fn entries_are_computed_in_one_step() {
+    for_each_kind(|kind| {
+        let cache = kind.builder::<u64, u64>(100).build();
+        assert_eq!(cache.entry(1).or_insert(5), 5);
+        assert_eq!(cache.entry(1).or_insert_with(|| panic!("there is a value")), 5);
+        assert_eq!(cache.entry(1).and_modify(|value| *value += 1).or_insert(0), 6);
+        assert_eq!(cache.entry(2).and_modify(|value| *value += 1).or_insert(7), 7);
+        assert_eq!((cache.get(&1), cache.get(&2)), (Some(6), Some(7)));
+        let entry = cache.entry(1);
+        assert_eq!((entry.key(), entry.get()), (&1, Some(&6)));
+        assert_eq!(entry.compute(|value| Compute::Put(value.unwrap_or(0) * 2)), Some(12));
+        assert_eq!(cache.entry(1).compute(|_| Compute::Keep), Some(12));
+        assert_eq!(cache.entry(1).compute(|_| Compute::Remove), None);
+        assert_eq!(cache.entry(1).compute(|value| value.map_or(Compute::Keep, Compute::Put)), None);
+        assert_eq!(cache.get(&1), None);
+        // What a plain write does meanwhile wins.
+        let returned = cache.entry(3).or_insert_with(|| {
+            cache.insert(3, 33);
+            30
+        });
+        assert_eq!((returned, cache.get(&3)), (30, Some(33)));
+        cache.validate();
+    });
+}
+
+#[test]
+fn all_can_be_visited_kept_or_removed() {
+    for_each_kind(|kind| {
+        let cache = kind.builder::<u64, u64>(500).tags(|key, _| [key % 3]).build();
+        (0..300).for_each(|key| drop(cache.insert(key, key * 2)));
+        let mut all: Vec<_> = cache.iter().collect();
+        all.sort_unstable();
+        assert_eq!(all, (0..300).map(|key| (key, key * 2)).collect::<Vec<_>>());
+        let mut keys: Vec<_> = cache.keys().collect();
+        keys.sort_unstable();
+        assert_eq!(keys, (0..300).collect::<Vec<_>>());
+        cache.retain(|key, value| {
+            *value += 1;
+            key % 2 == 0
+        });
+        assert_eq!((cache.len(), cache.get(&4), cache.get(&5)), (150, Some(9), None));
+        assert!(cache.remove_tag(&1_u64) && !cache.remove_tag(&9_u64));
+        assert_eq!((cache.get(&4), cache.get(&6)), (None, Some(13)));
+        cache.run_maintenance();
+        assert_eq!((cache.len(), cache.weight()), (100, kind.weight(100)));
+        cache.validate();
+    });
+}
+
+#[test]
+fn the_policy_s_order_can_be_asked_for() {
+    for_each_kind(|kind| {
+        let cache = kind.builder::<u64, u64>(100).build();
+        (0..100).for_each(|key| drop(cache.insert(key, key)));
+        for ranked in [cache.hottest(10), cache.coldest(10)] {
+            let mut keys: Vec<_> = ranked.iter().map(|(key, _)| *key).collect();
+            keys.sort_unstable();
+            keys.dedup();
+            assert_eq!(keys.len(), 10, "no entry twice");
+            assert!(ranked.iter().all(|(key, value)| key == value));
+        }
+        assert_eq!(cache.hottest(1000).len(), 100);
+        assert!(cache.coldest(0).is_empty());
+        if kind.policy == "lru" && kind.stripes == 1 {
+            cache.get(&0);
+            assert_eq!((cache.hottest(1)[0].0, cache.coldest(2)), (0, vec![(1, 1), (2, 2)]));
+        }
+        cache.validate();
+    });
+}
+
+#[test]
+fn what_happens_is_counted() {
+    for_each_kind(|kind| {
+        let cache = kind.builder::<u64, u64>(10).stats(true).build();
+        (0..10).for_each(|key| drop(cache.insert(key, key)));
+        cache.insert(1, 2);
+        cache.get(&1);
+        cache.get(&2);
+        cache.get(&99);
+        cache.read(&1, |_| ());
+        cache.peek(&1);
+        cache.touch(&1);
+        cache.contains_key(&98);
+        let stats = cache.stats();
+        assert_eq!((stats.hits, stats.misses), (3, 1));
+        assert_eq!((stats.inserts, stats.updates), (10, 1));
+        cache.remove(&1);
+        let explicit = cache.stats().removals[larder::RemovalCause::Explicit];
+        assert_eq!((explicit.count, explicit.weight), (1, kind.weight(1)));
+        let silent = kind.builder::<u64, u64>(10).build();
+        silent.insert(1, 1);
+        silent.get(&1);
+        assert_eq!(silent.stats().hits, 0);
+    });
+}
+
+/// A key that is looked up by its parts.
+#[derive(Clone, Debug, Hash, PartialEq, Eq)]
+struct Owned {
+    user: String,
+    page: u32,
+}
+
+#[derive(Hash)]
+struct Borrowed<'a> {
+    user: &'a str,
+    page: u32,
+}
+
+impl Equivalent<Owned> for Borrowed<'_> {
+    fn equivalent(&self, key: &Owned) -> bool {
+        self.user == key.user && self.page == key.page
+    }
+}
+
+#[test]
+fn keys_may_be_borrowed_everywhere() {
+    for_each_kind(|kind| {
+        let cache = kind.builder::<Owned, Arc<str>>(10).build();
+        let key = Borrowed { user: "ada", page: 7 };
+        cache.insert(Owned { user: "ada".into(), page: 7 }, "text".into());
+        assert_eq!(cache.get(&key).as_deref(), Some("text"));
+        assert_eq!(cache.peek(&key).as_deref(), Some("text"));
+        assert_eq!(cache.read(&key, |text| text.len()), Some(4));
+        assert!(cache.contains_key(&key) && cache.touch(&key) && cache.version(&key).is_some());
+        assert!(cache.set_ttl(&key, Duration::from_secs(60)));
+        assert!(cache.expires_in(&key) <= Some(Duration::from_secs(60)));
+        assert_eq!(cache.get_many([&key, &Borrowed { user: "ada", page: 8 }]).len(), 2);
+        assert_eq!(cache.remove_if(&key, |text| text.is_empty()), None);
+        assert_eq!(cache.remove(&key).as_deref(), Some("text"));
+        assert!(cache.get(&Borrowed { user: "bob", page: 7 }).is_none());
+    });
+}
+
+#[test]
+fn the_builder_says_what_to_change() {
+    let failing =
+        |error: BuildError, hint: &str| assert!(error.to_string().contains(hint), "{error}");
+    let none = Cache::<u64, u64>::builder().try_build().expect_err("no capacity");
+    assert_eq!(none, BuildError::NoCapacity);
+    failing(none, "capacity(n)");
+    for stripes in [0, 3, 2048, usize::MAX] {
+        let built = Cache::<u64, u64>::builder().capacity(10).stripes(stripes).try_build();
+        let error = built.expect_err("not a power of two in range");
+        assert_eq!(error, BuildError::Stripes(stripes));
+        failing(error, "power of two");
+    }
+    let lazy = Cache::<u64, u64>::builder().capacity(10).maintenance_thread(Duration::ZERO);
+    failing(lazy.try_build().expect_err("no interval"), "maintenance_thread");
+    assert!(std::panic::catch_unwind(|| Cache::<u64, u64>::builder().build()).is_err());
+    let unknown = "most-recently-used".parse::<AnyPolicy>().expect_err("unknown");
+    assert!(unknown.to_string().contains("lru"));
+}
+
+#[test]
+fn options_can_be_combined_in_any_order() {
+    let cache: Cache<u64, u64, policy::Lru, common::Identity> = Cache::builder()
+        .initial_capacity(5000)
+        .hasher(common::Identity::default())
+        .time_to_live(Duration::from_secs(3600))
+        .policy(policy::Lru::default())
+        .capacity(1000)
+        .stats(true)
+        .stripes(4)
+        .build();
+    (0..1000).for_each(|key| drop(cache.insert(key << 32, key)));
+    assert_eq!((cache.len(), cache.stripes()), (1000, 4));
+    cache.validate();
+    let plain = Cache::new(3);
+    plain.insert("a", 1);
+    assert_eq!(plain.get("a"), Some(1));
+    fn is_shared<T: Clone + Send + Sync>(_: &T) {}
+    is_shared(&plain);
+    is_shared(&cache);
+}
