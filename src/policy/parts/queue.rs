@@ -175,7 +175,7 @@ impl Queue {
     }
 
     /// Puts `slot`, which is in no queue, at the back.
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn push_back(&mut self, links: &mut Links, slot: Slot) {
         let link = Link::new(self.number, self.back, END);
         links.0.insert(slot, link);
@@ -200,7 +200,7 @@ impl Queue {
     }
 
     /// Takes out the slot at the back.
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn pop_back(&mut self, links: &mut Links) -> Option<Slot> {
         let slot = self.back()?;
         self.unlink(links, slot);

@@ -81,7 +81,7 @@ impl Sketch {
         let target = (least(counters) + u64::from(times)).min(u64::from(Self::MAX));
         // What each lacks in the low bits of its row, and above them a bit if it lacks anything.
         // Conservative update: a counter that is already above was raised by other items.
-        let missing = (ROWS << 4 | ROWS * target) - counters;
+        let missing = ((ROWS << 4) | (ROWS * target)) - counters;
         let is_below = missing >> 4 & ROWS;
         let raise = missing & ((is_below << 4) - is_below);
         // To all four counters of the row, of which the mask leaves the right one.
@@ -98,6 +98,16 @@ impl Sketch {
     pub(crate) fn estimate(&self, hash: Mixed) -> u8 {
         let Some(&block) = self.blocks.get(self.index(hash)) else { return 0 };
         least(counters(block, mask(hash))) as u8
+    }
+
+    /// Whether the estimate for `hash` is below `estimate`: cheaper than to ask how much it is.
+    #[inline]
+    pub(crate) fn is_below(&self, hash: Mixed, estimate: u8) -> bool {
+        debug_assert!(estimate <= Self::MAX);
+        let Some(&block) = self.blocks.get(self.index(hash)) else { return estimate > 0 };
+        // In each row, the bit above the counter stays set unless the counter is below.
+        let differences = (counters(block, mask(hash)) | ROWS << 4) - ROWS * u64::from(estimate);
+        differences & ROWS << 4 != ROWS << 4
     }
 
     /// The index of the block of `hash`. Without blocks the shift is 0, and any is beyond the end.
@@ -165,6 +175,7 @@ mod tests {
         sketch.add(Mixed::new(0), 1);
         sketch.add(Mixed::new(u64::MAX), 3);
         assert_eq!((sketch.estimate(Mixed::new(0)), sketch.is_allocated()), (0, false));
+        assert!(sketch.is_below(Mixed::new(0), 1) && !sketch.is_below(Mixed::new(0), 0));
     }
 
     #[test]
@@ -176,6 +187,11 @@ mod tests {
             }
         }
         let mut exact = 0;
+        for key in 0..1000 {
+            let estimate = sketch.estimate(Mixed::new(key));
+            let below = (0..=Sketch::MAX).filter(|&e| sketch.is_below(Mixed::new(key), e));
+            assert!(below.eq(estimate + 1..=Sketch::MAX), "{key} is estimated at {estimate}");
+        }
         for key in 0..10_000 {
             let (estimate, truth) = (u64::from(sketch.estimate(Mixed::new(key))), key % 4);
             assert!(estimate >= truth, "{key}: {estimate} < {truth}");
