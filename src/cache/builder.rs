@@ -340,11 +340,13 @@ where
         for stripe in &stripes {
             stripe.reserve(initial);
         }
+        let is_plain = !is_weighted && self.listener.is_none() && self.tagger.is_none();
         let context = Context {
             hasher: self.hasher,
             budget: Budget::new(capacity),
             stripes: count,
-            is_plain: !is_weighted && self.listener.is_none() && self.tagger.is_none(),
+            is_plain,
+            is_silent: is_plain && !self.stats,
             is_heard: self.listener.is_some() || self.stats,
             weigher: self.weigher,
             listener: self.listener,

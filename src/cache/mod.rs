@@ -191,7 +191,7 @@ impl<K: Hash + Eq, V, P: Policy, S: BuildHasher> Inner<K, V, P, S> {
 
     fn publish_each(&self, effects: &mut Effects<K, V>) {
         let mut first = None;
-        while let Some(leaving) = effects.shift() {
+        for leaving in effects.drain() {
             let published = catch_unwind(AssertUnwindSafe(|| self.publish_one(leaving)));
             if let Err(panic) = published {
                 first.get_or_insert(panic);
