@@ -1,4 +1,17 @@
-//! larder: a fast, strict, concurrent in-process cache.
+//! A fast, strict, concurrent in-process cache.
+//!
+//! ```
+//! use larder::Cache;
+//!
+//! let cache = Cache::new(10_000);
+//! cache.insert("ada".to_string(), 36);
+//! assert_eq!(cache.get("ada"), Some(36));
+//! ```
+//!
+//! Start with [`Cache`], and [`Cache::builder`] for its options: a weigher, expiry, a removal
+//! listener, tags, an eviction [`policy`], a clock for tests. [`design`] tells how it is built.
+
+pub mod design;
 
 mod sync;
 
@@ -29,3 +42,8 @@ pub use expiry::Expiry;
 pub use hashbrown::Equivalent;
 pub use slot::Slot;
 pub use stats::{ByCause, Removals, Stats};
+
+/// The examples in the README are tested with the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -12,7 +12,6 @@ use crate::{
     expiry::Lifetime,
     policy::Policy,
     stats::Event,
-    stripe::{Stripe, Use},
     table::{UserCode, enter_user_code},
     time::{Tick, nanos},
 };
@@ -46,15 +45,11 @@ where
             value.clone()
         };
         let inner = &*self.inner;
-        let value = inner.use_entry(key, clone);
-        if inner.context.is_watched()
-            && let Some(expiry) = &inner.context.rules.expiry
-            && let Some(value) = &value
-            && expiry.watches_reads()
-        {
-            inner.after_read(key, value, expiry.as_ref());
+        let hash = inner.hash(key);
+        if inner.context.is_watched() {
+            return inner.get_watched(hash, key);
         }
-        value
+        inner.stripe(hash).hit(&inner.context, hash, same::<K, V, Q>(key), clone)
     }
 
     /// The values of many keys, in their order.
@@ -112,7 +107,8 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        self.inner.use_entry(key, |value| {
+        let hash = self.inner.hash(key);
+        self.inner.use_watched(hash, key, |value| {
             let _running = UserCode::enter();
             read(value)
         })
@@ -141,8 +137,8 @@ where
         let hash = inner.hash(key);
         let stripe = inner.stripe(hash);
         let (used, now) = stripe.hit_timed(&inner.context, hash, same::<K, V, Q>(key), |_| ());
-        inner.after_use(stripe, now, &used);
-        used.found.is_some()
+        inner.tidy(now);
+        used.is_some()
     }
 
     /// How long the entry of `key` has to live; `None` if there is none, [`Duration::MAX`] if it
@@ -209,45 +205,38 @@ where
     P: Policy,
     S: BuildHasher,
 {
-    /// Looks `key` up as a use that is counted.
-    #[inline(always)]
-    fn use_entry<Q, R>(&self, key: &Q, then: impl FnOnce(&mut V) -> R) -> Option<R>
+    /// [`get`](Cache::get) where there is a clock to read or something to count. Kept apart, so
+    /// that where there is not nothing is spent on it.
+    #[inline(never)]
+    fn get_watched<Q>(&self, hash: u64, key: &Q) -> Option<V>
     where
+        V: Clone,
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let hash = self.hash(key);
-        if self.context.is_watched() {
-            return self.use_watched(hash, key, then);
+        let value = self.use_watched(hash, key, |value| {
+            let _running = enter_user_code::<K, V>();
+            value.clone()
+        });
+        if let Some(expiry) = &self.context.rules.expiry
+            && let Some(value) = &value
+            && expiry.watches_reads()
+        {
+            self.after_read(key, value, expiry.as_ref());
         }
-        let stripe = self.stripe(hash);
-        let used = stripe.hit(&self.context, hash, same::<K, V, Q>(key), then);
-        if used.wants_maintenance {
-            stripe.maintain_policy(&self.context);
-        }
-        used.found
+        value
     }
 
-    /// [`use_entry`](Self::use_entry) where there is a clock to read or something to count. Kept
-    /// apart, so that where there is not nothing is spent on it.
-    #[inline(never)]
+    /// Looks `key` up as a use that is counted, and does what is due.
+    #[inline]
     fn use_watched<Q, R>(&self, hash: u64, key: &Q, then: impl FnOnce(&mut V) -> R) -> Option<R>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let stripe = self.stripe(hash);
-        let (used, now) = stripe.hit_timed(&self.context, hash, same::<K, V, Q>(key), then);
-        self.context.count(if used.found.is_some() { Event::Hit } else { Event::Miss });
-        self.after_use(stripe, now, &used);
-        used.found
-    }
-
-    /// What is due after a look-up: draining the policy's buffer, reclaiming the dead.
-    #[inline]
-    pub(super) fn after_use<R>(&self, stripe: &Stripe<K, V, P>, now: u64, used: &Use<R>) {
-        if used.wants_maintenance {
-            stripe.maintain_policy(&self.context);
-        }
+        let (found, now) = stripe.hit_timed(&self.context, hash, same::<K, V, Q>(key), then);
+        self.context.count(if found.is_some() { Event::Hit } else { Event::Miss });
         self.tidy(now);
+        found
     }
 
     #[cold]

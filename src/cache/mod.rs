@@ -104,7 +104,6 @@ where
     }
 
     /// The options of a cache to be built.
-    #[must_use]
     pub fn builder() -> Builder<K, V> {
         Builder::new()
     }

@@ -146,10 +146,9 @@ where
         let when = self.when(hash, &key, &value, own);
         if self.context.is_plain {
             let stripe = self.stripe(hash);
-            let used = stripe.replace_in_place(&self.context, hash, &key, &mut value, when);
-            if used.found.is_some() {
+            if stripe.replace_in_place(&self.context, hash, &key, &mut value, when) {
                 self.context.count(Event::Update);
-                self.after_use(stripe, when.now, &used);
+                self.tidy(when.now);
                 return Some(value);
             }
         }

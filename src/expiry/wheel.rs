@@ -283,7 +283,7 @@ mod tests {
     fn fires_each_once_and_never_early_or_late() {
         let mut wheel = Wheel::new();
         let dues: Vec<u64> =
-            (0..500).map(|i: u64| (i * i * 7919) % 3_000_000 >> (i % 21)).collect();
+            (0..500).map(|i: u64| ((i * i * 7919) % 3_000_000) >> (i % 21)).collect();
         for (bucket, &due) in dues.iter().enumerate() {
             wheel.schedule(bucket as u32, moment(due));
         }

@@ -10,7 +10,6 @@ mod read;
 mod room;
 mod write;
 
-pub(crate) use read::Use;
 pub(crate) use write::{Condition, Outcome, When, Write};
 
 use std::{
@@ -276,6 +275,15 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
         let view =
             View { arena: &shard.arena, weights: &self.sides.weights, hasher: &context.hasher };
         (&mut shard.policy, view)
+    }
+
+    /// Drains the policy's buffers if the stripe's lock is free.
+    #[cold]
+    pub(crate) fn maintain_policy<S: BuildHasher>(&self, context: &Context<K, V, S>) {
+        if let Some(mut guard) = self.try_lock() {
+            let (policy, view) = self.policy(context, &mut guard);
+            policy.maintain(&view);
+        }
     }
 
     /// Checks every invariant of the stripe.

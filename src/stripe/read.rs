@@ -1,6 +1,9 @@
 //! What goes without the stripe's lock: hits, and replacing a value in place.
 
-use std::mem;
+use std::{
+    hash::{BuildHasher, Hash},
+    mem,
+};
 
 use super::{Stripe, When};
 use crate::{
@@ -13,32 +16,22 @@ use crate::{
     time::Tick,
 };
 
-/// What a look-up that counts as a use came to.
-#[derive(Debug)]
-pub(crate) struct Use<R> {
-    /// `None` if there was no living entry.
-    pub(crate) found: Option<R>,
-    /// Whether the policy wants [`Stripe::maintain_policy`].
-    pub(crate) wants_maintenance: bool,
-}
-
-impl<R> Use<R> {
-    const MISS: Self = Self { found: None, wants_maintenance: false };
-}
-
 impl<K, V, P: Policy> Stripe<K, V, P> {
     /// Looks an entry up as a use of it and runs `then` on its value under the bucket's lock.
     #[inline(always)]
-    pub(crate) fn hit<S, R>(
+    pub(crate) fn hit<S: BuildHasher, R>(
         &self,
         context: &Context<K, V, S>,
         hash: u64,
         equals: impl Fn(&K) -> bool,
         then: impl FnOnce(&mut V) -> R,
-    ) -> Use<R> {
+    ) -> Option<R>
+    where
+        K: Hash,
+    {
         match self.table.look(self.table.approach(hash), hash, &equals) {
             Look::Found(locked) => self.use_found(context, locked, (hash, None), then),
-            Look::Absent => Use::MISS,
+            Look::Absent => None,
             Look::Further(further) => {
                 self.hit_further(context, further, (hash, None), &equals, then)
             }
@@ -47,59 +40,72 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
 
     /// [`hit`](Self::hit) where the time must be known.
     #[inline(always)]
-    pub(crate) fn hit_timed<S, R>(
+    pub(crate) fn hit_timed<S: BuildHasher, R>(
         &self,
         context: &Context<K, V, S>,
         hash: u64,
         equals: impl Fn(&K) -> bool,
         then: impl FnOnce(&mut V) -> R,
-    ) -> (Use<R>, u64) {
+    ) -> (Option<R>, u64)
+    where
+        K: Hash,
+    {
         let spot = self.table.approach(hash);
         let now = context.time_of_use();
         let when = (hash, Some(now));
         let used = match self.table.look(spot, hash, &equals) {
             Look::Found(locked) => self.use_found(context, locked, when, then),
-            Look::Absent => Use::MISS,
+            Look::Absent => None,
             Look::Further(further) => self.hit_further(context, further, when, &equals, then),
         };
         (used, now)
     }
 
     #[cold]
-    fn hit_further<S, R>(
+    #[inline(never)]
+    fn hit_further<S: BuildHasher, R>(
         &self,
         context: &Context<K, V, S>,
         further: Further<'_, K, V>,
         when: (u64, Option<u64>),
         equals: &impl Fn(&K) -> bool,
         then: impl FnOnce(&mut V) -> R,
-    ) -> Use<R> {
-        let Some(locked) = self.table.look_further(further, when.0, equals) else {
-            return Use::MISS;
-        };
+    ) -> Option<R>
+    where
+        K: Hash,
+    {
+        let locked = self.table.look_further(further, when.0, equals)?;
         self.use_found(context, locked, when, then)
     }
 
     /// Uses an entry, if it is alive. The time is looked up if it is not given and matters.
     #[inline(always)]
-    fn use_found<S, R>(
+    fn use_found<S: BuildHasher, R>(
         &self,
         context: &Context<K, V, S>,
         locked: Locked<'_, K, V>,
         (hash, now): (u64, Option<u64>),
         then: impl FnOnce(&mut V) -> R,
-    ) -> Use<R> {
-        let found = locked.found;
+    ) -> Option<R>
+    where
+        K: Hash,
+    {
+        let Locked { found, guard } = locked;
         // Relaxed: guarded by the bucket's lock.
         let hint = found.state.hint.load(Ordering::Relaxed);
         if hint != hint::NEVER {
             let now = now.unwrap_or_else(|| context.time_of_use());
             if !self.use_mortal(context, &found, hint, now) {
-                return Use::MISS;
+                return None;
             }
         }
         let wants_maintenance = self.recorder.on_hit(found.slot(), &found.state.mark, hash);
-        Use { found: Some(then(found.value)), wants_maintenance }
+        let read = then(found.value);
+        drop(guard);
+        if wants_maintenance {
+            self.maintain_policy(context);
+        }
+        Some(read)
     }
 
     /// Looks an entry up without using it.
@@ -263,18 +269,18 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     /// Swaps the value of a living entry without the stripe's lock, for caches without weigher,
     /// listener and tags, whose stripes have nothing to keep up to date. Changes nothing if there
     /// is no such entry, or if its deadline would come nearer (which the timer wheel would have to
-    /// know).
+    /// know). Answers whether it swapped.
     #[inline(always)]
-    pub(crate) fn replace_in_place<S>(
+    pub(crate) fn replace_in_place<S: BuildHasher>(
         &self,
         context: &Context<K, V, S>,
         hash: u64,
         key: &K,
         value: &mut V,
         when: When,
-    ) -> Use<()>
+    ) -> bool
     where
-        K: Eq,
+        K: Hash + Eq,
     {
         let equals = |resident: &K| {
             let _running = enter_user_code::<K, V>();
@@ -282,29 +288,32 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         };
         match self.table.look_lightly(self.table.approach(hash), hash, &equals) {
             Look::Found(locked) => self.swap(context, locked, hash, value, when),
-            Look::Absent => Use::MISS,
+            Look::Absent => false,
             Look::Further(further) => match self.table.look_further(further, hash, &equals) {
                 Some(locked) => self.swap(context, locked, hash, value, when),
-                None => Use::MISS,
+                None => false,
             },
         }
     }
 
     #[inline]
-    fn swap<S>(
+    fn swap<S: BuildHasher>(
         &self,
         context: &Context<K, V, S>,
         locked: Locked<'_, K, V>,
         hash: u64,
         value: &mut V,
         when: When,
-    ) -> Use<()> {
-        let found = locked.found;
+    ) -> bool
+    where
+        K: Hash,
+    {
+        let Locked { found, guard } = locked;
         // Relaxed: guarded by the bucket's lock.
         let is_mortal = found.state.hint.load(Ordering::Relaxed) != hint::NEVER;
         if (is_mortal || when.life.deadline != Tick::NEVER) && !self.prolong(context, &found, when)
         {
-            return Use::MISS;
+            return false;
         }
         // Relaxed: a version asked for under the bucket's lock is asked for after this is set.
         if self.versioned.load(Ordering::Relaxed) {
@@ -312,7 +321,11 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         }
         let wants_maintenance = self.recorder.on_hit(found.slot(), &found.state.mark, hash);
         mem::swap(found.value, value);
-        Use { found: Some(()), wants_maintenance }
+        drop(guard);
+        if wants_maintenance {
+            self.maintain_policy(context);
+        }
+        true
     }
 
     /// Gives an entry the lifetime of the value that will replace its own, if it is alive and its

@@ -426,15 +426,6 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         version
     }
 
-    /// Drains the policy's buffers if the stripe's lock is free.
-    #[cold]
-    pub(crate) fn maintain_policy<S: BuildHasher>(&self, context: &Context<K, V, S>) {
-        if let Some(mut guard) = self.try_lock() {
-            let (policy, view) = self.policy(context, &mut guard);
-            policy.maintain(&view);
-        }
-    }
-
     /// Tells the timer wheel of a deadline.
     pub(super) fn schedule<S>(
         &self,

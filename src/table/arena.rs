@@ -5,7 +5,7 @@
 use std::{fmt, ptr::NonNull};
 
 use super::{
-    CHUNK, Chunk, ChunkPtr, Cursor, Found, MOST_BUCKETS, Place, Table,
+    CHUNK, Chunk, ChunkPtr, Cursor, Found, Level, MOST_BUCKETS, Place, Table,
     bucket::{Bucket, Group, LANES, LaneState, Overflow},
     found_in, home_place, home_slot, overflow_place, overflow_slot, pack, place_of,
     prints::{EMPTY, fingerprint},
@@ -36,8 +36,8 @@ pub(crate) struct Arena<K, V> {
     pending: Option<Slot>,
     /// Buckets in use.
     count: u32,
-    /// The address mask that belongs to `count`.
-    mask: u32,
+    /// How they are addressed.
+    level: Level,
     /// Buckets when the table is full, if that is known.
     planned: u32,
     /// The entries of the bucket being split and whether each moves; kept for its memory.
@@ -57,7 +57,7 @@ impl<K, V> Arena<K, V> {
             len: 0,
             pending: None,
             count: table.base,
-            mask: 0,
+            level: Level { split: 0, mask: 0 },
             planned,
             split: Vec::new(),
         };
@@ -119,19 +119,6 @@ impl<K, V> Arena<K, V> {
         }
     }
 
-    /// Whether `slot` holds a published entry.
-    pub(crate) fn holds(&self, slot: Slot) -> bool {
-        match place_of(slot) {
-            Place::Home { bucket, lane } => {
-                bucket < self.count && self.bucket(bucket).group.prints.get(lane) != EMPTY
-            }
-            Place::Overflow { number, lane } => {
-                (number as usize) < self.groups.len() * GROUPS
-                    && self.group(number).group.prints.get(lane) != EMPTY
-            }
-        }
-    }
-
     /// The published entry with this hash whose key `equals`. Keys do not change under the stripe's
     /// lock, so no bucket is locked.
     pub(crate) fn find(
@@ -140,7 +127,7 @@ impl<K, V> Arena<K, V> {
         hash: u64,
         equals: impl Fn(&K) -> bool,
     ) -> Option<Slot> {
-        let (index, _) = table.address(hash, self.count, self.mask);
+        let (index, _) = table.address(hash, self.level);
         let bucket = self.bucket(index);
         let print = fingerprint(hash);
         for lane in bucket.group.prints.matching(print) {
@@ -181,7 +168,7 @@ impl<K, V> Arena<K, V> {
     /// Puts a new entry where its hash belongs. Nobody sees it before [`publish`](Self::publish).
     pub(crate) fn place(&mut self, table: &Table<K, V>, hash: u64, key: K, value: V) -> Slot {
         self.len += 1;
-        let (index, _) = table.address(hash, self.count, self.mask);
+        let (index, _) = table.address(hash, self.level);
         let slot = self.place_in(index, hash, key, value);
         debug_assert_eq!(self.pending, None, "one newcomer at a time");
         self.pending = Some(slot);
@@ -295,11 +282,9 @@ impl<K, V> Arena<K, V> {
         hash_of: impl Fn(&K) -> Option<u64>,
         mut moved: impl FnMut(Slot, Slot),
     ) -> Option<(u32, u32)> {
-        let child = self.count;
-        let mask =
-            if child == table.base * (self.mask + 1) { self.mask * 2 + 1 } else { self.mask };
-        let half = mask.div_ceil(2);
-        let parent = child - table.base * half;
+        let Level { split: parent, mask: below } = self.level;
+        let (child, mask) = (self.count, 2 * below + 1);
+        let half = below + 1;
         let mut split = std::mem::take(&mut self.split);
         split.clear();
         for slot in self.slots_of(parent) {
@@ -317,7 +302,12 @@ impl<K, V> Arena<K, V> {
                 self.copy(from, child, hash, &mut moved);
             }
         }
-        (self.count, self.mask) = (child + 1, mask);
+        self.count = child + 1;
+        self.level = if self.count == table.base * (mask + 1) {
+            Level { split: 0, mask }
+        } else {
+            Level { split: parent + 1, mask: below }
+        };
         new.set_level(mask);
         old.set_level(mask);
         // Only now, so that whoever misses a moved entry here, having come by the old state, sees the
@@ -331,7 +321,7 @@ impl<K, V> Arena<K, V> {
         // Last, so that whoever comes by the new state sees entries that `gather` moved within the
         // bucket in their new places: the level would not tell.
         // Release: pairs with the Acquire in `Table::locate`; it publishes the chunk and directory.
-        table.state.store(pack(table.base, self.count, mask), Ordering::Release);
+        table.state.store(pack(self.level), Ordering::Release);
         drop((new_guard, old_guard));
         self.split = split;
         Some((parent, child))
@@ -408,15 +398,10 @@ impl<K, V> Arena<K, V> {
         slots
     }
 
-    /// The number of buckets in use.
-    pub(crate) fn buckets(&self) -> u32 {
-        self.count
-    }
-
     /// The bucket at an iteration's position and the position after it; `None` at the end.
     pub(crate) fn step(&self, table: &Table<K, V>, at: Cursor) -> Option<(u32, Cursor)> {
         (at.family < table.base).then(|| {
-            let (index, mask) = table.address_in(at.family, at.low, self.count, self.mask);
+            let (index, mask) = table.address_in(at.family, at.low, self.level);
             (index, at.after(mask))
         })
     }
@@ -459,7 +444,9 @@ impl<K, V> Arena<K, V> {
     pub(crate) fn validate(&self, table: &Table<K, V>, hash_of: impl Fn(&K) -> u64) -> Vec<Slot> {
         // Relaxed: this thread, holding the stripe's lock, is the only writer.
         let state = table.state.load(Ordering::Relaxed);
-        assert_eq!(state, pack(table.base, self.count, self.mask), "published another size");
+        assert_eq!(state, pack(self.level), "published another size");
+        let Level { split, mask } = self.level;
+        assert_eq!(self.count, table.base * (mask + 1) + split, "buckets miscounted");
         let mut all = Vec::new();
         let mut chained = 0;
         for index in 0..self.count {
@@ -473,7 +460,7 @@ impl<K, V> Arena<K, V> {
             }
             for slot in self.slots_of(index) {
                 let hash = hash_of(self.key(slot));
-                let belongs = table.address(hash, self.count, self.mask);
+                let belongs = table.address(hash, self.level);
                 assert_eq!(belongs, (index, mask), "entry in another key's bucket");
                 all.push(slot);
             }

@@ -63,7 +63,7 @@ impl BucketLock {
 
 /// Holds a [`BucketLock`].
 #[derive(Debug)]
-pub(super) struct BucketGuard<'a>(&'a BucketLock);
+pub(crate) struct BucketGuard<'a>(&'a BucketLock);
 
 impl Drop for BucketGuard<'_> {
     #[inline]

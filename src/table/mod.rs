@@ -33,7 +33,7 @@ use crate::{
 };
 pub(crate) use bucket::LaneState;
 use bucket::{Bucket, Group, LANES, OVERFLOW_LANES, Overflow};
-use lock::BucketGuard;
+pub(crate) use lock::BucketGuard;
 use prints::fingerprint;
 
 /// Entries per bucket up to which a table of known size is filled; the level it is planned to
@@ -43,7 +43,7 @@ const PLANNED_LOAD: f64 = if cfg!(larder_loom) { 64.0 } else { 13.6 };
 const MOST_BUCKETS: u32 = 1 << 26;
 
 /// Buckets of a chunk: some kilobytes, so that growing never takes long.
-const CHUNK: usize = if cfg!(larder_loom) { 1 } else { 16 };
+const CHUNK: usize = if cfg!(larder_loom) { 2 } else { 16 };
 
 /// Buckets side by side.
 type Chunk<K, V> = [Bucket<K, V>; CHUNK];
@@ -51,13 +51,10 @@ type Chunk<K, V> = [Bucket<K, V>; CHUNK];
 /// A chunk's address, as readers find it.
 type ChunkPtr<K, V> = AtomicPtr<Chunk<K, V>>;
 
-/// Stands for the number of buckets at the end of a level, which spares hits a multiplication.
-const COMPLETE: u32 = u32::MAX;
-
 /// The half of the table that is reached without the stripe's lock.
 pub(crate) struct Table<K, V> {
-    /// The number of buckets (low half) and the address mask (high half) in one word; instead of
-    /// their number [`COMPLETE`] where all buckets are of the mask's level.
+    /// The mask of the level that is complete (high half), and how many of its buckets were split
+    /// on the way to the next (low half), in one word.
     state: AtomicU64,
     /// The chunks by number. Replaced by a longer copy when full; old copies live on.
     directory: AtomicPtr<ChunkPtr<K, V>>,
@@ -84,7 +81,7 @@ pub(crate) struct Spot<'a, K, V> {
 #[derive(Debug)]
 pub(crate) struct Locked<'a, K, V> {
     pub(crate) found: Found<'a, K, V>,
-    _guard: BucketGuard<'a>,
+    pub(crate) guard: BucketGuard<'a>,
 }
 
 /// What a look into a bucket's own lanes came to.
@@ -127,17 +124,24 @@ impl<K, V> fmt::Debug for Found<'_, K, V> {
     }
 }
 
+/// How far a table has grown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Level {
+    /// How many buckets of this level were split already: the first so many.
+    split: u32,
+    /// The bits of an address that tell the buckets of a family apart.
+    mask: u32,
+}
+
 /// Makes the table's state word.
-fn pack(base: u32, count: u32, mask: u32) -> u64 {
-    let is_complete = u64::from(count) == u64::from(base) * (u64::from(mask) + 1);
-    let count = if is_complete { COMPLETE } else { count };
-    u64::from(count) | u64::from(mask) << 32
+fn pack(level: Level) -> u64 {
+    u64::from(level.split) | u64::from(level.mask) << 32
 }
 
 /// Splits the table's state word.
-#[inline]
-fn unpack(state: u64) -> (u32, u32) {
-    (state as u32, (state >> 32) as u32)
+#[inline(always)]
+fn unpack(state: u64) -> Level {
+    Level { split: state as u32, mask: (state >> 32) as u32 }
 }
 
 /// How many families, and how many buckets a full table has, for `entries` entries.
@@ -160,7 +164,7 @@ impl<K, V> Table<K, V> {
     pub(crate) fn new(entries: Option<u64>) -> (Self, Arena<K, V>) {
         let (base, full) = entries.map_or((8, u32::MAX), plan);
         let table = Self {
-            state: AtomicU64::new(pack(base, base, 0)),
+            state: AtomicU64::new(pack(Level { split: 0, mask: 0 })),
             directory: AtomicPtr::new(ptr::null_mut()),
             base,
         };
@@ -170,20 +174,19 @@ impl<K, V> Table<K, V> {
 
     /// The bucket where a key of this hash belongs, and the mask of that bucket's level.
     #[inline(always)]
-    fn address(&self, hash: u64, count: u32, mask: u32) -> (u32, u32) {
+    fn address(&self, hash: u64, level: Level) -> (u32, u32) {
         let family = ((hash >> 32) * u64::from(self.base)) >> 32;
-        self.address_in(family as u32, hash as u32, count, mask)
+        self.address_in(family as u32, hash as u32, level)
     }
 
     #[inline(always)]
-    fn address_in(&self, family: u32, low: u32, count: u32, mask: u32) -> (u32, u32) {
-        if count == COMPLETE {
-            return (family + self.base * (low & mask), mask);
+    fn address_in(&self, family: u32, low: u32, Level { split, mask }: Level) -> (u32, u32) {
+        let index = family + self.base * (low & mask);
+        // A full table of known size has no split buckets, so this costs it a comparison only.
+        if split == 0 {
+            return (index, mask);
         }
-        let half = mask - (mask >> 1);
-        // A bucket was split at this level if its sibling exists.
-        let sibling = family + self.base * ((low & mask) | half);
-        let mask = if sibling < count { mask } else { mask >> 1 };
+        let mask = if index < split { 2 * mask + 1 } else { mask };
         (family + self.base * (low & mask), mask)
     }
 
@@ -194,7 +197,9 @@ impl<K, V> Table<K, V> {
         let directory = self.directory.load(Ordering::Acquire);
         // SAFETY: `index` is below a bucket count that was published after the directory that
         // covers it; directories live as long as the table.
-        let chunk = unsafe { &*directory.add(index as usize / CHUNK) };
+        let chunk = unsafe { directory.add(index as usize / CHUNK) };
+        // SAFETY: as above.
+        let chunk = unsafe { &*chunk };
         // Relaxed: published with the directory or, later, with the bucket count.
         let chunk = chunk.load(Ordering::Relaxed);
         // SAFETY: chunks live as long as the table, and are only shared.
@@ -205,8 +210,8 @@ impl<K, V> Table<K, V> {
     #[inline(always)]
     fn locate(&self, hash: u64) -> (&Bucket<K, V>, u32, u32) {
         // Acquire: pairs with the Release in `Arena::publish_count`.
-        let (count, mask) = unpack(self.state.load(Ordering::Acquire));
-        let (index, mask) = self.address(hash, count, mask);
+        let level = unpack(self.state.load(Ordering::Acquire));
+        let (index, mask) = self.address(hash, level);
         (self.bucket(index), index, mask)
     }
 
@@ -254,7 +259,7 @@ impl<K, V> Table<K, V> {
         for lane in bucket.group.prints.matching(fingerprint(hash)) {
             let place = home_place(index, lane);
             if let Some(found) = found_in(&bucket.group, lane, equals, place) {
-                return Look::Found(Locked { found, _guard: guard });
+                return Look::Found(Locked { found, guard });
             }
         }
         if bucket.overflow().is_none() {
@@ -289,7 +294,7 @@ impl<K, V> Table<K, V> {
         let Further { bucket, is_stale, guard } = further;
         if !is_stale {
             let found = find_in_chain(bucket.overflow()?, fingerprint(hash), equals)?;
-            return Some(Locked { found, _guard: guard });
+            return Some(Locked { found, guard });
         }
         drop(guard);
         // By now the table's state tells of the split.
@@ -439,11 +444,10 @@ fn prefetch_line(_address: *const i8) {}
 impl<K, V> fmt::Debug for Table<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Relaxed: for people.
-        let (count, mask) = unpack(self.state.load(Ordering::Relaxed));
+        let level = unpack(self.state.load(Ordering::Relaxed));
         f.debug_struct("Table")
             .field("base", &self.base)
-            .field("buckets", &count)
-            .field("mask", &mask)
+            .field("level", &level)
             .finish_non_exhaustive()
     }
 }
@@ -472,13 +476,14 @@ mod tests {
 
     #[test]
     fn a_cursor_passes_every_bucket_once() {
-        for (count, mask, base) in [(8, 0, 8), (11, 1, 8), (16, 1, 8), (23, 3, 8), (40, 7, 5)] {
+        for (count, mask, base) in [(8, 0, 8), (11, 0, 8), (16, 1, 8), (23, 1, 8), (38, 3, 5)] {
             let (table, _arena) = Table::<u64, u64>::new(Some(8 * 13));
             let table = Table { base, ..table };
+            let level = Level { split: count - base * (mask + 1), mask };
             let mut seen = vec![0; count as usize];
             let mut cursor = table.start();
             while cursor.family < base {
-                let (index, mask) = table.address_in(cursor.family, cursor.low, count, mask);
+                let (index, mask) = table.address_in(cursor.family, cursor.low, level);
                 seen[index as usize] += 1;
                 cursor = cursor.after(mask);
             }

@@ -41,6 +41,7 @@ impl Lanes {
         (self.0 != 0).then(|| self.0.trailing_zeros() as usize)
     }
 
+    #[cfg(test)]
     pub(super) fn len(self) -> usize {
         self.0.count_ones() as usize
     }

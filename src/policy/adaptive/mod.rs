@@ -193,13 +193,17 @@ impl Adaptive {
     /// Makes the setting that the shadows want this stripe's.
     #[inline]
     fn follow(&mut self) {
-        let live = self.shared.live();
-        if live != self.setting {
-            self.setting = live;
-            self.parameters = live.parameters();
-            self.target = self.parameters.small_target(self.share);
-            self.clock.refit();
+        if !self.shared.is_live(self.setting) {
+            self.switch();
         }
+    }
+
+    #[cold]
+    fn switch(&mut self) {
+        self.setting = self.shared.live();
+        self.parameters = self.setting.parameters();
+        self.target = self.parameters.small_target(self.share);
+        self.clock.refit();
     }
 
     /// The weight as far as weights are added up.
@@ -511,7 +515,7 @@ impl<'a> Queues for View<'a> {
     #[inline]
     fn spare(&mut self, entry: Slot, seen: &'a Mark) {
         seen.set(main_mark(frequency(seen.get()).saturating_sub(1)));
-        self.stripe.main.move_to_front(&mut self.stripe.links, entry);
+        self.stripe.main.rotate(&mut self.stripe.links, entry);
     }
 
     #[inline]

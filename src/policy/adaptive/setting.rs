@@ -150,45 +150,62 @@ pub(super) fn choose<Q: Queues>(
     parameters: &Parameters,
 ) -> Option<Victim<Q::Entry>> {
     let mut moves = MAX_MOVES;
-    while moves > 0 {
+    let candidate = loop {
         let main_tail = queues.main_tail();
-        if let Some(tail) = main_tail
-            && !queues.small_is_over()
-        {
-            return Some(Victim { entry: main_victim(queues, tail, &mut moves), ghost: None });
+        if main_tail.is_some() && !queues.small_is_over() {
+            break None;
         }
-        let Some(entry) = queues.small_tail() else { break };
+        let small_tail = queues.small_tail().filter(|_| moves > 0);
+        let Some(entry) = small_tail else {
+            let entry = main_tail.or_else(|| queues.small_tail())?;
+            return Some(Victim { entry, ghost: None });
+        };
         let seen = queues.look(entry);
-        // At 0, this is what a setting with a small queue has left there.
-        if parameters.small > 0 {
-            let frequency = Q::frequency(seen);
-            let promoted = frequency >= parameters.promote;
-            if frequency > 0 && (promoted || parameters.duel) {
-                queues.count(|queues| queues.hash(entry), frequency);
-            }
-            if !promoted {
-                if let (true, Some(tail)) = (parameters.duel, main_tail) {
-                    return Some(duel(queues, (entry, seen), tail, &mut moves));
-                }
+        if !is_proven(queues, entry, seen, parameters) {
+            if !parameters.duel || main_tail.is_none() {
                 return Some(Victim { entry, ghost: Some(queues.hash(entry)) });
             }
+            break Some((entry, seen));
         }
         queues.promote(entry, seen);
         moves -= 1;
+    };
+    let victim = main_victim(queues, moves)?;
+    match candidate {
+        None => Some(Victim { entry: victim, ghost: None }),
+        Some(candidate) => Some(duel(queues, candidate, victim)),
     }
-    let entry = queues.main_tail().or_else(|| queues.small_tail())?;
-    Some(Victim { entry, ghost: None })
 }
 
-/// The one of the small queue's tail, `candidate`, and the main queue's victim that was seen less.
+/// Whether the small queue's tail, `entry`, may go to the main queue without further ado. Counts
+/// its hits.
+#[inline]
+fn is_proven<Q: Queues>(
+    queues: &mut Q,
+    entry: Q::Entry,
+    seen: Q::Seen,
+    parameters: &Parameters,
+) -> bool {
+    if parameters.small == 0 {
+        // What a setting with a small queue has left there.
+        return true;
+    }
+    let frequency = Q::frequency(seen);
+    let is_proven = frequency >= parameters.promote;
+    if frequency > 0 && (is_proven || parameters.duel) {
+        queues.count(|queues| queues.hash(entry), frequency);
+    }
+    is_proven
+}
+
+/// The one of the small queue's tail, `candidate`, and the main queue's `victim` that was seen
+/// less.
 #[inline]
 fn duel<Q: Queues>(
     queues: &mut Q,
     (candidate, seen): (Q::Entry, Q::Seen),
-    main_tail: Q::Entry,
-    moves: &mut u32,
+    victim: Q::Entry,
 ) -> Victim<Q::Entry> {
-    let victim = main_victim(queues, main_tail, moves);
     let victim_hash = queues.main_tail_hash(victim);
     let hash = queues.hash(candidate);
     let estimate = queues.estimate(hash);
@@ -201,19 +218,18 @@ fn duel<Q: Queues>(
     Victim { entry: candidate, ghost: Some(hash) }
 }
 
-/// The first entry from the main queue's `tail` on that no hit was counted for; those before it get
-/// a second chance.
+/// The first entry from the main queue's tail on that no hit was counted for; those before it, as
+/// many as there are moves, get a second chance.
 #[inline]
-fn main_victim<Q: Queues>(queues: &mut Q, mut tail: Q::Entry, moves: &mut u32) -> Q::Entry {
+fn main_victim<Q: Queues>(queues: &mut Q, mut moves: u32) -> Option<Q::Entry> {
     loop {
+        let tail = queues.main_tail()?;
         let seen = queues.look(tail);
-        if *moves == 0 || Q::frequency(seen) == 0 {
-            return tail;
+        if moves == 0 || Q::frequency(seen) == 0 {
+            return Some(tail);
         }
-        *moves -= 1;
+        moves -= 1;
         queues.count(|queues| queues.main_tail_hash(tail), 1);
         queues.spare(tail, seen);
-        // There is one: what was spared is queued still.
-        tail = queues.main_tail().unwrap_or(tail);
     }
 }

@@ -17,8 +17,10 @@ const MAX_SHIFT: u32 = 6;
 #[repr(align(64))]
 pub(super) struct Shared {
     seed: u64,
+    /// What hashes are multiplied by to choose the keys that are sampled: odd, made from the seed.
+    factor: u64,
     stripes: usize,
-    /// A key is sampled if its seeded mix is at most this.
+    /// A key is sampled if that product is at most this.
     threshold: AtomicU64,
     /// How many events wait in a ring before they are worth a drain.
     batch: AtomicU32,
@@ -41,6 +43,7 @@ impl Shared {
         let shadows = Shadows::new(capacity >> shift, entries, Setting::START, seed);
         Self {
             seed,
+            factor: spread(seed) | 1,
             stripes,
             threshold: AtomicU64::new(u64::MAX >> shift),
             batch: AtomicU32::new(batch_for(entries)),
@@ -54,11 +57,16 @@ impl Shared {
     }
 
     /// The 32 bits of the key's hash by which the shadows know it, if it is sampled.
+    ///
+    /// A multiplication by a random odd number (Dietzfelbinger, Hagerup, Katajainen and Penttonen,
+    /// Journal of Algorithms 1997) is one-to-one and samples evenly even where the hasher is poor;
+    /// its lower end matters least.
     #[inline]
     pub(super) fn sample(&self, hash: u64) -> Option<u32> {
-        let mix = spread(hash ^ self.seed);
+        let product = hash.wrapping_mul(self.factor);
         // Relaxed: a stale threshold only samples at the former rate.
-        (mix <= self.threshold.load(Ordering::Relaxed)).then_some(mix as u32)
+        let is_sampled = product <= self.threshold.load(Ordering::Relaxed);
+        is_sampled.then_some((product >> (u64::BITS - MAX_SHIFT - u32::BITS)) as u32)
     }
 
     /// How many events in a ring are worth a drain.
@@ -68,10 +76,16 @@ impl Shared {
         self.batch.load(Ordering::Relaxed)
     }
 
-    /// The setting that all stripes should follow.
+    /// Whether this is the setting that all stripes should follow.
     #[inline]
-    pub(super) fn live(&self) -> Setting {
+    pub(super) fn is_live(&self, setting: Setting) -> bool {
         // Relaxed: nothing else is published with it; a stripe may follow a little later.
+        self.live.load(Ordering::Relaxed) == setting as u8
+    }
+
+    /// The setting that all stripes should follow.
+    pub(super) fn live(&self) -> Setting {
+        // Relaxed: see `is_live`.
         Setting::ALL[usize::from(self.live.load(Ordering::Relaxed)) % Setting::ALL.len()]
     }
 

@@ -59,9 +59,9 @@ impl Ghost {
     #[inline]
     pub(crate) fn push(&mut self, hash: Mixed) {
         let now = self.now();
-        let (set, fingerprint) = self.locate(hash);
-        let Some(lanes) = self.set_mut(set) else { return };
-        // The sixteenth falls out: the oldest.
+        let (start, fingerprint) = self.locate(hash);
+        let Some(lanes) = self.set_mut(start) else { return };
+        // The sixteenth falls out: the oldest. The length is fixed, so this is a few vector moves.
         lanes.copy_within(..LANES - 1, 1);
         lanes[0] = fingerprint << 16 | u32::from(now);
         self.evictions += 1;
@@ -90,9 +90,8 @@ impl Ghost {
     /// Where the latest eviction of `hash` is noted: the start of its set, and the lane.
     #[inline]
     fn find(&self, hash: Mixed) -> Option<(usize, usize)> {
-        let (set, fingerprint) = self.locate(hash);
-        let start = self.start + set * LANES;
-        let lanes: &[u32; LANES] = self.lanes.get(start..start + LANES)?.try_into().ok()?;
+        let (start, fingerprint) = self.locate(hash);
+        let lanes: &[u32; LANES] = self.lanes.get(start..)?.first_chunk()?;
         // Most searches fail, so all lanes are first compared without branches, which the compiler
         // turns into vector code; only then is the lane looked for.
         let is_there = |content: &u32| content >> 16 == fingerprint;
@@ -113,31 +112,30 @@ impl Ghost {
         (self.evictions >> self.tick_shift) as u16
     }
 
-    /// The set of `hash`, and its fingerprint, which is not 0.
+    /// The start of the set of `hash`, and its fingerprint, which is not 0.
     #[inline]
     fn locate(&self, hash: Mixed) -> (usize, u32) {
         let spread = hash.bits();
         let set = ((spread >> 32) * self.sets as u64) >> 32;
-        (set as usize, (spread as u32 & 0xffff).max(1))
+        (self.start + set as usize * LANES, (spread as u32 & 0xffff).max(1))
     }
 
     #[inline]
-    fn set_mut(&mut self, set: usize) -> Option<&mut [u32; LANES]> {
-        let start = self.start + set * LANES;
-        self.lanes.get_mut(start..start + LANES)?.try_into().ok()
+    fn set_mut(&mut self, start: usize) -> Option<&mut [u32; LANES]> {
+        self.lanes.get_mut(start..)?.first_chunk_mut()
     }
 
     /// Frees the lanes of one set that are so old that their stamps would come round.
+    #[inline(never)]
     fn sweep(&mut self) {
         let now = self.now();
         let hand = self.hand;
         self.hand = if hand + 1 < self.sets { hand + 1 } else { 0 };
-        let Some(lanes) = self.set_mut(hand) else { return };
+        let Some(lanes) = self.set_mut(self.start + hand * LANES) else { return };
         // In order of age: behind a stale lane there are only staler ones.
         for lane in lanes {
-            if now.wrapping_sub(*lane as u16) > STALE {
-                *lane = 0;
-            }
+            let is_stale = now.wrapping_sub(*lane as u16) > STALE;
+            *lane = if is_stale { 0 } else { *lane };
         }
     }
 

@@ -175,7 +175,7 @@ impl Queue {
     }
 
     /// Puts `slot`, which is in no queue, at the back.
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn push_back(&mut self, links: &mut Links, slot: Slot) {
         let link = Link::new(self.number, self.back, END);
         links.0.insert(slot, link);
@@ -200,7 +200,7 @@ impl Queue {
     }
 
     /// Takes out the slot at the back.
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn pop_back(&mut self, links: &mut Links) -> Option<Slot> {
         let slot = self.back()?;
         self.unlink(links, slot);
@@ -219,6 +219,21 @@ impl Queue {
         links.set_behind(link.ahead(), link.behind());
         self.set_ahead(links, link.behind(), link.ahead());
         self.lead(links, slot);
+    }
+
+    /// Moves `slot`, which must be at the back, to the front.
+    #[inline]
+    pub(crate) fn rotate(&mut self, links: &mut Links, slot: Slot) {
+        debug_assert_eq!(self.back, slot.as_u32(), "{slot:?} is not at the back");
+        if self.front == slot.as_u32() {
+            return;
+        }
+        let to = Link::new(self.number, END, self.front);
+        let link = std::mem::replace(links.0.get_mut(slot), to);
+        self.back = link.ahead();
+        links.set_behind(self.back, END);
+        links.set_ahead(self.front, slot.as_u32());
+        self.front = slot.as_u32();
     }
 
     /// Moves `slot`, which must be at the back of `other`, to the front of this queue.

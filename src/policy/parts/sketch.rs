@@ -19,6 +19,18 @@ const INCREMENTS_PER_ENTRY: u64 = 20;
 const SWEEP: usize = 256;
 /// Every counter without its top bit: what halving four bits at once must keep.
 const HALVED: u64 = 0x7777_7777_7777_7777;
+/// A 1 in each row.
+const ROWS: u64 = 0x0001_0001_0001_0001;
+/// One counter of each of two rows, by the two pairs of bits that choose them.
+const CHOICES: [u32; 16] = {
+    let mut choices = [0; 16];
+    let mut bits = 0;
+    while bits < 16 {
+        choices[bits] = 15 << (4 * (bits & 3)) | 15 << (16 + 4 * (bits >> 2));
+        bits += 1;
+    }
+    choices
+};
 
 /// The sketch. A new one has no counters: it ignores increments and estimates 0 until
 /// [`reset`](Self::reset) gives it some.
@@ -64,15 +76,16 @@ impl Sketch {
     pub(crate) fn add(&mut self, hash: Mixed, times: u8) {
         let index = self.index(hash);
         let Some(block) = self.blocks.get_mut(index) else { return };
-        let positions = positions(hash);
-        let counters = counters(*block, positions);
-        let target = (least(counters) + u32::from(times)).min(u32::from(Self::MAX));
+        let mask = mask(hash);
+        let counters = counters(*block, mask);
+        let target = (least(counters) + u64::from(times)).min(u64::from(Self::MAX));
+        // What each lacks in the low bits of its row, and above them a bit if it lacks anything.
         // Conservative update: a counter that is already above was raised by other items.
-        let mut raise = 0;
-        for (position, counter) in positions.into_iter().zip(counters) {
-            raise |= u64::from(target.saturating_sub(counter)) << position;
-        }
-        *block += raise;
+        let missing = ((ROWS << 4) | (ROWS * target)) - counters;
+        let is_below = (missing >> 4) & ROWS;
+        let raise = missing & ((is_below << 4) - is_below);
+        // To all four counters of the row, of which the mask leaves the right one.
+        *block += (raise * 0x1111) & mask;
         self.increments += u64::from(times);
         if self.increments >= self.limit || self.sweep < self.blocks.len() {
             self.age();
@@ -84,7 +97,7 @@ impl Sketch {
     #[inline]
     pub(crate) fn estimate(&self, hash: Mixed) -> u8 {
         let Some(&block) = self.blocks.get(self.index(hash)) else { return 0 };
-        least(counters(block, positions(hash))) as u8
+        least(counters(block, mask(hash))) as u8
     }
 
     /// The index of the block of `hash`. Without blocks the shift is 0, and any is beyond the end.
@@ -114,22 +127,25 @@ impl Sketch {
     }
 }
 
-/// The bits at which the item's counters begin, one in each row.
+/// All bits of the item's counters, one in each row.
 #[inline]
-fn positions(hash: Mixed) -> [u32; 4] {
-    let bits = hash.bits() as u32;
-    [bits << 2 & 12, bits & 12 | 16, bits >> 2 & 12 | 32, bits >> 4 & 12 | 48]
+fn mask(hash: Mixed) -> u64 {
+    let bits = hash.bits() as usize;
+    u64::from(CHOICES[bits & 15]) | u64::from(CHOICES[bits >> 4 & 15]) << 32
 }
 
-/// The counters at these positions.
+/// The counters in this mask, each moved to the low end of its row.
 #[inline]
-fn counters(block: u64, positions: [u32; 4]) -> [u32; 4] {
-    positions.map(|position| (block >> position) as u32 & 15)
+fn counters(block: u64, mask: u64) -> u64 {
+    let chosen = block & mask;
+    let halves = chosen | chosen >> 8;
+    (halves | halves >> 4) & (15 * ROWS)
 }
 
-/// The least of four counters.
+/// The least of four counters at the low ends of their rows.
 #[inline]
-fn least([a, b, c, d]: [u32; 4]) -> u32 {
+fn least(counters: u64) -> u64 {
+    let [a, b, c, d] = [0, 16, 32, 48].map(|row| u64::from((counters >> row) as u16));
     a.min(b).min(c.min(d))
 }
 
