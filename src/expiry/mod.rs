@@ -21,6 +21,7 @@ use crate::time::{Tick, nanos};
 /// use larder::{Cache, Expiry};
 /// use std::time::Duration;
 ///
+/// #[derive(Clone)]
 /// struct Session { admin: bool }
 /// #[derive(Debug)]
 /// struct ByRole;
