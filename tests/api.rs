@@ -1,5 +1,7 @@
 //! Every method of the public interface, with every policy, striped and not, weighed and not.
 
+#![allow(dropping_copy_types, reason = "`drop` says that an answer does not matter")]
+
 mod common;
 
 use std::{hash::Hash, sync::Arc, time::Duration};

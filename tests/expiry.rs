@@ -1,5 +1,7 @@
 //! Who expires when, that the dead are never seen, and how soon they are gone (P1, P9, P10).
 
+#![allow(dropping_copy_types, reason = "`drop` says that an answer does not matter")]
+
 mod common;
 
 use std::{
@@ -273,7 +275,7 @@ fn no_operation_does_much_maintenance_p10() {
         (0..20_000).for_each(|key| drop(cache.insert(key, key)));
         ticker.advance(3 * SECOND);
         let mut operations = 0;
-        while cache.len() > 0 {
+        while !cache.is_empty() {
             let before = told.load(Ordering::Relaxed);
             assert_eq!(cache.get(&operations), None);
             let reclaimed = told.load(Ordering::Relaxed) - before;

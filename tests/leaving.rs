@@ -1,6 +1,8 @@
 //! What leaves is reported once, in order, and dropped once; the user's code may panic and may call
 //! the cache (P4, P11 to P14).
 
+#![allow(dropping_copy_types, reason = "`drop` says that an answer does not matter")]
+
 mod common;
 
 use std::{
@@ -19,6 +21,8 @@ use common::{Constant, Kind, Ledger, Token, for_each_kind};
 use larder::{Cache, Compute, Expiry, RemovalCause, policy::AnyPolicy, time::ManualTicker};
 
 type Tokens = Cache<Token, Token, AnyPolicy>;
+/// For each key the versions and values that were told.
+type Notices = HashMap<u64, Vec<(u64, u64)>>;
 
 /// Everything that can happen to entries, in a random mix.
 fn churn(cache: &Tokens, ticker: &ManualTicker, ledger: &Arc<Ledger>, seed: u64, rounds: u64) {
@@ -126,7 +130,7 @@ fn every_departure_is_told_once_p11() {
 #[test]
 fn notices_of_a_key_come_in_order_and_carry_versions_p11() {
     for_each_kind(|kind| {
-        let told: Arc<Mutex<HashMap<u64, Vec<(u64, u64)>>>> = Arc::default();
+        let told: Arc<Mutex<Notices>> = Arc::default();
         let log = Arc::clone(&told);
         let cache = kind
             .builder::<u64, u64>(12)
@@ -605,7 +609,7 @@ fn the_listener_s_panics_are_counted_and_cost_nothing_p11() {
                 .stats(true)
                 .on_removal(move |key: &Token, _, _| {
                     heard.fetch_add(1, Ordering::Relaxed);
-                    assert!(key.id % 2 == 0, "the listener was told to panic");
+                    assert!(key.id.is_multiple_of(2), "the listener was told to panic");
                 })
                 .build();
             for id in 0..100 {
@@ -622,6 +626,7 @@ fn the_listener_s_panics_are_counted_and_cost_nothing_p11() {
 
 /// Panics in one of the functions a cache is built with, or in a closure of a call.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a list of what may panic or call")]
 fn a_panic_in_the_user_s_functions_harms_nobody_p13() {
     struct Failing;
     impl Expiry<Token, Token> for Failing {
@@ -735,6 +740,7 @@ fn a_condition_may_panic_over_an_entry_whose_neighbour_has_expired_p13() {
 
 /// Calls the cache from where it may not be called: refused with a message, never hung.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a list of what may panic or call")]
 fn calling_the_cache_under_its_lock_is_refused_not_hung_p14() {
     struct Probe(u64, WayBack<Cache<Probe, Arc<u64>, AnyPolicy, Constant>>);
     impl Probe {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use common::Identity;
 use larder::{
-    Cache,
+    Cache, Compute,
     policy::{Fifo, Policy, Sieve},
 };
 use loom::thread;
@@ -48,11 +48,13 @@ fn model(explore: impl Fn() + Send + Sync + 'static) {
     println!("{} schedules", schedules.load(std::sync::atomic::Ordering::Relaxed));
 }
 
-/// Runs the three as threads, the last in this one.
-fn together(one: impl FnOnce() + 'static, two: impl FnOnce() + 'static) {
-    let other = thread::spawn(one);
-    two();
-    other.join().unwrap();
+/// Runs the two as threads of their own: the model's main thread would hide schedules from it.
+fn together<A: 'static, B: 'static>(
+    one: impl FnOnce() -> A + 'static,
+    two: impl FnOnce() -> B + 'static,
+) -> (A, B) {
+    let (one, two) = (thread::spawn(one), thread::spawn(two));
+    (one.join().unwrap(), two.join().unwrap())
 }
 
 /// P1, P5: an insert that evicts, and readers of the newcomer and of the victim.
@@ -84,31 +86,49 @@ fn reading_while_one_bucket_evicts() {
     });
 }
 
-/// P1: an update in place, a removal and a reader of one key.
+/// P1: an update in place and a removal of one key.
 #[test]
 fn updating_and_removing_one_key() {
     model(|| {
         let cache = cache(Sieve::default(), 4);
         cache.insert(key(0), 1);
         let (updater, remover) = (cache.clone(), cache.clone());
-        let updating = thread::spawn(move || updater.insert(key(0), 2));
-        let removing = thread::spawn(move || remover.remove(&key(0)));
-        let seen = [cache.get(&key(0)), cache.get(&key(0))];
-        let (old, removed) = (updating.join().unwrap(), removing.join().unwrap());
+        let (updated, removed) =
+            together(move || updater.insert(key(0), 2), move || remover.remove(&key(0)));
         // Either the update came first and was removed, or the removal, and the update inserted.
-        match (old, removed) {
-            (Some(1), Some(2)) => {
-                assert_eq!(cache.get(&key(0)), None);
-                assert!(!matches!(seen, [Some(2) | None, Some(1)] | [None, Some(_)]));
-            }
-            (None, Some(1)) => {
-                assert_eq!(cache.get(&key(0)), Some(2));
-                assert!(!matches!(seen, [None | Some(2), Some(1)] | [Some(2), None]));
-            }
+        let resident = match (updated, removed) {
+            (Some(1), Some(2)) => None,
+            (None, Some(1)) => Some(2),
             other => panic!("no order of the two explains {other:?}"),
-        }
+        };
+        assert_eq!(cache.get(&key(0)), resident);
         cache.validate();
     });
+}
+
+/// P1: a reader sees an update, or a removal, once it has seen it, for good.
+#[test]
+fn reading_what_is_updated_or_removed() {
+    for removes in [false, true] {
+        model(move || {
+            let cache = cache(Sieve::default(), 4);
+            cache.insert(key(0), 1);
+            let (writer, reader) = (cache.clone(), cache.clone());
+            let write = move || match removes {
+                true => writer.remove(&key(0)),
+                false => writer.insert(key(0), 2),
+            };
+            let (old, seen) = together(write, move || [reader.get(&key(0)), reader.get(&key(0))]);
+            let then = (!removes).then_some(2);
+            assert!(
+                seen == [Some(1); 2] || seen == [Some(1), then] || seen == [then; 2],
+                "{seen:?}"
+            );
+            assert_eq!(old, Some(1));
+            assert_eq!(cache.get(&key(0)), then);
+            cache.validate();
+        });
+    }
 }
 
 /// P1: two writers of one key; a reader sees their values in one order.
@@ -245,13 +265,10 @@ fn inserting_while_the_capacity_shrinks() {
 fn counting_through_entries() {
     model(|| {
         let cache = cache(Fifo::default(), 2);
-        let other = cache.clone();
-        let count = |cache: &Model<Fifo>| {
-            cache.entry(key(0)).compute(|seen| larder::Compute::Put(seen.unwrap_or(0) + 1))
+        let count = |cache: Model<Fifo>| {
+            move || cache.entry(key(0)).compute(|seen| Compute::Put(seen.unwrap_or(0) + 1))
         };
-        let counting = thread::spawn(move || count(&other));
-        let mine = count(&cache);
-        let theirs = counting.join().unwrap();
+        let (mine, theirs) = together(count(cache.clone()), count(cache.clone()));
         assert_eq!(mine.max(theirs), Some(2));
         assert_eq!(mine.min(theirs), Some(1));
         assert_eq!(cache.get(&key(0)), Some(2));

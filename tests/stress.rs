@@ -3,6 +3,9 @@
 //!
 //! `LARDER_STRESS_MS` sets how long each test runs, in milliseconds.
 
+#![allow(clippy::disallowed_methods, reason = "real threads run for a real time")]
+#![allow(dropping_copy_types, reason = "`drop` says that an answer does not matter")]
+
 mod common;
 
 use std::{
@@ -301,6 +304,7 @@ fn swapping_by_version_loses_nothing() {
 
 /// Everything at once, expiry, tags, a listener and a changing capacity included.
 #[test]
+#[expect(clippy::too_many_lines, reason = "one arm for each operation")]
 fn everything_at_once_p5_p11_p12() {
     for_each_kind_in_time(|kind, until| {
         let ledger = Arc::new(Ledger::default());

@@ -38,6 +38,16 @@ pub(super) const OVERFLOW_LANES: usize = 4;
 /// The level of a bucket that is not in use; no level mask has this value.
 pub(super) const UNUSED: u32 = 2;
 
+/// Writes one field of something uninitialised that `$place`, which the caller may write, points to.
+macro_rules! write_field {
+    ($place:ident, $field:ident, $value:expr) => {
+        // SAFETY: in bounds of what may be written, and aligned.
+        let field = unsafe { &raw mut (*$place).$field };
+        // SAFETY: as above.
+        unsafe { field.write($value) };
+    };
+}
+
 struct Entry<K, V> {
     key: K,
     value: V,
@@ -96,10 +106,8 @@ impl<K, V, const N: usize, const WORDS: usize> Group<K, V, N, WORDS> {
     )]
     unsafe fn init(place: *mut Self) {
         let state = |_| LaneState { mark: Mark::new(), hint: AtomicU8::new(0) };
-        // SAFETY: in bounds of a group that may be written (contract), as is the next.
-        unsafe { (&raw mut (*place).prints).write(Prints::new()) };
-        // SAFETY: as above.
-        unsafe { (&raw mut (*place).states).write(std::array::from_fn(state)) };
+        write_field!(place, prints, Prints::new());
+        write_field!(place, states, std::array::from_fn(state));
     }
 
     /// The lane at which an entry of this hash would best lie: the first one of a cache line, so
@@ -256,14 +264,13 @@ impl<K, V> Bucket<K, V> {
         for index in 0..N {
             // SAFETY: within the allocation.
             let place = unsafe { first.add(index) };
-            // SAFETY: as above, and aligned; so are the next three.
-            unsafe { (&raw mut (*place).lock).write(BucketLock::new()) };
+            write_field!(place, lock, BucketLock::new());
+            write_field!(place, level, AtomicU32::new(UNUSED));
+            write_field!(place, overflow, AtomicPtr::new(ptr::null_mut()));
             // SAFETY: as above.
-            unsafe { (&raw mut (*place).level).write(AtomicU32::new(UNUSED)) };
+            let group = unsafe { &raw mut (*place).group };
             // SAFETY: as above.
-            unsafe { (&raw mut (*place).overflow).write(AtomicPtr::new(ptr::null_mut())) };
-            // SAFETY: as above.
-            unsafe { Group::init(&raw mut (*place).group) };
+            unsafe { Group::init(group) };
         }
         // SAFETY: every bucket is initialised: all fields were written, but for the entries, which
         // need not be.
@@ -310,14 +317,13 @@ impl<K, V> Overflow<K, V> {
         for index in 0..N {
             // SAFETY: within the allocation.
             let place = unsafe { first.add(index) };
-            // SAFETY: as above, and aligned; so are the next three.
-            unsafe { (&raw mut (*place).next).write(AtomicPtr::new(ptr::null_mut())) };
+            write_field!(place, next, AtomicPtr::new(ptr::null_mut()));
+            write_field!(place, number, number + index as u32);
+            write_field!(place, home, AtomicU32::new(0));
             // SAFETY: as above.
-            unsafe { (&raw mut (*place).number).write(number + index as u32) };
+            let group = unsafe { &raw mut (*place).group };
             // SAFETY: as above.
-            unsafe { (&raw mut (*place).home).write(AtomicU32::new(0)) };
-            // SAFETY: as above.
-            unsafe { Group::init(&raw mut (*place).group) };
+            unsafe { Group::init(group) };
         }
         // SAFETY: every group is initialised: all fields were written, but for the entries, which
         // need not be.

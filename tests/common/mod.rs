@@ -42,10 +42,10 @@ pub struct Kind {
 
 impl Kind {
     /// A builder of a cache for so many entries.
-    pub fn builder<K: 'static, V: 'static>(&self, entries: u64) -> Builder<K, V, AnyPolicy>
+    pub fn builder<K, V>(&self, entries: u64) -> Builder<K, V, AnyPolicy>
     where
-        K: Hash + Eq + Send + Sync,
-        V: Clone + Send + Sync,
+        K: Hash + Eq + Send + Sync + 'static,
+        V: Clone + Send + Sync + 'static,
     {
         let policy: AnyPolicy = self.policy.parse().expect("a listed name");
         let builder = Cache::<K, V>::builder().stripes(self.stripes).policy(policy);

@@ -4,7 +4,7 @@ use super::ring::MAX_BATCH;
 use super::setting::Setting;
 use super::shadow::Shadows;
 use crate::policy::parts::spread;
-use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering, lock, try_lock};
 
 /// Shadows have at least so many entries. Twice as many cost twice the time and say no more; with a
 /// quarter as many the verdicts become noisy.
@@ -92,7 +92,7 @@ impl Shared {
     /// Lets `feed` run events through the shadows, then follows their verdict; `None` if another
     /// stripe is at it. The stripe has `entries` entries.
     pub(super) fn try_feed(&self, entries: usize, feed: impl FnOnce(&mut Shadows)) -> Option<()> {
-        let mut state = self.shadows.try_lock().ok()?;
+        let mut state = try_lock(&self.shadows)?;
         let shift = state.shift;
         state.shadows.limit(entries.saturating_mul(self.stripes) >> shift);
         feed(&mut state.shadows);
@@ -106,13 +106,13 @@ impl Shared {
 
     /// Fits the shadows to a cache of `capacity` in which an entry weighs `mean`.
     pub(super) fn fit(&self, capacity: u64, mean: u64) {
-        let Ok(mut state) = self.shadows.lock() else { return };
+        let mut state = lock(&self.shadows);
         self.refit(&mut state, capacity, mean);
     }
 
     /// The same at the capacity as it is, unless another stripe is at the shadows.
     pub(super) fn try_fit_mean(&self, mean: u64) {
-        let Ok(mut state) = self.shadows.try_lock() else { return };
+        let Some(mut state) = try_lock(&self.shadows) else { return };
         let capacity = state.capacity;
         self.refit(&mut state, capacity, mean);
     }
@@ -129,7 +129,7 @@ impl Shared {
 
     /// Forgets what the shadows hold.
     pub(super) fn clear(&self) {
-        let Ok(mut state) = self.shadows.lock() else { return };
+        let mut state = lock(&self.shadows);
         let (capacity, shift) = (state.capacity, state.shift);
         let entries = state.shadows.period() << shift;
         self.rebuild(&mut state, capacity, entries as u64);
@@ -151,9 +151,7 @@ impl Shared {
     /// # Panics
     /// If something is wrong with them.
     pub(super) fn validate(&self) {
-        if let Ok(state) = self.shadows.lock() {
-            state.shadows.validate();
-        }
+        lock(&self.shadows).shadows.validate();
     }
 }
 

@@ -82,7 +82,7 @@ impl Sketch {
         // What each lacks in the low bits of its row, and above them a bit if it lacks anything.
         // Conservative update: a counter that is already above was raised by other items.
         let missing = ((ROWS << 4) | (ROWS * target)) - counters;
-        let is_below = missing >> 4 & ROWS;
+        let is_below = (missing >> 4) & ROWS;
         let raise = missing & ((is_below << 4) - is_below);
         // To all four counters of the row, of which the mask leaves the right one.
         *block += (raise * 0x1111) & mask;
