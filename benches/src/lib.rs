@@ -5,6 +5,7 @@
 //! ratio of each round to one reference cache of the same round, so that what the machine does
 //! meanwhile mostly cancels. `RESULTS.md` says what the figures mean.
 
+pub mod figures;
 pub mod larders;
 pub mod lineup;
 pub mod peers;
@@ -12,5 +13,6 @@ pub mod rival;
 pub mod rounds;
 pub mod table;
 pub mod thread;
+pub mod trace;
 pub mod workload;
 pub mod zipf;
