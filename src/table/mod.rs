@@ -151,7 +151,9 @@ fn plan(entries: u64) -> (u32, u32) {
     let wanted = (most / PLANNED_LOAD).ceil().clamp(1.0, f64::from(MOST_BUCKETS)) as u32;
     let mut base = wanted;
     let mut full = 1;
-    while base > 8 {
+    // The more families, the less is lost by rounding up, but the more buckets are made at once: a
+    // sixteenth at most where there are many.
+    while base > 64 || (base > 8 && full < 16) {
         base = base.div_ceil(2);
         full *= 2;
     }
