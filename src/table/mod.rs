@@ -144,12 +144,16 @@ fn unpack(state: u64) -> Level {
     Level { split: state as u32, mask: (state >> 32) as u32 }
 }
 
-/// How many families, and how many buckets a full table has, for `entries` entries.
-fn plan(entries: u64) -> (u32, u32) {
+/// How many buckets `entries` entries need.
+fn buckets_for(entries: u64) -> u32 {
     // Stripes fill unevenly: about a square root more than the fair share.
     let most = entries as f64 + 3.0 * (entries as f64).sqrt();
-    let wanted = (most / PLANNED_LOAD).ceil().clamp(1.0, f64::from(MOST_BUCKETS)) as u32;
-    let mut base = wanted;
+    (most / PLANNED_LOAD).ceil().clamp(1.0, f64::from(MOST_BUCKETS)) as u32
+}
+
+/// How many families, and how many buckets a full table has, for `entries` entries.
+fn plan(entries: u64) -> (u32, u32) {
+    let mut base = buckets_for(entries);
     let mut full = 1;
     // The more families, the less is lost by rounding up, but the more buckets are made at once: a
     // sixteenth at most where there are many.
