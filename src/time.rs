@@ -168,8 +168,7 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
 pub(crate) struct Tick(pub(crate) u64);
 
 impl Tick {
-    /// No deadline: past the clock's range. (Its upper 32 bits are those that no deadline has; see
-    /// `expiry::deadlines`.)
+    /// No deadline: past the clock's range.
     pub(crate) const NEVER: Self = Self(0xffff_ffff << 16);
 
     /// The tick of a moment in nanoseconds.

@@ -2,46 +2,58 @@
 
 use crate::{
     Slot,
-    sync::{AtomicU16, AtomicU32, Ordering},
+    sync::{AtomicU16, Ordering},
     table::Side,
     time::Tick,
 };
 
 /// Deadlines by slot; [`Tick::NEVER`] where none was set.
 #[derive(Debug)]
-pub(crate) struct Deadlines {
-    /// The upper 32 of 48 bits, plus one, so that 0 means that none was set.
-    high: Side<AtomicU32>,
-    low: Side<AtomicU16>,
+pub(crate) struct Deadlines(Side<Cell>);
+
+/// 48 bits, the highest first: a deadline plus one, or [`NONE`].
+#[derive(Debug, Default)]
+struct Cell([AtomicU16; 3]);
+
+/// What a cell without deadline has.
+const NONE: u64 = 0;
+
+impl Cell {
+    fn get(&self) -> u64 {
+        let [high, middle, low] = &self.0;
+        // Relaxed: guarded by the bucket's lock.
+        let part = |part: &AtomicU16| u64::from(part.load(Ordering::Relaxed));
+        part(high) << 32 | part(middle) << 16 | part(low)
+    }
+
+    fn set(&self, bits: u64) {
+        for (part, shift) in self.0.iter().zip([32, 16, 0]) {
+            // Relaxed: guarded by the bucket's lock.
+            part.store((bits >> shift) as u16, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Deadlines {
     pub(crate) fn new() -> Self {
-        Self { high: Side::new(), low: Side::new() }
+        Self(Side::new())
     }
 
+    #[inline]
     pub(crate) fn get(&self, slot: Slot) -> Tick {
-        // Relaxed (all four): guarded by the bucket's lock.
-        let Some(high) = self.high.get(slot).map(|high| high.load(Ordering::Relaxed)) else {
-            return Tick::NEVER;
-        };
-        if high == 0 {
-            return Tick::NEVER;
+        match self.0.get(slot).map_or(NONE, Cell::get) {
+            NONE => Tick::NEVER,
+            bits => Tick(bits - 1),
         }
-        let low = self.low.get(slot).map_or(0, |low| low.load(Ordering::Relaxed));
-        Tick(u64::from(high - 1) << 16 | u64::from(low))
     }
 
+    #[inline]
     pub(crate) fn set(&self, slot: Slot, deadline: Tick) {
-        if deadline == Tick::NEVER {
-            if let Some(high) = self.high.get(slot) {
-                high.store(0, Ordering::Relaxed);
-            }
-            return;
+        if deadline != Tick::NEVER {
+            self.0.get_or_make(slot).set(deadline.0 + 1);
+        } else if let Some(cell) = self.0.get(slot) {
+            cell.set(NONE);
         }
-        let high = (deadline.0 >> 16) as u32 + 1;
-        self.high.get_or_make(slot).store(high, Ordering::Relaxed);
-        self.low.get_or_make(slot).store(deadline.0 as u16, Ordering::Relaxed);
     }
 }
 

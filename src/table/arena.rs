@@ -16,7 +16,10 @@ use crate::{
 };
 
 /// Entries per bucket at which a table splits its next bucket, while it has fewer buckets than
-/// planned.
+/// planned: early, as the buckets whose turn to be split has not come hold up to twice as many, and
+/// what spills from them costs more than buckets that will be needed anyway.
+const EARLY_LOAD: usize = 10;
+/// The same where nothing is planned.
 const SPLIT_LOAD: usize = 13;
 /// The same beyond the plan: a completed level serves hits better than a half split one.
 const CROWDED_LOAD: usize = if cfg!(larder_loom) { LANES + 1 } else { 15 };
@@ -273,13 +276,18 @@ impl<K, V> Arena<K, V> {
     /// Whether the next insert should be preceded by a split.
     #[inline]
     pub(crate) fn is_crowded(&self) -> bool {
-        let load = if self.count < self.planned { SPLIT_LOAD } else { CROWDED_LOAD };
-        self.len >= load * self.count as usize && self.count < MOST_BUCKETS
+        self.len >= self.room() && self.count < MOST_BUCKETS
     }
 
     /// How many entries fit before the next split.
+    #[inline]
     pub(crate) fn room(&self) -> usize {
-        SPLIT_LOAD * self.count as usize
+        let load = match self.planned {
+            u32::MAX => SPLIT_LOAD,
+            planned if self.count < planned => EARLY_LOAD,
+            _ => CROWDED_LOAD,
+        };
+        load * self.count as usize
     }
 
     /// Splits the next bucket. `hash_of` may run the user's code: it is called for each key before
@@ -296,8 +304,14 @@ impl<K, V> Arena<K, V> {
         let half = below + 1;
         let mut split = std::mem::take(&mut self.split);
         split.clear();
-        for slot in self.slots_of(parent) {
-            split.push((slot, hash_of(self.key(slot))?));
+        let mut is_sound = true;
+        self.each_slot_of(parent, |slot| {
+            let hash = if is_sound { hash_of(self.key(slot)) } else { None };
+            is_sound = hash.is_some();
+            split.extend(hash.map(|hash| (slot, hash)));
+        });
+        if !is_sound {
+            return None;
         }
         self.cover(table, child + 1);
         // SAFETY: as in `bucket`; taken by pointer so that `self` stays free to place entries.
@@ -396,15 +410,20 @@ impl<K, V> Arena<K, V> {
 
     /// The slots of a bucket's published entries, its chain's included.
     pub(crate) fn slots_of(&self, index: u32) -> Vec<Slot> {
+        let mut slots = Vec::with_capacity(LANES);
+        self.each_slot_of(index, |slot| slots.push(slot));
+        slots
+    }
+
+    #[inline]
+    fn each_slot_of(&self, index: u32, mut visit: impl FnMut(Slot)) {
         let bucket = self.bucket(index);
-        let mut slots: Vec<Slot> =
-            bucket.group.occupied().map(|lane| home_slot(index, lane)).collect();
+        bucket.group.occupied().for_each(|lane| visit(home_slot(index, lane)));
         let mut next = bucket.overflow();
         while let Some(group) = next {
-            slots.extend(group.group.occupied().map(|lane| overflow_slot(group.number, lane)));
+            group.group.occupied().for_each(|lane| visit(overflow_slot(group.number, lane)));
             next = group.next();
         }
-        slots
     }
 
     /// The bucket at an iteration's position and the position after it; `None` at the end.

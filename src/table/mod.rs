@@ -155,7 +155,9 @@ fn buckets_for(entries: u64) -> u32 {
 fn plan(entries: u64) -> (u32, u32) {
     let mut base = buckets_for(entries);
     let mut full = 1;
-    while base > 8 {
+    // The more families, the less is lost by rounding up, but the more buckets are made at once: a
+    // sixteenth at most where there are many.
+    while base > 64 || (base > 8 && full < 16) {
         base = base.div_ceil(2);
         full *= 2;
     }

@@ -5,6 +5,7 @@
 //! that one of them holds.
 
 use std::collections::VecDeque;
+use std::ops::{Index, IndexMut};
 
 use super::memory::{Clock, Memory, is_correlated};
 use super::setting::{Parameters, Queues, Setting, choose};
@@ -46,12 +47,54 @@ impl Record {
     }
 }
 
+/// Records by position, in pieces that never move: a longer copy would be a stall.
+#[derive(Debug, Default)]
+struct Shelf {
+    pieces: Vec<Box<[Record; Self::PIECE]>>,
+    len: usize,
+}
+
+impl Shelf {
+    const PIECE: usize = 64;
+
+    fn push(&mut self, record: Record) {
+        if self.len == self.pieces.len() * Self::PIECE {
+            self.pieces.push(Box::new([Record::default(); Self::PIECE]));
+        }
+        self.len += 1;
+        let at = self.len - 1;
+        self[at] = record;
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Record> {
+        self.pieces.iter().flat_map(|piece| piece.iter()).take(self.len)
+    }
+}
+
+impl Index<usize> for Shelf {
+    type Output = Record;
+
+    #[inline]
+    fn index(&self, at: usize) -> &Record {
+        &self.pieces[at / Self::PIECE][at % Self::PIECE]
+    }
+}
+
+impl IndexMut<usize> for Shelf {
+    #[inline]
+    fn index_mut(&mut self, at: usize) -> &mut Record {
+        &mut self.pieces[at / Self::PIECE][at % Self::PIECE]
+    }
+}
+
 /// The records, and the chained hash table that finds them.
 #[derive(Debug, Default)]
 struct Records {
     /// A power of two of heads of chains: the position plus 1, or 0. None until the first record.
     buckets: Vec<u32>,
-    records: Vec<Record>,
+    /// How many records there will probably be.
+    expected: usize,
+    records: Shelf,
     /// The head of the free list, as in a chain.
     free: u32,
     /// How many records there may be before the buckets are too few.
@@ -59,6 +102,9 @@ struct Records {
 }
 
 impl Records {
+    /// The most that are believed in beforehand: capacities may be anything.
+    const MOST_EXPECTED: usize = 1 << 16;
+
     #[inline]
     fn bucket(&self, id: u32) -> usize {
         id.wrapping_mul(0x9e37_79b1).wrapping_shr(32 - self.buckets.len().trailing_zeros()) as usize
@@ -94,12 +140,8 @@ impl Records {
             self.records[at] = record;
             return at;
         }
-        if self.records.len() == self.records.capacity() {
-            // Doubling would leave half of it unused in the worst case.
-            self.records.reserve_exact(self.records.len() / 4 + 16);
-        }
         self.records.push(record);
-        self.records.len() - 1
+        self.records.len - 1
     }
 
     /// Gives up the record at `at`, which no shadow holds.
@@ -130,7 +172,9 @@ impl Records {
                 next = self.records[next as usize - 1].next;
             }
         }
-        self.buckets = vec![0; (2 * self.len).next_power_of_two().max(16)];
+        // At first so many that it need not be done again.
+        let records = self.len.max(self.expected.min(Self::MOST_EXPECTED));
+        self.buckets = vec![0; (2 * records).next_power_of_two().max(16)];
         for own in chained {
             let bucket = self.bucket(self.records[own as usize - 1].id);
             self.records[own as usize - 1].next = self.buckets[bucket];
@@ -384,7 +428,7 @@ impl Shadows {
         let period = entries.max(Self::MIN_PERIOD);
         Self {
             unit,
-            records: Records::default(),
+            records: Records { expected: entries, ..Records::default() },
             shadows,
             parameters,
             hits: [0; SHADOWS],
