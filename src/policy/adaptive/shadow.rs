@@ -49,6 +49,7 @@ impl Record {
 
 /// Records by position, in pieces that never move: a longer copy would be a stall.
 #[derive(Debug, Default)]
+#[allow(clippy::vec_box, reason = "the records of a piece must stay where they are")]
 struct Shelf {
     pieces: Vec<Box<[Record; Self::PIECE]>>,
     len: usize,
