@@ -32,6 +32,8 @@ pub(crate) struct Context<K, V, S> {
     pub(crate) is_plain: bool,
     /// Whether somebody wants to know what left: a listener or the counters.
     pub(crate) is_heard: bool,
+    /// Whether nothing is kept of an entry, and nobody told, when it leaves: plain and not heard.
+    pub(crate) is_silent: bool,
     /// Whether any entry can expire: then every operation reads the clock.
     pub(crate) timed: AtomicBool,
     /// Whether all configured lifetimes are so long that some milliseconds do not matter.

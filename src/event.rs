@@ -1,7 +1,5 @@
 //! What is told of an entry that leaves.
 
-use std::collections::VecDeque;
-
 /// Why an entry left the cache, as told to the removal listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -63,30 +61,30 @@ pub(crate) struct Ticket {
 pub(crate) struct Effects<K, V> {
     /// Most operations send out one at the most; it needs no allocation.
     first: Option<Leaving<K, V>>,
-    rest: VecDeque<Leaving<K, V>>,
+    rest: Vec<Leaving<K, V>>,
 }
 
 impl<K, V> Effects<K, V> {
     pub(crate) fn new() -> Self {
-        Self { first: None, rest: VecDeque::new() }
+        Self { first: None, rest: Vec::new() }
     }
 
     pub(crate) fn push(&mut self, leaving: Leaving<K, V>) {
         if self.first.is_none() && self.rest.is_empty() {
             self.first = Some(leaving);
         } else {
-            self.rest.push_back(leaving);
+            self.rest.push(leaving);
         }
     }
 
-    /// Takes the entry pushed first.
-    pub(crate) fn shift(&mut self) -> Option<Leaving<K, V>> {
-        self.first.take().or_else(|| self.rest.pop_front())
+    /// Takes all, those pushed first first.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Leaving<K, V>> + use<K, V> {
+        self.first.take().into_iter().chain(std::mem::take(&mut self.rest))
     }
 
     /// The entry pushed last.
     pub(crate) fn last(&self) -> Option<&Leaving<K, V>> {
-        self.rest.back().or(self.first.as_ref())
+        self.rest.last().or(self.first.as_ref())
     }
 
     /// Lets go of everything, where nobody wants it and nothing needs dropping.
@@ -100,6 +98,6 @@ impl<K, V> Effects<K, V> {
 
     /// Takes the entry pushed last.
     pub(crate) fn pop(&mut self) -> Option<Leaving<K, V>> {
-        self.rest.pop_back().or_else(|| self.first.take())
+        self.rest.pop().or_else(|| self.first.take())
     }
 }

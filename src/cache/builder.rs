@@ -4,6 +4,7 @@ use std::{
     error::Error,
     fmt,
     hash::{BuildHasher, Hash},
+    sync::OnceLock,
     thread,
     time::Duration,
 };
@@ -340,11 +341,13 @@ where
         for stripe in &stripes {
             stripe.reserve(initial);
         }
+        let is_plain = !is_weighted && self.listener.is_none() && self.tagger.is_none();
         let context = Context {
             hasher: self.hasher,
             budget: Budget::new(capacity),
             stripes: count,
-            is_plain: !is_weighted && self.listener.is_none() && self.tagger.is_none(),
+            is_plain,
+            is_silent: is_plain && !self.stats,
             is_heard: self.listener.is_some() || self.stats,
             weigher: self.weigher,
             listener: self.listener,
@@ -359,7 +362,7 @@ where
             due: AtomicU64::new(u64::MAX),
         };
         let mask = (count - 1) as u32;
-        Inner { context, stripes, mask, claims: Claims::new() }
+        Inner { context, stripes, mask, claims: Claims::new(), maintainer: OnceLock::new() }
     }
 
     fn stripe_count(&self, capacity: u64) -> Result<usize, BuildError> {
@@ -390,12 +393,15 @@ where
     let watched = Arc::downgrade(&cache.inner);
     let run = move || {
         loop {
-            thread::sleep(interval);
+            // Dropping the cache unparks it; waking up early does no harm.
+            thread::park_timeout(interval);
             let Some(inner) = watched.upgrade() else { return };
             inner.run_maintenance();
         }
     };
-    thread::Builder::new().name("larder-maintenance".to_owned()).spawn(run).map(drop)
+    let thread = thread::Builder::new().name("larder-maintenance".to_owned()).spawn(run)?;
+    let _ = cache.inner.maintainer.set(thread.thread().clone());
+    Ok(())
 }
 
 impl<K, V, P: fmt::Debug, S> fmt::Debug for Builder<K, V, P, S> {

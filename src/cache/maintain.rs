@@ -45,7 +45,7 @@ where
         inner.context.budget.set_target(capacity);
         let share = inner.context.share();
         for stripe in &inner.stripes {
-            stripe.set_capacity(share, capacity);
+            stripe.set_capacity(share, capacity, inner.context.weigher.is_some());
         }
         loop {
             let excess = inner.context.budget.excess();

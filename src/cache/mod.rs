@@ -16,7 +16,8 @@ use std::{
     hash::{BuildHasher, Hash},
     mem::{self, needs_drop},
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    thread,
+    sync::OnceLock,
+    thread::{self, Thread},
 };
 
 use hashbrown::Equivalent;
@@ -82,6 +83,17 @@ pub(crate) struct Inner<K, V, P: Policy, S> {
     /// The number of stripes less one; it is a power of two.
     mask: u32,
     claims: Claims,
+    /// The maintenance thread, if there is one.
+    maintainer: OnceLock<Thread>,
+}
+
+impl<K, V, P: Policy, S> Drop for Inner<K, V, P, S> {
+    fn drop(&mut self) {
+        if let Some(maintainer) = self.maintainer.get() {
+            // It sees that the cache is gone, and ends.
+            maintainer.unpark();
+        }
+    }
 }
 
 impl<K, V, P: Policy, S> Clone for Cache<K, V, P, S> {
@@ -191,7 +203,7 @@ impl<K: Hash + Eq, V, P: Policy, S: BuildHasher> Inner<K, V, P, S> {
 
     fn publish_each(&self, effects: &mut Effects<K, V>) {
         let mut first = None;
-        while let Some(leaving) = effects.shift() {
+        for leaving in effects.drain() {
             let published = catch_unwind(AssertUnwindSafe(|| self.publish_one(leaving)));
             if let Err(panic) = published {
                 first.get_or_insert(panic);

@@ -81,7 +81,8 @@ impl S3Fifo {
             total -= u128::from(weight);
             small -= if in_small { u128::from(weight) } else { 0 };
         }
-        small >= total / u128::from(SMALL_PART)
+        // The same as `small >= total / SMALL_PART`, as a multiplication.
+        total < (small + 1) * u128::from(SMALL_PART)
     }
 
     /// The back of the small queue, unless room is being made for it.

@@ -284,8 +284,12 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
     }
 
     /// The whole cache's capacity changed.
-    pub(crate) fn set_capacity(&self, share: u64, whole: u64) {
-        self.lock().policy.set_capacity(share, whole);
+    pub(crate) fn set_capacity(&self, share: u64, whole: u64, is_weighted: bool) {
+        let mut shard = self.lock();
+        shard.policy.set_capacity(share, whole);
+        if !is_weighted {
+            shard.arena.plan(&self.table, share);
+        }
     }
 
     /// Forgets what the policy remembers of the departed, if nothing is resident.

@@ -1,6 +1,9 @@
 //! Making room: choosing victims until what comes in fits.
 
-use std::hash::{BuildHasher, Hash};
+use std::{
+    hash::{BuildHasher, Hash},
+    mem::needs_drop,
+};
 
 use super::{Shard, Stripe};
 use crate::{
@@ -41,6 +44,29 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
         shard.weight = shard.weight.wrapping_sub(weight);
         let ticket = self.ticket_if_heard(context, shard);
         Leaving { key, value, removal, ticket }
+    }
+
+    /// Takes an entry out in favour of another; answers the weight that is free now.
+    #[inline]
+    fn evict<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        shard: &mut Shard<K, V, P>,
+        slot: Slot,
+        effects: &mut Effects<K, V>,
+    ) -> u64 {
+        if context.is_silent && !needs_drop::<(K, V)>() {
+            // The same without what nobody will miss.
+            let (policy, view) = self.policy(context, shard);
+            policy.on_remove(slot, RemovalCause::Size, &view);
+            drop(shard.arena.take(slot));
+            shard.weight = shard.weight.wrapping_sub(1);
+            return 1;
+        }
+        let leaving = self.take_out(context, shard, slot, RemovalCause::Size);
+        let weight = leaving.removal.weight;
+        effects.push(leaving);
+        weight
     }
 
     /// What the listener will be told of an entry.
@@ -113,9 +139,7 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
                 }
                 _ => {}
             }
-            let leaving = self.take_out(context, shard, victim, RemovalCause::Size);
-            *credit = credit.saturating_add(leaving.removal.weight);
-            effects.push(leaving);
+            *credit = credit.saturating_add(self.evict(context, shard, victim, effects));
         }
         (Room::Made, hidden)
     }
@@ -140,9 +164,7 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
             }
             let (policy, view) = self.policy(context, shard);
             let Some(victim) = policy.victim(&view) else { break };
-            let leaving = self.take_out(context, shard, victim, RemovalCause::Size);
-            given = given.saturating_add(leaving.removal.weight);
-            effects.push(leaving);
+            given = given.saturating_add(self.evict(context, shard, victim, effects));
         }
         self.publish_counts(shard);
         given

@@ -7,7 +7,7 @@ use std::{fmt, ptr::NonNull};
 use super::{
     CHUNK, Chunk, ChunkPtr, Cursor, Found, Level, MOST_BUCKETS, Place, Table,
     bucket::{Bucket, Group, LANES, LaneState, Overflow},
-    found_in, home_place, home_slot, overflow_place, overflow_slot, pack, place_of,
+    buckets_for, found_in, home_place, home_slot, overflow_place, overflow_slot, pack, place_of,
     prints::{EMPTY, fingerprint},
 };
 use crate::{
@@ -66,6 +66,15 @@ impl<K, V> Arena<K, V> {
             arena.bucket(index).set_level(0);
         }
         arena
+    }
+
+    /// Plans for another number of entries: to end on a complete level again.
+    pub(crate) fn plan(&mut self, table: &Table<K, V>, entries: u64) {
+        let wanted = buckets_for(entries);
+        self.planned = table.base;
+        while self.planned < wanted {
+            self.planned *= 2;
+        }
     }
 
     /// The number of entries.

@@ -100,6 +100,10 @@ impl<K, V, const N: usize, const WORDS: usize> Group<K, V, N, WORDS> {
     ///
     /// # Safety
     /// `place` is valid for writing a group.
+    #[allow(
+        clippy::multiple_unsafe_ops_per_block,
+        reason = "picking a field and writing it are one step"
+    )]
     unsafe fn init(place: *mut Self) {
         let state = |_| LaneState { mark: Mark::new(), hint: AtomicU8::new(0) };
         write_field!(place, prints, Prints::new());
@@ -250,6 +254,10 @@ impl<K, V, const N: usize, const WORDS: usize> Drop for Group<K, V, N, WORDS> {
 
 impl<K, V> Bucket<K, V> {
     /// Some unused buckets.
+    #[allow(
+        clippy::multiple_unsafe_ops_per_block,
+        reason = "picking a field and writing it are one step"
+    )]
     pub(super) fn boxed<const N: usize>() -> Box<[Self; N]> {
         let mut buckets = Box::<[Self; N]>::new_uninit();
         let first = buckets.as_mut_ptr().cast::<Self>();
@@ -299,6 +307,10 @@ impl<K, V> Bucket<K, V> {
 
 impl<K, V> Overflow<K, V> {
     /// Some groups in no chain, numbered from `number` on.
+    #[allow(
+        clippy::multiple_unsafe_ops_per_block,
+        reason = "picking a field and writing it are one step"
+    )]
     pub(super) fn boxed<const N: usize>(number: u32) -> Box<[Self; N]> {
         let mut groups = Box::<[Self; N]>::new_uninit();
         let first = groups.as_mut_ptr().cast::<Self>();

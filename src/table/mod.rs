@@ -43,7 +43,7 @@ const PLANNED_LOAD: f64 = if cfg!(larder_loom) { 64.0 } else { 13.6 };
 const MOST_BUCKETS: u32 = 1 << 26;
 
 /// Buckets of a chunk: some kilobytes, so that growing never takes long.
-const CHUNK: usize = if cfg!(larder_loom) { 2 } else { 16 };
+const CHUNK: usize = if cfg!(larder_loom) { 1 } else { 16 };
 
 /// Buckets side by side.
 type Chunk<K, V> = [Bucket<K, V>; CHUNK];
@@ -144,12 +144,16 @@ fn unpack(state: u64) -> Level {
     Level { split: state as u32, mask: (state >> 32) as u32 }
 }
 
-/// How many families, and how many buckets a full table has, for `entries` entries.
-fn plan(entries: u64) -> (u32, u32) {
+/// How many buckets `entries` entries need.
+fn buckets_for(entries: u64) -> u32 {
     // Stripes fill unevenly: about a square root more than the fair share.
     let most = entries as f64 + 3.0 * (entries as f64).sqrt();
-    let wanted = (most / PLANNED_LOAD).ceil().clamp(1.0, f64::from(MOST_BUCKETS)) as u32;
-    let mut base = wanted;
+    (most / PLANNED_LOAD).ceil().clamp(1.0, f64::from(MOST_BUCKETS)) as u32
+}
+
+/// How many families, and how many buckets a full table has, for `entries` entries.
+fn plan(entries: u64) -> (u32, u32) {
+    let mut base = buckets_for(entries);
     let mut full = 1;
     while base > 8 {
         base = base.div_ceil(2);
@@ -197,9 +201,9 @@ impl<K, V> Table<K, V> {
         let directory = self.directory.load(Ordering::Acquire);
         // SAFETY: `index` is below a bucket count that was published after the directory that
         // covers it; directories live as long as the table.
-        let chunk = unsafe { directory.add(index as usize / CHUNK) };
+        let place = unsafe { directory.add(index as usize / CHUNK) };
         // SAFETY: as above.
-        let chunk = unsafe { &*chunk };
+        let chunk = unsafe { &*place };
         // Relaxed: published with the directory or, later, with the bucket count.
         let chunk = chunk.load(Ordering::Relaxed);
         // SAFETY: chunks live as long as the table, and are only shared.

@@ -40,11 +40,6 @@ impl Lanes {
     pub(super) fn first(self) -> Option<usize> {
         (self.0 != 0).then(|| self.0.trailing_zeros() as usize)
     }
-
-    #[cfg(test)]
-    pub(super) fn len(self) -> usize {
-        self.0.count_ones() as usize
-    }
 }
 
 impl Iterator for Lanes {
@@ -157,9 +152,9 @@ mod tests {
         assert_eq!(prints.matching(255).collect::<Vec<_>>(), [8]);
         assert_eq!(prints.occupied().collect::<Vec<_>>(), [3, 8, 15]);
         prints.set(3, EMPTY);
-        assert_eq!(prints.occupied().len(), 2);
+        assert_eq!(prints.occupied().count(), 2);
         let small = Prints::<1>::new();
-        assert_eq!(small.matching(EMPTY).len(), 8);
+        assert_eq!(small.matching(EMPTY).count(), 8);
         small.set(7, 1);
         assert_eq!(small.occupied().collect::<Vec<_>>(), [7]);
     }

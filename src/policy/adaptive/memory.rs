@@ -5,14 +5,23 @@ use super::setting::Parameters;
 use crate::policy::parts::{Ghost, Sketch};
 
 /// The ghost list and the frequency sketch of a stripe or a shadow.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Memory {
     pub(super) ghost: Ghost,
     pub(super) sketch: Sketch,
     /// The number of entries it was sized for; 0 while nothing is allocated.
     entries: usize,
-    /// Only a change of capacity makes the entries fewer for good; one very heavy entry does not.
-    may_shrink: bool,
+    /// The fewest and the most entries that it fits.
+    least: usize,
+    most: usize,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        // It fits no number.
+        let (ghost, sketch) = (Ghost::default(), Sketch::default());
+        Self { ghost, sketch, entries: 0, least: 1, most: 0 }
+    }
 }
 
 impl Memory {
@@ -20,21 +29,22 @@ impl Memory {
     /// much heavier at first), or the capacity has shrunk and left it much too large.
     #[inline]
     pub(super) fn is_misfit(&self, entries: usize) -> bool {
-        entries > 2 * self.entries
-            || self.entries == 0
-            || (self.may_shrink && entries < self.entries / 4)
+        entries > self.most || entries < self.least
     }
 
-    /// Notes that the capacity has changed.
+    /// Notes that the capacity has changed. Only that makes the entries fewer for good; one very
+    /// heavy entry does not.
     pub(super) fn allow_shrinking(&mut self) {
-        self.may_shrink = true;
+        if self.entries > 0 {
+            self.least = self.entries / 4;
+        }
     }
 
     /// Sizes it for `entries`, empty.
     #[cold]
     pub(super) fn reset(&mut self, entries: usize, with_ghost: bool, with_sketch: bool) {
         self.entries = entries.max(1);
-        self.may_shrink = false;
+        (self.least, self.most) = (0, 2 * self.entries);
         if with_ghost {
             self.ghost.reset(self.entries);
         }

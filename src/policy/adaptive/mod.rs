@@ -546,6 +546,11 @@ impl<'a> Queues for View<'a> {
     }
 
     #[inline]
+    fn is_below(&self, hash: Mixed, estimate: u8) -> bool {
+        self.stripe.memory.sketch.is_below(hash, estimate)
+    }
+
+    #[inline]
     fn random(&mut self) -> u64 {
         xorshift(&mut self.stripe.random)
     }

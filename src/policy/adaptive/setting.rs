@@ -132,6 +132,8 @@ pub(super) trait Queues {
     fn count(&mut self, hash: impl FnOnce(&mut Self) -> Mixed, times: u8);
     /// How often the sketch has seen a hash.
     fn estimate(&self, hash: Mixed) -> u8;
+    /// Whether it has seen a hash less often than that.
+    fn is_below(&self, hash: Mixed, estimate: u8) -> bool;
     fn random(&mut self) -> u64;
 }
 
@@ -209,7 +211,7 @@ fn duel<Q: Queues>(
     let victim_hash = queues.main_tail_hash(victim);
     let hash = queues.hash(candidate);
     let estimate = queues.estimate(hash);
-    let is_admitted = estimate > queues.estimate(victim_hash)
+    let is_admitted = queues.is_below(victim_hash, estimate)
         || (estimate >= LUCKY_ESTIMATE && queues.random().is_multiple_of(LUCKY_ONE_IN));
     if is_admitted {
         queues.promote(candidate, seen);

@@ -324,6 +324,11 @@ impl Queues for View<'_> {
         self.shadow.memory.sketch.estimate(hash)
     }
 
+    #[inline]
+    fn is_below(&self, hash: Mixed, estimate: u8) -> bool {
+        self.shadow.memory.sketch.is_below(hash, estimate)
+    }
+
     fn random(&mut self) -> u64 {
         xorshift(self.random)
     }

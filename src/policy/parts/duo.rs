@@ -35,6 +35,17 @@ pub(crate) enum Place {
     Weightless,
 }
 
+impl Place {
+    #[inline]
+    const fn of(queue: u8) -> Self {
+        match queue {
+            SMALL => Self::Small,
+            MAIN => Self::Main,
+            _ => Self::Weightless,
+        }
+    }
+}
+
 const SMALL: u8 = 0;
 const MAIN: u8 = 1;
 const WEIGHTLESS: u8 = 2;
@@ -53,26 +64,29 @@ impl Default for Duo {
 
 impl Duo {
     /// Takes a newcomer in at the front of the main or of the small queue.
+    #[inline]
     pub(crate) fn insert(&mut self, newcomer: Newcomer, to_main: bool) {
         self.push(newcomer.slot, newcomer.weight, to_main);
         self.newcomer = (!newcomer.has_room).then_some((newcomer.slot, newcomer.weight));
     }
 
     /// Takes out an entry of this weight; answers where it was.
+    #[inline]
     pub(crate) fn remove(&mut self, slot: Slot, weight: u64) -> Place {
         if self.is_newcomer(slot) {
             self.newcomer = None;
         }
-        let place = self.place(slot);
+        let cut = self.links.cut(slot);
+        let place = Place::of(cut.queue());
         let weighed = match place {
             Place::Small => &mut self.small,
             Place::Main => &mut self.main,
             Place::Weightless => {
-                self.weightless.unlink(&mut self.links, slot);
+                self.weightless.close(&mut self.links, cut);
                 return place;
             }
         };
-        weighed.queue.unlink(&mut self.links, slot);
+        weighed.queue.close(&mut self.links, cut);
         weighed.weight -= u128::from(weight);
         place
     }
@@ -112,6 +126,7 @@ impl Duo {
     }
 
     /// Moves an entry of the small queue, of this weight, to the front of the main one.
+    #[inline]
     pub(crate) fn promote(&mut self, slot: Slot, weight: u64) {
         self.small.queue.unlink(&mut self.links, slot);
         self.small.weight -= u128::from(weight);
@@ -121,17 +136,20 @@ impl Duo {
     }
 
     /// Moves an entry of the main queue to its front.
+    #[inline]
     pub(crate) fn reinsert(&mut self, slot: Slot) {
         self.main.queue.move_to_front(&mut self.links, slot);
         self.lead_newcomer();
     }
 
     /// The back of the small queue.
+    #[inline]
     pub(crate) fn small_back(&self) -> Option<Slot> {
         self.small.queue.back()
     }
 
     /// The back of the main queue.
+    #[inline]
     pub(crate) fn main_back(&self) -> Option<Slot> {
         self.main.queue.back()
     }
@@ -148,11 +166,13 @@ impl Duo {
 
     /// The weight of the newcomer for which room is being made, and whether it is in the small
     /// queue.
+    #[inline]
     pub(crate) fn newcomer(&self) -> Option<(u64, bool)> {
         self.newcomer.map(|(slot, weight)| (weight, self.place(slot) == Place::Small))
     }
 
     /// Whether room is being made for `slot`.
+    #[inline]
     pub(crate) fn is_newcomer(&self, slot: Slot) -> bool {
         self.newcomer.is_some_and(|(newcomer, _)| newcomer == slot)
     }
@@ -222,6 +242,7 @@ impl Duo {
         }
     }
 
+    #[inline]
     fn push(&mut self, slot: Slot, weight: u64, to_main: bool) {
         if weight == 0 {
             return self.weightless.push_front(&mut self.links, slot);
@@ -231,15 +252,13 @@ impl Duo {
         weighed.weight += u128::from(weight);
     }
 
+    #[inline]
     fn place(&self, slot: Slot) -> Place {
-        match self.links.queue_of(slot) {
-            Some(SMALL) => Place::Small,
-            Some(MAIN) => Place::Main,
-            _ => Place::Weightless,
-        }
+        self.links.queue_of(slot).map_or(Place::Weightless, Place::of)
     }
 
     /// Keeps a newcomer in the main queue in front of what moves there while room is made for it.
+    #[inline]
     fn lead_newcomer(&mut self) {
         if let Some((slot, _)) = self.newcomer
             && self.place(slot) == Place::Main

@@ -7,6 +7,9 @@
 use super::queue::{Links, Queue};
 use crate::Slot;
 
+const QUEUE: u8 = 0;
+const WEIGHTLESS: u8 = 1;
+
 /// The queue, the entries without weight, and the links of both.
 #[derive(Debug)]
 pub(crate) struct Line {
@@ -17,7 +20,11 @@ pub(crate) struct Line {
 
 impl Default for Line {
     fn default() -> Self {
-        Self { links: Links::default(), queue: Queue::new(0), weightless: Queue::new(1) }
+        Self {
+            links: Links::default(),
+            queue: Queue::new(QUEUE),
+            weightless: Queue::new(WEIGHTLESS),
+        }
     }
 }
 
@@ -32,11 +39,9 @@ impl Line {
     /// Takes an entry out.
     #[inline]
     pub(crate) fn remove(&mut self, slot: Slot) {
-        if self.queues(slot) {
-            self.queue.unlink(&mut self.links, slot);
-        } else {
-            self.weightless.unlink(&mut self.links, slot);
-        }
+        let cut = self.links.cut(slot);
+        let queue = if cut.queue() == QUEUE { &mut self.queue } else { &mut self.weightless };
+        queue.close(&mut self.links, cut);
     }
 
     /// Follows a change of weight: an entry keeps its place unless it gains its first weight (then

@@ -100,6 +100,16 @@ impl Sketch {
         least(counters(block, mask(hash))) as u8
     }
 
+    /// Whether the estimate for `hash` is below `estimate`: cheaper than to ask how much it is.
+    #[inline]
+    pub(crate) fn is_below(&self, hash: Mixed, estimate: u8) -> bool {
+        debug_assert!(estimate <= Self::MAX);
+        let Some(&block) = self.blocks.get(self.index(hash)) else { return estimate > 0 };
+        // In each row, the bit above the counter stays set unless the counter is below.
+        let differences = (counters(block, mask(hash)) | ROWS << 4) - ROWS * u64::from(estimate);
+        differences & ROWS << 4 != ROWS << 4
+    }
+
     /// The index of the block of `hash`. Without blocks the shift is 0, and any is beyond the end.
     #[inline]
     fn index(&self, hash: Mixed) -> usize {
@@ -165,6 +175,7 @@ mod tests {
         sketch.add(Mixed::new(0), 1);
         sketch.add(Mixed::new(u64::MAX), 3);
         assert_eq!((sketch.estimate(Mixed::new(0)), sketch.is_allocated()), (0, false));
+        assert!(sketch.is_below(Mixed::new(0), 1) && !sketch.is_below(Mixed::new(0), 0));
     }
 
     #[test]
@@ -176,6 +187,11 @@ mod tests {
             }
         }
         let mut exact = 0;
+        for key in 0..1000 {
+            let estimate = sketch.estimate(Mixed::new(key));
+            let below = (0..=Sketch::MAX).filter(|&e| sketch.is_below(Mixed::new(key), e));
+            assert!(below.eq(estimate + 1..=Sketch::MAX), "{key} is estimated at {estimate}");
+        }
         for key in 0..10_000 {
             let (estimate, truth) = (u64::from(sketch.estimate(Mixed::new(key))), key % 4);
             assert!(estimate >= truth, "{key}: {estimate} < {truth}");
