@@ -5,10 +5,7 @@ use std::{
     hash::{BuildHasher, Hash},
 };
 
-use super::{
-    Cache, Inner, same,
-    write::{Own, Written},
-};
+use super::{Cache, Inner, same, write::Own};
 use crate::{claims::Claim, policy::Policy};
 
 impl<K, V, P, S> Cache<K, V, P, S>
@@ -120,10 +117,9 @@ where
     {
         let Some((mut value, version)) = self.seen.take() else { return self };
         modify(&mut value);
-        let is_stored = self.cache.inner.put_over(self.key.clone(), value.clone(), Some(version));
-        let version = if is_stored { self.cache.version(&self.key) } else { Some(version) };
-        // Gone again already: 0 is no entry's version, so nothing will be stored over it.
-        self.seen = Some((value, version.unwrap_or(0)));
+        let stored = self.cache.inner.put_over(self.key.clone(), value.clone(), Some(version));
+        // Overtaken or refused: the old version stands for what will not be stored over.
+        self.seen = Some((value, stored.unwrap_or(version)));
         self
     }
 
@@ -166,11 +162,13 @@ where
     S: BuildHasher,
 {
     /// Stores a value unless somebody else wrote since the key had this version (`None`: no
-    /// entry). Answers whether it was stored.
-    fn put_over(&self, key: K, value: V, version: Option<u64>) -> bool {
-        let write = self.prepare(key, value, Own::Rules);
+    /// entry). Answers the version of the value if it replaced another.
+    fn put_over(&self, key: K, value: V, version: Option<u64>) -> Option<u64> {
+        let mut write = self.prepare(key, value, Own::Rules);
+        write.version = Some(0);
         let is_unchanged = |now: Option<(&V, u64)>| now.map(|(_, version)| version) == version;
-        matches!(self.write(write, Some(&is_unchanged)), Written::Done(_))
+        drop(self.write(&mut write, Some(&is_unchanged)));
+        write.version.filter(|&version| version != 0)
     }
 }
 

@@ -49,7 +49,8 @@ use crate::{
 /// | closures of [`entry`](Self::entry) | under no lock, alone for their key | yes, for other keys |
 /// | the removal listener, `Drop` of keys and values | after all locks | yes |
 ///
-/// Where it says no, a call that would have to wait for a lock panics and says so; it never hangs.
+/// Where it says no, a call that would have to wait for a lock panics and says so instead of hanging
+/// (for keys and values that own something; code of types that can be copied bit by bit is trusted).
 /// If cloning a value takes long, keep an `Arc` of it. A panic in any of them reaches the caller
 /// (the listener's is caught and counted) and leaves the cache consistent.
 ///

@@ -64,8 +64,8 @@ where
     /// assert_eq!(cache.insert_if_absent("ada", 37), Err(("ada", 37)));
     /// ```
     pub fn insert_if_absent(&self, key: K, value: V) -> Result<(), (K, V)> {
-        let write = self.inner.prepare(key, value, Own::Rules);
-        match self.inner.write(write, Some(&|resident| resident.is_none())) {
+        let mut write = self.inner.prepare(key, value, Own::Rules);
+        match self.inner.write(&mut write, Some(&|resident| resident.is_none())) {
             Written::Unwanted(key, value) => Err((key, value)),
             Written::Done(_) => Ok(()),
         }
@@ -99,8 +99,8 @@ where
     }
 
     fn replace_where(&self, key: K, value: V, condition: Condition<'_, V>) -> Result<V, V> {
-        let write = self.inner.prepare(key, value, Own::Rules);
-        match self.inner.write(write, Some(condition)) {
+        let mut write = self.inner.prepare(key, value, Own::Rules);
+        match self.inner.write(&mut write, Some(condition)) {
             Written::Unwanted(_, value) => Err(value),
             Written::Done(old) => Ok(old.expect("a conditional replacement replaces")),
         }
@@ -152,7 +152,7 @@ where
                 return Some(value);
             }
         }
-        match self.write(self.weigh(hash, key, value, when), None) {
+        match self.write(&mut self.weigh(hash, key, value, when), None) {
             Written::Done(old) => old,
             Written::Unwanted(..) => None,
         }
@@ -173,7 +173,7 @@ where
             let hashes = (tagger.tags_of)(&key, &value);
             tagger.registry.tag(&hashes)
         });
-        Write { hash, entry: Some((key, value)), weight, tags, when }
+        Write { hash, entry: Some((key, value)), weight, tags, when, version: None }
     }
 
     #[inline]
@@ -209,7 +209,7 @@ where
     #[inline(never)]
     pub(super) fn write(
         &self,
-        mut write: Write<K, V>,
+        write: &mut Write<K, V>,
         condition: Option<Condition<'_, V>>,
     ) -> Written<K, V> {
         let number = self.number(write.hash);
@@ -220,7 +220,7 @@ where
         let outcome = loop {
             let Departures { effects, credit, .. } = &mut leaving;
             let budget = (&mut *credit, insist);
-            let outcome = stripe.put(&self.context, &mut write, condition, budget, effects);
+            let outcome = stripe.put(&self.context, write, condition, budget, effects);
             let Outcome::Elsewhere(wanted) = outcome else { break outcome };
             let given = self.take_room(number, wanted.saturating_sub(*credit), effects);
             *credit += given;

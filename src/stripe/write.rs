@@ -29,6 +29,8 @@ pub(crate) struct Write<K, V> {
     pub(crate) weight: u64,
     pub(crate) tags: Option<Box<TagSet>>,
     pub(crate) when: When,
+    /// For whoever asks: set to the version of the value once it replaced another.
+    pub(crate) version: Option<u64>,
 }
 
 /// When something is written, in nanoseconds, and how long it lives.
@@ -196,14 +198,19 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             let (policy, view) = self.policy(context, shard);
             policy.on_remove(slot, RemovalCause::Replaced, &view);
         }
+        let next = shard.version + 1;
         let value = shard.arena.with(slot, |found| {
             self.set_weight(slot, new, is_weighted);
             if context.has_hints() {
                 self.set_lifetime(context, slot, &found.state.hint, life, now);
             }
             self.recorder.on_hit(slot, &found.state.mark, hash);
+            if let Some(version) = &mut write.version {
+                *version = self.version_or(slot, next);
+            }
             mem::replace(found.value, value)
         });
+        shard.version = shard.version.max(write.version.unwrap_or(0));
         self.set_tags(context, slot, write.tags.take());
         self.schedule(context, shard, slot, life.deadline);
         self.reweigh(context, shard, slot, hash, (old, new));

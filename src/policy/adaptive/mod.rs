@@ -351,7 +351,9 @@ impl Policy for Adaptive {
                 self.weightless.push_front(&mut self.links, slot);
             }
             _ if self.is_uniform => {}
-            (Some(SMALL), _) => self.small_weight = self.small_weight - u128::from(old) + u128::from(new),
+            (Some(SMALL), _) => {
+                self.small_weight = self.small_weight - u128::from(old) + u128::from(new)
+            }
             _ => self.main_weight = self.main_weight - u128::from(old) + u128::from(new),
         }
     }
@@ -442,7 +444,9 @@ impl Policy for Adaptive {
             match self.links.queue_of(slot) {
                 Some(SMALL) => small += u128::from(residents.weight(slot)),
                 Some(MAIN) => main += u128::from(residents.weight(slot)),
-                Some(WEIGHTLESS) => assert_eq!(residents.weight(slot), 0, "{slot:?} weighs nothing"),
+                Some(WEIGHTLESS) => {
+                    assert_eq!(residents.weight(slot), 0, "{slot:?} weighs nothing")
+                }
                 other => panic!("{slot:?} is in queue {other:?}"),
             }
         }

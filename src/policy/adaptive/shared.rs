@@ -120,7 +120,8 @@ impl Shared {
     /// Does so only if the shadows are off by more than what the mean may be.
     fn refit(&self, state: &mut State, capacity: u64, mean: u64) {
         let entries = capacity / mean.max(1);
-        let fits = (shift_for(entries - entries / 4)..=shift_for(entries.saturating_add(entries / 4)))
+        let fits = (shift_for(entries - entries / 4)
+            ..=shift_for(entries.saturating_add(entries / 4)))
             .contains(&state.shift);
         if state.capacity != capacity || !fits {
             self.rebuild(state, capacity, entries);
