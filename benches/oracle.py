@@ -6,8 +6,11 @@
     target/release/hit_ratio --traces TRACES --oracle oracle.csv
 
 libCacheSim, the simulator of the S3-FIFO paper, has all of them but LFU: its LFUDA adds the age
-again on every hit, so LFU with dynamic ageing is done here, as the paper has it. TRACES is a folder
-of *.txt and *.txt.zst with one access a line, the key first. Entries all have the same size.
+again on every hit, so LFU with dynamic ageing is done here, as the paper has it. Its S3-FIFO refuses
+every newcomer where the small queue has room for one only, which is below 20 entries.
+
+TRACES is a folder of *.txt and *.txt.zst with one access a line, the key first. Entries all have
+the same size.
 """
 
 import csv
