@@ -55,6 +55,18 @@ impl Deadlines {
             cell.set(NONE);
         }
     }
+
+    /// Sets a deadline unless it is nearer than the present one; answers whether it was set.
+    #[inline]
+    pub(crate) fn put_off(&self, slot: Slot, deadline: Tick) -> bool {
+        let Some(cell) = self.0.get(slot) else { return deadline == Tick::NEVER };
+        let after = if deadline == Tick::NEVER { NONE } else { deadline.0 + 1 };
+        let is_later = after == NONE || (1..=after).contains(&cell.get());
+        if is_later {
+            cell.set(after);
+        }
+        is_later
+    }
 }
 
 #[cfg(all(test, not(larder_loom)))]
@@ -71,6 +83,19 @@ mod tests {
             assert_eq!(deadlines.get(slot), deadline);
         }
         deadlines.set(slot, Tick::NEVER);
+        assert_eq!(deadlines.get(slot), Tick::NEVER);
+    }
+
+    #[test]
+    fn puts_a_deadline_off_but_never_forward() {
+        let deadlines = Deadlines::new();
+        let slot = Slot::new(7);
+        assert!(deadlines.put_off(slot, Tick::NEVER) && !deadlines.put_off(slot, Tick(5)));
+        deadlines.set(slot, Tick(5));
+        assert!(deadlines.put_off(slot, Tick(5)) && deadlines.put_off(slot, Tick(6)));
+        assert!(!deadlines.put_off(slot, Tick(5)));
+        assert_eq!(deadlines.get(slot), Tick(6));
+        assert!(deadlines.put_off(slot, Tick::NEVER) && !deadlines.put_off(slot, Tick(9)));
         assert_eq!(deadlines.get(slot), Tick::NEVER);
     }
 }

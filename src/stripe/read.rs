@@ -335,10 +335,14 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         let hint = found.state.hint.load(Ordering::Relaxed);
         let later = hint != hint::NEVER
             && self.is_mortal_alive(context, found, hint, when.now)
-            && when.life.deadline >= self.sides.deadlines.get(found.slot());
+            && self.sides.deadlines.put_off(found.slot(), when.life.deadline);
         if later {
-            let hint = &found.state.hint;
-            self.set_lifetime(context, found.slot(), hint, when.life, when.now);
+            if context.rules.time_to_idle.is_some() {
+                self.sides.limits.set(found.slot(), when.life.limit);
+            }
+            let hint = self.hint_for(context, when.life.deadline, when.now);
+            // Relaxed: guarded by the bucket's lock.
+            found.state.hint.store(hint, Ordering::Relaxed);
         }
         later
     }

@@ -13,6 +13,11 @@ use crate::policy::parts::{Mixed, spread};
 
 const SHADOWS: usize = Setting::ALL.len();
 
+/// Entries from which a shadow is large: allocating for it takes its time.
+const LARGE: usize = 2048;
+/// Accesses for which it is one large shadow's turn to allocate: at least a batch.
+const TURN: usize = 64;
+
 /// Bits of a record that belong to one shadow: place, frequency, stamp.
 const LANE: u32 = 12;
 const PLACE: u64 = 0b11;
@@ -213,6 +218,9 @@ impl Shadow {
 /// One miniature together with the records: what [`choose`] works on.
 struct View<'a> {
     number: usize,
+    /// Whether it is this one's turn to allocate a large memory: large shadows fill up all at the
+    /// same access, but must not all allocate then.
+    is_its_turn: bool,
     shadow: &'a mut Shadow,
     records: &'a mut Records,
     random: &'a mut u64,
@@ -255,7 +263,7 @@ impl View<'_> {
             }
             return;
         }
-        if self.shadow.memory.is_misfit(len) {
+        if self.shadow.memory.is_misfit(len) && (len < LARGE || self.is_its_turn) {
             self.shadow.memory.reset(len, parameters.ghost > 0, parameters.duel);
         }
         self.evict(entry, parameters);
@@ -420,9 +428,12 @@ impl Shadows {
         let unit = (u64::BITS - capacity.leading_zeros()).saturating_sub(31);
         let capacity = capacity >> unit;
         let parameters = Setting::ALL.map(Setting::parameters);
+        let held = if entries < LARGE { 0 } else { entries.min(Records::MOST_EXPECTED) + 8 };
         let shadows = parameters.map(|setting| Shadow {
             target: setting.small_target(capacity),
             capacity,
+            // Growing five at about the same time would be a stall.
+            main: VecDeque::with_capacity(held),
             limit: usize::MAX,
             ..Shadow::default()
         });
@@ -513,6 +524,7 @@ impl Shadows {
     fn view(&mut self, number: usize) -> View<'_> {
         View {
             number,
+            is_its_turn: self.left / TURN % SHADOWS == number,
             shadow: &mut self.shadows[number],
             records: &mut self.records,
             random: &mut self.random,
