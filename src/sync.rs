@@ -57,19 +57,6 @@ pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     }
 }
 
-/// [`lock`], calling `before_waiting` if another holds it.
-#[inline]
-pub(crate) fn lock_noting<T>(mutex: &Mutex<T>, before_waiting: impl FnOnce()) -> MutexGuard<'_, T> {
-    // To a model, trying first would only be more schedules.
-    if !cfg!(larder_loom) {
-        if let Some(guard) = try_lock(mutex) {
-            return guard;
-        }
-        before_waiting();
-    }
-    lock(mutex)
-}
-
 /// Waits for a change of what a mutex guards; gives the lock back meanwhile.
 pub(crate) fn wait<'a, T>(changed: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
     match changed.wait(guard) {

@@ -4,6 +4,7 @@ use std::{
     error::Error,
     fmt,
     hash::{BuildHasher, Hash},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::OnceLock,
     thread,
     time::Duration,
@@ -21,7 +22,7 @@ use crate::{
     policy::{Adaptive, Policy},
     stats::Counters,
     stripe::Stripe,
-    sync::{Arc, AtomicBool, AtomicU64},
+    sync::{Arc, AtomicBool, AtomicU64, Mutex},
     tags::{Registry, Tagger},
     time::{Clock, Ticker, nanos},
 };
@@ -362,7 +363,14 @@ where
             due: AtomicU64::new(u64::MAX),
         };
         let mask = (count - 1) as u32;
-        Inner { context, stripes, mask, claims: Claims::new(), maintainer: OnceLock::new() }
+        Inner {
+            context,
+            stripes,
+            mask,
+            claims: Claims::new(),
+            maintainer: OnceLock::new(),
+            resizing: Mutex::new(()),
+        }
     }
 
     fn stripe_count(&self, capacity: u64) -> Result<usize, BuildError> {
@@ -396,7 +404,12 @@ where
             // Dropping the cache unparks it; waking up early does no harm.
             thread::park_timeout(interval);
             let Some(inner) = watched.upgrade() else { return };
-            inner.run_maintenance();
+            // A drop that panics must not end the maintenance. What it carries is leaked: dropping
+            // that may panic again.
+            let done = catch_unwind(AssertUnwindSafe(|| inner.run_maintenance()));
+            if let Err(panic) = done {
+                std::mem::forget(panic);
+            }
         }
     };
     let thread = thread::Builder::new().name("larder-maintenance".to_owned()).spawn(run)?;

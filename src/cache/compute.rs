@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Cache, Inner, same, write::Own};
-use crate::{claims::Claim, policy::Policy};
+use crate::{claims::Claim, policy::Policy, stats::Event, table::deny_reentry};
 
 impl<K, V, P, S> Cache<K, V, P, S>
 where
@@ -23,6 +23,10 @@ where
     /// wins, and the closure's result is returned but not stored, as if it had come just before.
     /// Closures run under no lock, and may use the cache, entries of other keys included.
     ///
+    /// Two threads that each hold an entry and ask for the other's wait for ever, as with any locks:
+    /// ask for entries of several keys in one order everywhere. Do not hold an entry across an
+    /// `await`. Values are written with the cache's own lifetime.
+    ///
     /// # Panics
     /// If this thread holds an entry of the same key already: it would wait for itself. (Keys are
     /// told apart by their full 64-bit hash here.)
@@ -35,9 +39,13 @@ where
     /// assert_eq!(counters.get("a"), Some(2));
     /// ```
     pub fn entry(&self, key: K) -> Entry<'_, K, V, P, S> {
+        deny_reentry();
         let hash = self.inner.hash(&key);
         let claim = self.inner.claims.claim(hash);
         let seen = self.look(&key, hash);
+        if seen.is_none() {
+            self.inner.context.count(Event::Miss);
+        }
         Entry { cache: self, key, hash, seen, _claim: claim }
     }
 

@@ -3,7 +3,13 @@
 use std::hash::{BuildHasher, Hash};
 
 use super::{Cache, Inner};
-use crate::{event::Effects, policy::Policy, sync::Ordering, table::UserCode, tags::Registry};
+use crate::{
+    event::Effects,
+    policy::Policy,
+    sync::{Ordering, lock},
+    table::UserCode,
+    tags::Registry,
+};
 
 /// Maintenance steps (a bucket each) that one operation does on the side.
 const STEPS_ON_THE_SIDE: usize = 16;
@@ -42,11 +48,13 @@ where
     /// ```
     pub fn set_capacity(&self, capacity: u64) {
         let inner = &*self.inner;
+        let resizing = lock(&inner.resizing);
         inner.context.budget.set_target(capacity);
         let share = inner.context.share();
         for stripe in &inner.stripes {
             stripe.set_capacity(share, capacity, inner.context.weigher.is_some());
         }
+        drop(resizing);
         loop {
             let excess = inner.context.budget.excess();
             if excess == 0 {
@@ -78,7 +86,7 @@ where
     ///
     /// The closure runs under a bucket's lock, and under the stripe's: keep it short, and do not
     /// call this cache from it.
-    pub fn retain(&self, mut keep: impl FnMut(&K, &mut V) -> bool) {
+    pub fn retain(&self, mut keep: impl FnMut(&K, &V) -> bool) {
         self.inner.remove_where(|key, value| {
             let _running = UserCode::enter();
             !keep(key, value)
@@ -180,7 +188,7 @@ where
         })
     }
 
-    fn remove_where(&self, mut remove: impl FnMut(&K, &mut V) -> bool) {
+    fn remove_where(&self, mut remove: impl FnMut(&K, &V) -> bool) {
         let now = self.context.now();
         for stripe in &self.stripes {
             let mut at = Some(stripe.table.start());

@@ -29,7 +29,7 @@ use crate::{
     event::{Effects, Leaving},
     policy::{Adaptive, Policy},
     stripe::Stripe,
-    sync::Arc,
+    sync::{Arc, Mutex},
     table::enter_user_code,
 };
 
@@ -84,6 +84,8 @@ pub(crate) struct Inner<K, V, P: Policy, S> {
     /// The number of stripes less one; it is a power of two.
     mask: u32,
     claims: Claims,
+    /// Held while the capacity changes, so that all stripes are told of the same one.
+    resizing: Mutex<()>,
     /// The maintenance thread, if there is one.
     maintainer: OnceLock<Thread>,
 }

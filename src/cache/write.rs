@@ -9,7 +9,7 @@ use hashbrown::Equivalent;
 
 use super::{Cache, Departures, Inner, same};
 use crate::{
-    event::{Effects, Leaving},
+    event::{Effects, Leaving, RemovalCause},
     expiry::Lifetime,
     policy::Policy,
     stats::Event,
@@ -148,6 +148,9 @@ where
             let stripe = self.stripe(hash);
             if stripe.replace_in_place(&self.context, hash, &key, &mut value, when) {
                 self.context.count(Event::Update);
+                if let Some(counters) = &self.context.counters {
+                    counters.removal(RemovalCause::Replaced, 1);
+                }
                 self.tidy(when.now);
                 return Some(value);
             }

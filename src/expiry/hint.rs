@@ -45,10 +45,13 @@ pub(crate) fn encode(deadline: Tick, now: Tick, swept: Tick, quantum: u32) -> u8
     }
 }
 
+/// How late the coarse clock may be, in ticks: about a second, far more than it ever is.
+pub(crate) const LATENESS: u64 = 1 << 20;
+
 /// How many quanta a clock may be late for a hint to be believed nevertheless: about a second, far
 /// more than the coarse clock ever is.
 fn margin(quantum: u32) -> u64 {
-    ((1 << DEFAULT) >> quantum).max(1)
+    (LATENESS >> quantum).max(1)
 }
 
 /// Whether the hint alone says that its entry is alive at `now`, by a clock that may be late.

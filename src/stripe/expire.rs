@@ -1,6 +1,9 @@
 //! Reclaiming what is dead: expired entries by the timer wheel, entries of removed tags by a sweep.
 
-use std::hash::{BuildHasher, Hash};
+use std::{
+    hash::{BuildHasher, Hash},
+    mem,
+};
 
 use super::{Shard, Stripe};
 use crate::{
@@ -60,22 +63,49 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         slot: Slot,
         now: u64,
     ) -> Option<RemovalCause> {
-        // Relaxed: only 0 matters, which nobody sets or clears without the stripe's lock.
-        if shard.arena.state(slot).hint.load(Ordering::Relaxed) != hint::NEVER {
-            let deadline = shard.arena.with(slot, |_| self.sides.deadlines.get(slot));
-            if Tick::of(now) >= deadline {
-                return Some(RemovalCause::Expired);
-            }
+        // Relaxed: an entry that is given its first deadline is given it under the stripe's lock.
+        if shard.arena.state(slot).hint.load(Ordering::Relaxed) != hint::NEVER
+            && self.is_expired(context, shard, slot, now)
+        {
+            return Some(RemovalCause::Expired);
         }
         let is_tag_dead =
             context.tagger.is_some() && self.sides.tags.get(slot).is_some_and(TagCell::is_dead);
         is_tag_dead.then_some(RemovalCause::Explicit)
     }
 
+    /// Whether the entry's deadline has passed; if so it is pinned, so that it stays so.
+    fn is_expired<S>(
+        &self,
+        context: &Context<K, V, S>,
+        shard: &Shard<K, V, P>,
+        slot: Slot,
+        now: u64,
+    ) -> bool {
+        shard.arena.with(slot, |_| {
+            let deadline = self.sides.deadlines.get(slot);
+            // The time so far may be the coarse clock's.
+            let is_near = deadline.0 <= Tick::of(now).0.saturating_add(hint::LATENESS);
+            let is_over = deadline != Tick::NEVER
+                && is_near
+                && Tick::of(now.max(context.clock.now())) >= deadline;
+            if is_over {
+                self.pin(slot);
+            }
+            is_over
+        })
+    }
+
     /// Asks for a sweep for entries that a tag's removal killed.
     pub(crate) fn ask_tag_sweep<S>(&self, context: &Context<K, V, S>) {
         let mut shard = self.lock();
-        shard.tag_sweep = Some(self.table.start());
+        // A sweep under way goes on to its end first, or many removals could keep it from getting
+        // anywhere.
+        if shard.tag_sweep.is_some() {
+            shard.tag_sweep_again = true;
+        } else {
+            shard.tag_sweep = Some(self.table.start());
+        }
         self.ask(context, 0);
     }
 
@@ -176,9 +206,8 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
     ) {
         let mut next = Tick::NEVER;
         for slot in shard.arena.slots_of(bucket) {
-            let deadline = shard.arena.with(slot, |_| self.sides.deadlines.get(slot));
-            // The time itself may lie past what a tick can name.
-            if deadline == Tick::NEVER || Tick::of(now) < deadline {
+            if !self.is_expired(context, shard, slot, now) {
+                let deadline = shard.arena.with(slot, |_| self.sides.deadlines.get(slot));
                 next = next.min(deadline);
             } else {
                 let leaving = self.remove_slot(context, shard, slot, RemovalCause::Expired);
@@ -210,7 +239,10 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
                     }
                 }
             }
-            shard.tag_sweep = step.map(|(_, next)| next);
+            shard.tag_sweep = match step {
+                Some((_, next)) => Some(next),
+                None => mem::take(&mut shard.tag_sweep_again).then(|| self.table.start()),
+            };
         }
         steps
     }
@@ -222,7 +254,7 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
         context: &Context<K, V, S>,
         at: Cursor,
         now: u64,
-        mut remove: impl FnMut(&K, &mut V) -> bool,
+        mut remove: impl FnMut(&K, &V) -> bool,
         effects: &mut Effects<K, V>,
     ) -> Option<Cursor> {
         let mut guard = self.lock();
@@ -232,7 +264,10 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
         let (bucket, next) = shard.arena.step(&self.table, at)?;
         for slot in shard.arena.slots_of(bucket) {
             let cause = self.cause_of_death(context, shard, slot, now).or_else(|| {
-                let remove = shard.arena.with(slot, |found| remove(found.key, found.value));
+                let remove = shard.arena.with(slot, |found| {
+                    self.pin(slot);
+                    remove(found.key, found.value)
+                });
                 remove.then_some(RemovalCause::Explicit)
             });
             if let Some(cause) = cause {

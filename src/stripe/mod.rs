@@ -25,9 +25,9 @@ use crate::{
     outbox::Outbox,
     policy::{Mark, Policy, Residents},
     sync::{
-        AtomicBool, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, lock_noting, try_lock,
+        AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, lock, try_lock,
     },
-    table::{Arena, Cursor, Side, Table, deny_reentry, enter_user_code},
+    table::{Arena, Cursor, Side, Table, deny_reentry, enter_user_code, in_user_code},
     tags::TagCell,
 };
 
@@ -45,6 +45,10 @@ pub(crate) struct Stripe<K, V, P: Policy> {
     due: AtomicU64,
     /// Whether entries' versions are kept already.
     versioned: AtomicBool,
+    /// The entry that the holder of the stripe's lock has decided about: its value is not replaced
+    /// in place meanwhile. A slot plus one, or 0. Written and read under the entry's bucket's lock;
+    /// left standing after the decision, it only sends that entry's updates the longer way.
+    pinned: AtomicU32,
     sides: Sides,
     number: usize,
     pub(crate) outbox: Outbox<K, V>,
@@ -85,6 +89,8 @@ pub(crate) struct Shard<K, V, P> {
     notices: u64,
     /// How far a sweep for entries that a tag's removal killed has come.
     tag_sweep: Option<Cursor>,
+    /// Whether a tag was removed since that began.
+    tag_sweep_again: bool,
 }
 
 impl<K, V, P: Policy> Stripe<K, V, P> {
@@ -98,6 +104,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
             sweeping: AtomicU64::new(0),
             due: AtomicU64::new(u64::MAX),
             versioned: AtomicBool::new(false),
+            pinned: AtomicU32::new(0),
             sides: Sides {
                 weights: Side::new(),
                 deadlines: Deadlines::new(),
@@ -116,6 +123,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
                 version: 0,
                 notices: 0,
                 tag_sweep: None,
+                tag_sweep_again: false,
             }),
         }
     }
@@ -132,12 +140,18 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     }
 
     /// Takes the stripe's lock.
+    ///
+    /// # Panics
+    /// If the user's code under a bucket's lock calls: it may hold the very bucket that is wanted
+    /// next, and by then something would be half done.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Shard<K, V, P>> {
-        lock_noting(&self.shard, deny_reentry)
+        deny_reentry();
+        lock(&self.shard)
     }
 
+    /// The same, if that needs no waiting.
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, Shard<K, V, P>>> {
-        try_lock(&self.shard)
+        if in_user_code() { None } else { try_lock(&self.shard) }
     }
 
     /// The number of entries; exact for whoever made or saw the last change.
@@ -152,8 +166,23 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         self.apart.weight.load(Ordering::Relaxed)
     }
 
-    /// Publishes the counters after a change.
+    /// Keeps the entry in `slot`, whose bucket is locked, from being replaced in place.
+    fn pin(&self, slot: Slot) {
+        // Relaxed: guarded by the bucket's lock.
+        self.pinned.store(slot.as_u32() + 1, Ordering::Relaxed);
+    }
+
+    /// Whether the entry in `slot`, whose bucket is locked, must not be replaced in place.
+    #[inline]
+    fn is_pinned(&self, slot: Slot) -> bool {
+        // Relaxed: guarded by the bucket's lock.
+        self.pinned.load(Ordering::Relaxed) == slot.as_u32() + 1
+    }
+
+    /// Publishes the counters after a change, and ends what [`pin`](Self::pin) began.
     fn publish_counts(&self, shard: &Shard<K, V, P>) {
+        // Relaxed: an update in place that misses it takes the longer way.
+        self.pinned.store(0, Ordering::Relaxed);
         // Relaxed (both): counters.
         self.apart.len.store(shard.arena.len(), Ordering::Relaxed);
         self.apart.weight.store(shard.weight, Ordering::Relaxed);
@@ -233,6 +262,8 @@ pub(crate) fn hash_of<K: Hash, S: BuildHasher>(hasher: &S, key: &K) -> Option<u6
         let _running = enter_user_code::<K, ()>();
         hasher.hash_one(key)
     }))
+    // What the panic carries is leaked: dropping it would run the user's code under the lock.
+    .map_err(std::mem::forget)
     .ok()
 }
 

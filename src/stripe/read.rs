@@ -315,6 +315,9 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         {
             return false;
         }
+        if self.is_pinned(found.slot()) {
+            return false;
+        }
         // Relaxed: a version asked for under the bucket's lock is asked for after this is set.
         if self.versioned.load(Ordering::Relaxed) {
             self.renew_version(found.slot());

@@ -36,10 +36,11 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
             policy.on_remove(slot, cause, &view);
         }
         let removal = self.removal(context, shard, slot, cause, weight);
+        let (key, value) = shard.arena.take(slot);
+        // Only now: without its tags an entry that one of them killed would look alive.
         if let Some(tags) = self.sides.tags.get(slot) {
             tags.set(None);
         }
-        let (key, value) = shard.arena.take(slot);
         // Wrapping: see `Stripe::insert`.
         shard.weight = shard.weight.wrapping_sub(weight);
         let ticket = self.ticket_if_heard(context, shard);

@@ -3,6 +3,7 @@
 use std::{
     hash::{BuildHasher, Hash},
     mem,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
 };
 
 use super::{
@@ -48,6 +49,13 @@ impl<K, V> Write<K, V> {
 
     fn take(&mut self) -> (K, V) {
         self.entry.take().expect("written once")
+    }
+}
+
+impl When {
+    /// Whether the lifetime ends before it begins.
+    fn is_over(self) -> bool {
+        self.life.deadline != Tick::NEVER && self.life.deadline <= Tick::of(self.now)
     }
 }
 
@@ -106,7 +114,10 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         }
         let put = match resident {
             _ if write.weight > context.budget.target() => {
-                self.reject(context, shard, resident, write, effects)
+                self.reject(context, shard, resident, write, RemovalCause::Rejected, effects)
+            }
+            _ if write.when.is_over() => {
+                self.reject(context, shard, resident, write, RemovalCause::Expired, effects)
             }
             Some(slot) => self.replace(context, shard, slot, write, credit, effects),
             None => self.insert(context, shard, write, (credit, insist), effects),
@@ -124,6 +135,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         let Some(slot) = resident else { return condition(None) };
         let next = shard.version + 1;
         let (version, wanted) = shard.arena.with(slot, |found| {
+            self.pin(slot);
             let version = self.version_or(slot, next);
             let _running = UserCode::enter();
             (version, condition(Some((found.value, version))))
@@ -132,23 +144,21 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         wanted
     }
 
-    /// Refuses a value that is heavier than the whole cache, and drops the older one of that key.
+    /// Refuses a value that is heavier than the whole cache, or expired already, and drops the older
+    /// one of that key.
     fn reject<S: BuildHasher>(
         &self,
         context: &Context<K, V, S>,
         shard: &mut Shard<K, V, P>,
         resident: Option<Slot>,
         write: &mut Write<K, V>,
+        cause: RemovalCause,
         effects: &mut Effects<K, V>,
     ) -> Outcome {
         let displaced =
             resident.map(|slot| self.remove_slot(context, shard, slot, RemovalCause::Replaced));
         shard.version += 1;
-        let removal = crate::Removal {
-            cause: RemovalCause::Rejected,
-            version: shard.version,
-            weight: write.weight,
-        };
+        let removal = crate::Removal { cause, version: shard.version, weight: write.weight };
         let ticket = self.ticket_if_heard(context, shard);
         let (key, value) = write.take();
         effects.push(Leaving { key, value, removal, ticket });
@@ -180,12 +190,12 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
                 self.track(context, shard, slot, write.hash, (old, true));
             }
             if room == Room::Refused {
-                return self.reject(context, shard, Some(slot), write, effects);
+                let cause = RemovalCause::Rejected;
+                return self.reject(context, shard, Some(slot), write, cause, effects);
             }
         }
         *credit -= more.min(*credit);
         let removal = self.removal(context, shard, slot, RemovalCause::Replaced, old);
-        let ticket = self.ticket_if_heard(context, shard);
         self.renew_version(slot);
         if context.listener.is_some() {
             self.version_heard(shard, slot);
@@ -199,7 +209,9 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             policy.on_remove(slot, RemovalCause::Replaced, &view);
         }
         let next = shard.version + 1;
+        let tags = write.tags.take();
         let value = shard.arena.with(slot, |found| {
+            self.set_tags(context, slot, tags);
             self.set_weight(slot, new, is_weighted);
             if context.has_hints() {
                 self.set_lifetime(context, slot, &found.state.hint, life, now);
@@ -211,10 +223,11 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             mem::replace(found.value, value)
         });
         shard.version = shard.version.max(write.version.unwrap_or(0));
-        self.set_tags(context, slot, write.tags.take());
         self.schedule(context, shard, slot, life.deadline);
         self.reweigh(context, shard, slot, hash, (old, new));
         context.budget.release(old.saturating_sub(new));
+        // Last: a number that is taken must be delivered.
+        let ticket = self.ticket_if_heard(context, shard);
         effects.push(Leaving { key, value, removal, ticket });
         Outcome::Replaced
     }
@@ -338,6 +351,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
     fn grow<S: BuildHasher>(&self, context: &Context<K, V, S>, shard: &mut Shard<K, V, P>) {
         let is_weighted = context.weigher.is_some();
         let Shard { arena, policy, .. } = shard;
+        let mut panicked = None;
         let grown = arena.grow(
             &self.table,
             |key| hash_of(&context.hasher, key),
@@ -345,12 +359,19 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
                 let weight = self.weight_of(from);
                 Self::move_sides(&self.sides, is_weighted, from, to);
                 if weight > 0 {
-                    policy.on_move(from, to);
+                    // The table is half split here; a policy's panic must wait.
+                    let told = catch_unwind(AssertUnwindSafe(|| policy.on_move(from, to)));
+                    if let Err(panic) = told {
+                        panicked.get_or_insert(panic);
+                    }
                 }
             },
         );
         if let Some((parent, child)) = grown {
             shard.wheel.share(parent, child);
+        }
+        if let Some(panic) = panicked {
+            resume_unwind(panic);
         }
     }
 

@@ -111,8 +111,9 @@ impl<K, V> Arena<K, V> {
     /// The key of the entry in `slot`.
     ///
     /// # Panics
-    /// May panic, and never returns anything else, if the slot holds no entry in debug builds.
+    /// If the slot holds no entry.
     pub(crate) fn key(&self, slot: Slot) -> &K {
+        assert!(self.holds(slot), "{slot:?} holds no entry");
         match place_of(slot) {
             // SAFETY: slots are handed out for entries and invalid once these are taken; `&self`
             // comes from the stripe's lock.
@@ -128,6 +129,24 @@ impl<K, V> Arena<K, V> {
         match place_of(slot) {
             Place::Home { bucket, .. } => bucket,
             Place::Overflow { number, .. } => self.group(number).home(),
+        }
+    }
+
+    /// Whether `slot` holds an entry. Asked wherever a slot comes back from a policy: it may be
+    /// anybody's code, and must not be able to do harm.
+    #[inline]
+    pub(crate) fn holds(&self, slot: Slot) -> bool {
+        if self.pending == Some(slot) {
+            return true;
+        }
+        match place_of(slot) {
+            Place::Home { bucket, lane } => {
+                bucket < self.count && self.bucket(bucket).group.prints.get(lane) != EMPTY
+            }
+            Place::Overflow { number, lane } => {
+                (number as usize) < self.groups.len() * GROUPS
+                    && self.group(number).group.prints.get(lane) != EMPTY
+            }
         }
     }
 
@@ -163,6 +182,7 @@ impl<K, V> Arena<K, V> {
 
     /// Runs `then` on the entry in `slot` under its bucket's lock.
     pub(crate) fn with<R>(&self, slot: Slot, then: impl FnOnce(Found<'_, K, V>) -> R) -> R {
+        assert!(self.holds(slot), "{slot:?} holds no entry");
         let _guard = self.bucket(self.home(slot)).lock.lock();
         let found = match place_of(slot) {
             Place::Home { bucket, lane } => {
@@ -238,6 +258,7 @@ impl<K, V> Arena<K, V> {
 
     /// Moves an entry out, published or not.
     pub(crate) fn take(&mut self, slot: Slot) -> (K, V) {
+        assert!(self.holds(slot), "{slot:?} holds no entry");
         self.len -= 1;
         if self.pending == Some(slot) {
             self.pending = None;

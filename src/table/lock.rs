@@ -109,6 +109,11 @@ pub(crate) fn enter_user_code<K, V>() -> Option<UserCode> {
     has_user_code::<K, V>().then(UserCode::enter)
 }
 
+/// Whether this thread is running the user's code under a bucket's lock.
+pub(crate) fn in_user_code() -> bool {
+    IN_USER_CODE.with(Cell::get) != 0
+}
+
 /// Called before waiting for any lock: a thread that holds a bucket's lock must not wait for
 /// another one, or two threads could wait for each other for ever.
 ///

@@ -22,7 +22,7 @@ mod prints;
 mod side;
 
 pub(crate) use arena::Arena;
-pub(crate) use lock::{UserCode, deny_reentry, enter_user_code};
+pub(crate) use lock::{UserCode, deny_reentry, enter_user_code, in_user_code};
 pub(crate) use side::Side;
 
 use std::{fmt, ptr};

@@ -49,7 +49,8 @@ impl Ring {
     pub(super) fn push(&self, event: Event) -> u32 {
         // Relaxed: the counter only hands out cells; see the top of the file.
         let at = self.head.fetch_add(1, Ordering::Relaxed);
-        let pending = at.wrapping_sub(self.tail.load(Ordering::Relaxed)) + 1;
+        // 0 if a drain has passed this cell already: the event then goes with the next one.
+        let pending = at.wrapping_sub(self.tail.load(Ordering::Relaxed)).wrapping_add(1);
         if pending as usize <= LEN {
             let content = u64::from(event.id) << 32 | (u64::from(event.slot.as_u32()) + 1);
             // Relaxed: an event publishes nothing.
