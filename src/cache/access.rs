@@ -253,7 +253,11 @@ where
         if renewed == remaining {
             return;
         }
-        let limit = renewed.map_or(Tick::NEVER, |own| Tick::deadline(now, nanos(own)));
+        let mut limit = renewed.map_or(Tick::NEVER, |own| Tick::deadline(now, nanos(own)));
+        if self.context.rules.time_to_live.is_some() {
+            // Of two limits only the nearer is kept: a read must not outlive the other.
+            limit = limit.min(life.limit);
+        }
         let life = Lifetime { limit, deadline: self.context.rules.idle_from(now, limit) };
         stripe.set_life(&self.context, hash, equals, now, life);
     }

@@ -46,7 +46,8 @@ pub trait Expiry<K, V>: Send + Sync {
     }
 
     /// How long an entry lives after a `get`, when it had `remaining` to live. Called only if
-    /// [`watches_reads`](Self::watches_reads). By default nothing changes.
+    /// [`watches_reads`](Self::watches_reads). By default nothing changes. In a cache that has a
+    /// `time_to_live` too, a read can shorten a lifetime but not prolong it.
     fn after_read(&self, value: &V, remaining: Option<Duration>) -> Option<Duration> {
         let _ = value;
         remaining

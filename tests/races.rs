@@ -1,0 +1,147 @@
+//! Races and re-entrancy that once went wrong, each in the shape in which it did.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use larder::{Cache, policy};
+
+/// How long a race is provoked.
+const WHILE: Duration = Duration::from_millis(300);
+
+fn until_over(mut step: impl FnMut()) {
+    let end = Instant::now() + WHILE;
+    while Instant::now() < end {
+        step();
+    }
+}
+
+#[test]
+fn a_condition_holds_for_the_very_value_that_goes_p1() {
+    let cache: Cache<u64, u64> = Cache::new(100);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for writer in 0..2 {
+            let (cache, is_over) = (&cache, &is_over);
+            scope.spawn(move || {
+                let mut serial = writer;
+                while !is_over.load(Ordering::Relaxed) {
+                    serial += 2;
+                    cache.insert(1, serial);
+                }
+            });
+        }
+        until_over(|| {
+            if let Some(seen) = cache.get(&1)
+                && let Ok(old) = cache.replace_if(1, u64::MAX, |&now| now == seen)
+            {
+                assert_eq!(old, seen);
+            }
+            if let Some(seen) = cache.get(&1)
+                && let Some(old) = cache.remove_if(&1, |&now| now == seen)
+            {
+                assert_eq!(old, seen);
+            }
+        });
+        is_over.store(true, Ordering::Relaxed);
+    });
+}
+
+fn four_strings() -> Cache<String, String, policy::Lru> {
+    let builder = Cache::<String, String>::builder().capacity(4).stripes(1);
+    let cache = builder.policy(policy::Lru::default()).build();
+    for key in 0..4 {
+        cache.insert(key.to_string(), "value".into());
+    }
+    cache
+}
+
+#[test]
+fn writing_from_inside_a_read_is_refused_before_it_does_harm_p13() {
+    let cache = four_strings();
+    let writes: [&dyn Fn(); 3] =
+        [&|| drop(cache.remove("0")), &|| drop(cache.insert("0".into(), "new".into())), &|| {
+            drop(cache.insert("another".into(), "new".into()))
+        }];
+    for write in writes {
+        let refused = catch_unwind(AssertUnwindSafe(|| cache.read("0", |_| write())));
+        assert!(refused.is_err());
+        cache.validate();
+        assert_eq!(cache.len(), 4);
+    }
+}
+
+#[test]
+fn a_refused_write_leaves_no_gap_among_the_notices_p11() {
+    let told = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&told);
+    let cache = Cache::<String, String>::builder()
+        .capacity(4)
+        .on_removal(move |_, _, _| drop(count.fetch_add(1, Ordering::Relaxed)))
+        .build();
+    cache.insert("a".into(), "old".into());
+    let write = || cache.insert("a".into(), "new".into());
+    assert!(catch_unwind(AssertUnwindSafe(|| cache.read("a", |_| write()))).is_err());
+    for serial in 0..10 {
+        cache.insert("b".into(), serial.to_string());
+    }
+    assert_eq!(told.load(Ordering::Relaxed), 9);
+}
+
+#[test]
+fn what_a_tag_killed_stays_dead_while_it_is_swept_p1() {
+    let cache = Cache::<u64, u64>::builder().capacity(1000).tags(|_, value| [*value]).build();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                cache.run_maintenance();
+            }
+        });
+        until_over(|| {
+            (0..200).for_each(|key| drop(cache.insert(key, 7)));
+            cache.remove_tag(&7_u64);
+            let resurrected = (0..4000).filter(|key| cache.peek(&(key % 200)).is_some()).count();
+            assert_eq!(resurrected, 0);
+        });
+        is_over.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn removing_tags_all_the_time_does_not_keep_the_sweep_from_its_end_p12() {
+    let cache = Cache::<u64, u64>::builder().capacity(20_000).tags(|key, _| [key % 500]).build();
+    (0..10_000).for_each(|key| drop(cache.insert(key, key)));
+    for step in 0..20_000 {
+        if step < 500 {
+            cache.remove_tag(&step);
+        }
+        cache.get(&step);
+    }
+    assert_eq!(cache.len(), 0, "the dead are still held");
+}
+
+#[test]
+fn a_lifetime_of_zero_costs_nobody_a_place_p9() {
+    let cache: Cache<u64, u64> = Cache::new(3);
+    (0..3).for_each(|key| drop(cache.insert(key, key)));
+    assert_eq!(cache.insert_with_ttl(9, 9, Duration::ZERO), None);
+    assert_eq!((cache.len(), cache.get(&9)), (3, None));
+}
+
+#[test]
+fn all_operations_agree_when_an_entry_has_expired_p1() {
+    let cache =
+        Cache::<u64, u64>::builder().capacity(10).time_to_live(Duration::from_secs(3600)).build();
+    for round in 0..30 {
+        cache.insert_with_ttl(1, round, Duration::from_micros(1500));
+        while cache.get(&1).is_some() {}
+        assert_eq!(cache.insert_if_absent(1, 0), Ok(()));
+    }
+}
