@@ -320,14 +320,20 @@ fn differences(points: &[Point], oracle: &Figures, policies: &[String], markdown
         let mut furthest = 0.0;
         for on_trace in points.chunk_by(|a, b| a.trace == b.trace) {
             let difference = |point: &Point| {
-                Some(point.hit(policy)? - oracle.get(&point.trace, point.capacity, policy)?)
+                let other = oracle.get(&point.trace, point.capacity, policy)?;
+                Some(hundredths(point.hit(policy)? - other))
             };
             let all = on_trace.iter().filter_map(difference);
             let Some(worst) = all.max_by(|a, b| a.abs().total_cmp(&b.abs())) else { continue };
-            table.cell(&on_trace[0].trace, format!("{worst:+.4}"));
+            table.cell(&on_trace[0].trace, format!("{worst:+.2}"));
             furthest = if worst.abs() > f64::abs(furthest) { worst } else { furthest };
         }
-        table.cell("all", format!("{furthest:+.4}"));
+        table.cell("all", format!("{furthest:+.2}"));
     }
     table
+}
+
+/// Rounded to hundredths, and never to a negative zero.
+fn hundredths(number: f64) -> f64 {
+    (100.0 * number).round() / 100.0 + 0.0
 }
