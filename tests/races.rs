@@ -1,6 +1,7 @@
 //! Races and re-entrancy that once went wrong, each in the shape in which it did.
 
 #![allow(clippy::disallowed_methods, reason = "races are provoked for a while")]
+#![allow(dropping_copy_types, reason = "what an insertion replaced is of no interest here")]
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
