@@ -65,7 +65,7 @@ impl<K, V> Outbox<K, V> {
 }
 
 /// Drops what a panic carried, which may panic again.
-fn forget_panic(outcome: std::thread::Result<()>) {
+pub(crate) fn forget_panic<T>(outcome: std::thread::Result<T>) {
     if let Err(payload) = outcome {
         let again = catch_unwind(AssertUnwindSafe(move || drop(payload)));
         // A payload whose drop panics with such a payload is leaked rather than chased.

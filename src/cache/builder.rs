@@ -18,7 +18,7 @@ use crate::{
     context::{Context, Weigher},
     expiry::{Rules, hint},
     hash,
-    outbox::Listener,
+    outbox::{Listener, forget_panic},
     policy::{Adaptive, Policy},
     stats::Counters,
     stripe::Stripe,
@@ -404,12 +404,8 @@ where
             // Dropping the cache unparks it; waking up early does no harm.
             thread::park_timeout(interval);
             let Some(inner) = watched.upgrade() else { return };
-            // A drop that panics must not end the maintenance. What it carries is leaked: dropping
-            // that may panic again.
-            let done = catch_unwind(AssertUnwindSafe(|| inner.run_maintenance()));
-            if let Err(panic) = done {
-                std::mem::forget(panic);
-            }
+            // A drop that panics must not end the maintenance.
+            forget_panic(catch_unwind(AssertUnwindSafe(|| inner.run_maintenance())));
         }
     };
     let thread = thread::Builder::new().name("larder-maintenance".to_owned()).spawn(run)?;

@@ -22,7 +22,7 @@ use crate::{
     context::Context,
     event::Ticket,
     expiry::{deadlines::Deadlines, wheel::Wheel},
-    outbox::Outbox,
+    outbox::{Outbox, forget_panic},
     policy::{Mark, Policy, Residents},
     sync::{
         AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, lock, try_lock,
@@ -258,13 +258,14 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
 
 /// A hash of the user's that does not unwind: `None` if it panicked.
 pub(crate) fn hash_of<K: Hash, S: BuildHasher>(hasher: &S, key: &K) -> Option<u64> {
-    catch_unwind(AssertUnwindSafe(|| {
-        let _running = enter_user_code::<K, ()>();
-        hasher.hash_one(key)
-    }))
-    // What the panic carries is leaked: dropping it would run the user's code under the lock.
-    .map_err(std::mem::forget)
-    .ok()
+    let _running = enter_user_code::<K, ()>();
+    match catch_unwind(AssertUnwindSafe(|| hasher.hash_one(key))) {
+        Ok(hash) => Some(hash),
+        panicked => {
+            forget_panic(panicked);
+            None
+        }
+    }
 }
 
 /// The entries as the policy sees them.
