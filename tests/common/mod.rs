@@ -109,7 +109,7 @@ impl Hasher for Identity {
         self.0
     }
     fn write(&mut self, _: &[u8]) {
-        unimplemented!("for integers")
+        panic!("this hasher is for integers only")
     }
     fn write_u64(&mut self, key: u64) {
         self.0 = key;
