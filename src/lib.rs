@@ -26,7 +26,7 @@ mod table;
 mod tags;
 
 mod budget;
-mod claims;
+mod flight;
 mod hash;
 mod outbox;
 mod stats;
@@ -39,9 +39,10 @@ mod cache;
 pub use cache::{BuildError, Builder, Cache, Compute, Entry, Iter, Keys};
 pub use event::{Removal, RemovalCause};
 pub use expiry::Expiry;
+pub use flight::LoadError;
 pub use hashbrown::Equivalent;
 pub use slot::Slot;
-pub use stats::{ByCause, Removals, Stats};
+pub use stats::{ByCause, LoadTimes, Removals, Stats};
 
 /// The examples in the README are tested with the documentation.
 #[cfg(doctest)]

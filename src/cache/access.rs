@@ -40,16 +40,7 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let clone = |value: &mut V| {
-            let _running = enter_user_code::<K, V>();
-            value.clone()
-        };
-        let inner = &*self.inner;
-        let hash = inner.hash(key);
-        if inner.context.is_watched() {
-            return inner.get_watched(hash, key);
-        }
-        inner.stripe(hash).hit(&inner.context, hash, same::<K, V, Q>(key), clone)
+        self.inner.get(self.inner.hash(key), key)
     }
 
     /// The values of many keys, in their order.
@@ -72,15 +63,7 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let inner = &*self.inner;
-        let hash = inner.hash(key);
-        let (stripe, now) = inner.approach(hash);
-        let value = stripe.peek(&inner.context, hash, same::<K, V, Q>(key), now, |found| {
-            let _running = enter_user_code::<K, V>();
-            found.value.clone()
-        });
-        inner.tidy(now);
-        value
+        self.inner.peek(self.inner.hash(key), key)
     }
 }
 
@@ -205,6 +188,38 @@ where
     P: Policy,
     S: BuildHasher,
 {
+    /// [`get`](Cache::get) by hash.
+    #[inline]
+    pub(super) fn get<Q>(&self, hash: u64, key: &Q) -> Option<V>
+    where
+        V: Clone,
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let clone = |value: &mut V| {
+            let _running = enter_user_code::<K, V>();
+            value.clone()
+        };
+        if self.context.is_watched() {
+            return self.get_watched(hash, key);
+        }
+        self.stripe(hash).hit(&self.context, hash, same::<K, V, Q>(key), clone)
+    }
+
+    /// [`peek`](Cache::peek) by hash.
+    pub(super) fn peek<Q>(&self, hash: u64, key: &Q) -> Option<V>
+    where
+        V: Clone,
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let (stripe, now) = self.approach(hash);
+        let value = stripe.peek(&self.context, hash, same::<K, V, Q>(key), now, |found| {
+            let _running = enter_user_code::<K, V>();
+            found.value.clone()
+        });
+        self.tidy(now);
+        value
+    }
+
     /// [`get`](Cache::get) where there is a clock to read or something to count. Kept apart, so
     /// that where there is not nothing is spent on it.
     #[inline(never)]

@@ -14,9 +14,9 @@ use super::{Cache, Inner};
 use crate::{
     Expiry, Removal,
     budget::Budget,
-    claims::Claims,
     context::{Context, Weigher},
     expiry::{Rules, hint},
+    flight::Flights,
     hash,
     outbox::{Listener, forget_panic},
     policy::{Adaptive, Policy},
@@ -35,6 +35,8 @@ const WEIGHT_PER_STRIPE: u64 = 1 << 18;
 const LONG: u64 = 60_000_000_000;
 /// The most stripes.
 const MOST_STRIPES: usize = 1024;
+/// The most lists of keys being computed.
+const MOST_FLIGHT_LISTS: usize = 64;
 /// Stripes for each thread that can run at once.
 const STRIPES_PER_THREAD: usize = 4;
 
@@ -367,7 +369,7 @@ where
             context,
             stripes,
             mask,
-            claims: Claims::new(),
+            flights: Arc::new(Flights::new(count.min(MOST_FLIGHT_LISTS))),
             maintainer: OnceLock::new(),
             resizing: Mutex::new(()),
         }

@@ -4,6 +4,7 @@ mod access;
 mod builder;
 mod compute;
 mod iter;
+mod load;
 mod maintain;
 mod write;
 
@@ -24,9 +25,9 @@ use hashbrown::Equivalent;
 
 use crate::{
     Stats,
-    claims::Claims,
     context::Context,
     event::{Effects, Leaving},
+    flight::Flights,
     policy::{Adaptive, Policy},
     stripe::Stripe,
     sync::{Arc, Mutex},
@@ -36,7 +37,8 @@ use crate::{
 /// A concurrent cache. Cloning it gives another handle to the same cache.
 ///
 /// All methods take `&self` and may be called from any thread, in blocking and in async code
-/// alike: none waits for anything but another thread's short critical section.
+/// alike. None waits for anything but another thread's short critical section, except those that
+/// say so: read-through waits for whoever computes the same key.
 ///
 /// # What runs where
 /// | yours | runs | may call the cache |
@@ -46,7 +48,7 @@ use crate::{
 /// | `Clone` of a value | under the bucket's lock | no |
 /// | the closures of [`read`](Self::read), [`retain`](Self::retain), [`remove_if`](Self::remove_if), [`replace_if`](Self::replace_if) | under the bucket's lock | no |
 /// | weigher, [`Expiry`](crate::Expiry), tags | before any lock | yes |
-/// | closures of [`entry`](Self::entry) | under no lock, alone for their key | yes, for other keys |
+/// | closures of [`entry`](Self::entry), loads of [`get_or_insert_with`](Self::get_or_insert_with) and its kin | under no lock, alone for their key | yes, for other keys |
 /// | the removal listener, `Drop` of keys and values | after all locks | yes |
 ///
 /// Where it says no, a call that would have to wait for a lock panics and says so instead of hanging
@@ -83,7 +85,8 @@ pub(crate) struct Inner<K, V, P: Policy, S> {
     stripes: Box<[Stripe<K, V, P>]>,
     /// The number of stripes less one; it is a power of two.
     mask: u32,
-    claims: Claims,
+    /// Which keys are being computed.
+    flights: Arc<Flights<K, V>>,
     /// Held while the capacity changes, so that all stripes are told of the same one.
     resizing: Mutex<()>,
     /// The maintenance thread, if there is one.

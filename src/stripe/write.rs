@@ -59,9 +59,22 @@ impl When {
     }
 }
 
-/// Whether to write, given what is resident: nothing, or a value and its version. Runs under the
-/// bucket's lock.
-pub(crate) type Condition<'a, V> = &'a dyn Fn(Option<(&V, u64)>) -> bool;
+/// Whether to write.
+pub(crate) enum Condition<'a, V> {
+    /// Given what is resident: nothing, or a value and its version. Runs under the bucket's lock if
+    /// there is one.
+    Present(&'a dyn Fn(Option<(&V, u64)>) -> bool),
+    /// Given that a flight still stands and no tag of the value was removed meanwhile.
+    Leading(&'a dyn Fn() -> bool),
+}
+
+impl<V> Clone for Condition<'_, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V> Copy for Condition<'_, V> {}
 
 /// What a write came to.
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +121,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             resident = None;
         }
         if let Some(condition) = condition
-            && !self.wants(shard, resident, condition)
+            && !self.wants(shard, resident, condition, write.tags.as_deref())
         {
             return Outcome::Unwanted;
         }
@@ -131,7 +144,18 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         shard: &mut Shard<K, V, P>,
         resident: Option<Slot>,
         condition: Condition<'_, V>,
+        tags: Option<&TagSet>,
     ) -> bool {
+        let condition = match condition {
+            Condition::Present(condition) => condition,
+            Condition::Leading(stands) => {
+                if let Some(slot) = resident {
+                    // Who swaps the value in place from here on finds the pin, and waits.
+                    shard.arena.with(slot, |_| self.pin(slot));
+                }
+                return stands() && !tags.is_some_and(TagSet::is_dead);
+            }
+        };
         let Some(slot) = resident else { return condition(None) };
         let next = shard.version + 1;
         let (version, wanted) = shard.arena.with(slot, |found| {
@@ -386,9 +410,6 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         wanted: Option<Condition<'_, V>>,
         effects: &mut Effects<K, V>,
     ) -> bool {
-        if self.table.surely_absent(hash) {
-            return false;
-        }
         let mut guard = self.lock();
         let shard = &mut *guard;
         let (policy, view) = self.policy(context, shard);
@@ -397,7 +418,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         let death = self.cause_of_death(context, shard, slot, now);
         if death.is_none()
             && let Some(wanted) = wanted
-            && !self.wants(shard, Some(slot), wanted)
+            && !self.wants(shard, Some(slot), wanted, None)
         {
             return false;
         }
