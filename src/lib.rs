@@ -36,7 +36,10 @@ mod stripe;
 
 mod cache;
 
-pub use cache::{BuildError, Builder, Cache, Compute, Entry, Iter, Keys};
+pub use cache::{
+    BuildError, Builder, Cache, Compute, Entry, Iter, Keys, LoadingBuilder, LoadingCache, WhenFull,
+    loader,
+};
 pub use event::{Removal, RemovalCause};
 pub use expiry::Expiry;
 pub use flight::LoadError;

@@ -52,6 +52,12 @@ pub enum BuildError {
     NoInterval,
     /// The maintenance thread could not be started.
     Thread(String),
+    /// The factor for early refreshes is negative or no number.
+    EarlyRefresh,
+    /// There may be no loads at all.
+    NoLoads,
+    /// A loading cache was given an expiry that wants to be asked after reads.
+    WatchesReads,
 }
 
 impl fmt::Display for BuildError {
@@ -69,6 +75,19 @@ impl fmt::Display for BuildError {
             Self::NoInterval => write!(
                 f,
                 "a maintenance interval of zero: call `maintenance_thread` with some milliseconds"
+            ),
+            Self::EarlyRefresh => write!(
+                f,
+                "an early refresh by a factor that is negative or no number: call `early_refresh` \
+                 with 1, or 0 for none"
+            ),
+            Self::NoLoads => {
+                write!(f, "no loads at once: call `max_loads` with 1 or more, or leave it out")
+            }
+            Self::WatchesReads => write!(
+                f,
+                "an expiry that watches reads: a loading cache has deadlines from create and update \
+                 alone; use `time_to_idle` for what a read prolongs"
             ),
             Self::Thread(why) => write!(
                 f,
@@ -386,6 +405,62 @@ where
         let most = usize::try_from(capacity / least).unwrap_or(usize::MAX).clamp(1, MOST_STRIPES);
         // Rounded down to a power of two.
         Ok(wanted.min(1 << most.ilog2()))
+    }
+}
+
+/// What turns a cache of values into one of values and more.
+impl<K: 'static, V: 'static, P, S> Builder<K, V, P, S> {
+    /// Takes the expiry out.
+    pub(super) fn take_expiry(&mut self) -> Option<Box<dyn Expiry<K, V>>> {
+        self.rules.expiry.take()
+    }
+
+    /// Keeps entries so much longer (nanoseconds); answers with the time to live so far.
+    pub(super) fn prolong_time_to_live(&mut self, by: u64) -> Option<u64> {
+        let so_far = self.rules.time_to_live;
+        self.rules.time_to_live = so_far.map(|so_far| so_far.saturating_add(by));
+        so_far
+    }
+
+    /// The same for entries of type `W`, some of which have a value of type `V`: they are weighed,
+    /// tagged and reported as such. The others weigh `weight`, have no tags and leave in silence.
+    pub(super) fn wrap<W: 'static>(
+        self,
+        value: fn(&W) -> Option<&V>,
+        weight: u64,
+    ) -> Builder<K, W, P, S> {
+        let weigher = self.weigher.map(|weigher| -> Box<Weigher<K, W>> {
+            Box::new(move |key, entry| value(entry).map_or(weight, |value| weigher(key, value)))
+        });
+        let listener = self.listener.map(|listener| -> Box<Listener<K, W>> {
+            Box::new(move |key, entry, removal| {
+                if let Some(value) = value(entry) {
+                    listener(key, value, removal);
+                }
+            })
+        });
+        let tagger = self.tagger.map(|tagger| {
+            let Tagger { tags_of, hasher, registry } = tagger;
+            let tags_of = move |key: &K, entry: &W| {
+                value(entry).map_or_else(Vec::new, |value| tags_of(key, value))
+            };
+            Tagger { tags_of: Box::new(tags_of), hasher, registry }
+        });
+        let Rules { time_to_live, time_to_idle, expiry: _ } = self.rules;
+        Builder {
+            capacity: self.capacity,
+            weigher,
+            rules: Rules { time_to_live, time_to_idle, expiry: None },
+            policy: self.policy,
+            hasher: self.hasher,
+            stripes: self.stripes,
+            initial_capacity: self.initial_capacity,
+            listener,
+            tagger,
+            stats: self.stats,
+            clock: self.clock,
+            maintenance: self.maintenance,
+        }
     }
 }
 

@@ -183,7 +183,8 @@ where
         if let Some((value, _)) = self.seen {
             return Ok(value);
         }
-        let started = self.cache.inner.start();
+        let started = self.cache.inner.start(false);
+        self.cache.inner.context.count(Event::Load);
         let loaded = {
             let _running = Running::enter(self.lead.mark());
             load()
@@ -211,7 +212,8 @@ where
         if let Some((value, _)) = self.seen {
             return Ok(value);
         }
-        let started = self.cache.inner.start();
+        let started = self.cache.inner.start(false);
+        self.cache.inner.context.count(Event::Load);
         let mut load = pin!(load);
         let loaded = poll_fn(|context| {
             let _running = Running::enter(self.lead.mark());
@@ -224,7 +226,9 @@ where
     fn finish<E>(self, started: Started, loaded: Result<V, E>) -> Result<V, E> {
         let Self { cache, key, lead, .. } = self;
         let inner = &*cache.inner;
-        inner.count_load(started, loaded.is_ok());
+        if inner.context.counters.is_some() {
+            inner.count_load(inner.took(started), loaded.is_ok());
+        }
         // Should it fail, whoever waits leads.
         let value = loaded?;
         let awaited = lead.is_awaited_for(|other| *other == key);

@@ -191,6 +191,9 @@ where
     }
 }
 
+/// The lead of a call that borrows the cache.
+type Leader<'a, K, V> = Lead<&'a Flights<K, V>>;
+
 /// A load that cannot fail gives a value, unless it waits for itself.
 fn certain<V>(loaded: Result<V, LoadError<Infallible>>) -> V {
     match loaded {
@@ -300,23 +303,30 @@ where
     /// A new leader looks once more: who led before may have stored the value.
     fn present_or_start<'a, Q>(
         &self,
-        lead: Lead<&'a Flights<K, V>>,
+        lead: Leader<'a, K, V>,
         (hash, key): (u64, &Q),
-    ) -> Result<V, (Lead<&'a Flights<K, V>>, Started)>
+    ) -> Result<V, (Leader<'a, K, V>, Started)>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let Some(value) = self.peek(hash, key) else { return Err((lead, self.start())) };
+        let Some(value) = self.peek(hash, key) else {
+            self.context.count(Event::Load);
+            return Err((lead, self.start(false)));
+        };
         lead.land(|other| key.equivalent(other), || Outcome::Value(value.clone()));
         Ok(value)
     }
 
     /// What has to be known of the moment a load starts.
-    pub(crate) fn start(&self) -> Started {
-        self.context.count(Event::Load);
+    pub(super) fn start(&self, is_timed: bool) -> Started {
         let born = self.context.tagger.as_ref().map_or(0, |tagger| tagger.registry.removals());
-        let at = self.context.counters.as_ref().map_or(0, |_| self.context.clock.now());
-        Started { born, at }
+        let is_timed = is_timed || self.context.counters.is_some();
+        Started { born, at: if is_timed { self.context.clock.now() } else { 0 } }
+    }
+
+    /// How long a load took that is timed, in nanoseconds.
+    pub(super) fn took(&self, started: Started) -> u64 {
+        self.context.clock.now().saturating_sub(started.at)
     }
 
     /// Stores what was loaded, unless it was overtaken, and tells those who wait.
@@ -332,7 +342,9 @@ where
         Q: Equivalent<K> + ToOwned<Owned = K> + ?Sized,
         E: Send + Sync + 'static,
     {
-        self.count_load(started, loaded.is_ok());
+        if self.context.counters.is_some() {
+            self.count_load(self.took(started), loaded.is_ok());
+        }
         let is_same = |other: &K| key.equivalent(other);
         match loaded {
             Ok(value) => {
@@ -351,9 +363,9 @@ where
         }
     }
 
-    pub(crate) fn count_load(&self, started: Started, is_success: bool) {
+    /// Counts a load that took so many nanoseconds.
+    pub(super) fn count_load(&self, took: u64, is_success: bool) {
         if let Some(counters) = &self.context.counters {
-            let took = self.context.clock.now().saturating_sub(started.at);
             counters.load(took, is_success);
         }
     }
@@ -375,7 +387,7 @@ where
 
 /// The moment a load started.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Started {
+pub(super) struct Started {
     /// How many tags had been removed.
     born: u64,
     /// The time in nanoseconds, where loads are timed.
@@ -400,7 +412,7 @@ enum Stage<'a, K, V> {
     /// Not found; to be joined.
     Missed,
     Waiting(Wait<&'a Flights<K, V>>),
-    Leading(Lead<&'a Flights<K, V>>, Started),
+    Leading(Leader<'a, K, V>, Started),
     Over,
 }
 

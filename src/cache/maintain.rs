@@ -119,6 +119,12 @@ where
         is_known
     }
 
+    /// How many keys are being computed. For tests: when nobody is, there must be none.
+    #[doc(hidden)]
+    pub fn flights(&self) -> usize {
+        self.inner.flights.len()
+    }
+
     /// Checks every internal invariant of the cache. For tests, while no other thread uses it.
     ///
     /// # Panics

@@ -5,12 +5,14 @@ mod builder;
 mod compute;
 mod iter;
 mod load;
+mod loading;
 mod maintain;
 mod write;
 
 pub use builder::{BuildError, Builder};
 pub use compute::{Compute, Entry};
 pub use iter::{Iter, Keys};
+pub use loading::{LoadingBuilder, LoadingCache, WhenFull, loader};
 
 use std::{
     fmt,

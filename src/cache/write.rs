@@ -147,7 +147,7 @@ where
     S: BuildHasher,
 {
     #[inline]
-    fn upsert(&self, key: K, mut value: V, own: Own) -> Option<V> {
+    pub(super) fn upsert(&self, key: K, mut value: V, own: Own) -> Option<V> {
         let hash = self.hash(&key);
         let when = self.when(hash, &key, &value, own);
         self.flights.supersede(hash);

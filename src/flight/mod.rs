@@ -305,13 +305,34 @@ impl<K, V> Flights<K, V> {
         }
     }
 
+    /// Whether somebody computes a key of this hash.
+    pub(crate) fn is_led(&self, hash: u64) -> bool {
+        let mut air = self.list(hash).lock();
+        air.flights.find_mut(hash, |flight| flight.hash == hash).is_some_and(|flight| flight.is_led)
+    }
+
+    /// Lets waiters drive a flight's load.
+    pub(crate) fn share(&self, (hash, id): (u64, u64), job: &Arc<Job>) {
+        let mut air = self.list(hash).lock();
+        let Some(flight) = air.get(hash, id) else { return };
+        flight.job = Some(Arc::downgrade(job));
+        let wakers = flight.take_wakers();
+        drop(air);
+        // They drive it from now on.
+        wake_all(wakers);
+    }
+
+    /// Whether this thread is computing any key of this cache.
+    pub(crate) fn is_running_here(&self) -> bool {
+        Running::is_in(self.address())
+    }
+
     /// Where it is, to tell it from others.
     fn address(&self) -> usize {
         std::ptr::from_ref(self).addr()
     }
 
     /// The number of flights.
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.lists.iter().map(|list| list.lock().flights.len()).sum()
     }
@@ -428,15 +449,27 @@ impl<R: Hangar> Lead<R> {
         landing.is_some_and(|landing| is_same(&landing.key))
     }
 
-    /// Lets waiters drive the load.
-    pub(crate) fn share(&self, job: &Arc<Job>) {
+    /// Where the flight is listed.
+    pub(crate) fn place(&self) -> (u64, u64) {
+        (self.hash, self.id)
+    }
+
+    /// A seat for the leader itself, where the load is to be driven by whoever waits.
+    pub(crate) fn seat(&self, key: R::K) -> Wait<R>
+    where
+        R::K: Eq,
+    {
+        let made = Arc::new(Landing { key, outcome: OnceLock::new() });
         let mut air = self.hangar.list(self.hash).lock();
-        let Some(flight) = air.get(self.hash, self.id) else { return };
-        flight.job = Some(Arc::downgrade(job));
-        let wakers = flight.take_wakers();
+        let ticket = air.number();
+        let landing = air.get(self.hash, self.id).map(|flight| {
+            flight.seats.push(Seat { ticket, waker: None });
+            Arc::clone(flight.landing.get_or_insert_with(|| Arc::clone(&made)))
+        });
         drop(air);
-        // They drive it from now on.
-        wake_all(wakers);
+        let mut wait = Wait::new(self.hangar.clone(), self.place(), ticket, Asker::Load);
+        wait.share(landing.filter(|landing| landing.key == made.key));
+        wait
     }
 
     /// Ends the flight. `outcome` runs only if somebody waits whose key `is_same`.

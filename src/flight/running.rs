@@ -8,7 +8,7 @@ use crate::sync::thread_local;
 pub(crate) type Mark = (usize, u64, u64);
 
 thread_local! {
-    static RUNNING: RefCell<Vec<Mark>> = RefCell::new(Vec::new());
+    static RUNNING: RefCell<Vec<Mark>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Says that this thread runs a flight's closure, or polls its future, while this lives.
@@ -24,6 +24,11 @@ impl Running {
     /// Whether this thread is in the middle of that flight.
     pub(super) fn is_on_this_thread(mark: Mark) -> bool {
         RUNNING.with(|running| running.borrow().contains(&mark))
+    }
+
+    /// Whether this thread is in the middle of any flight listed there.
+    pub(super) fn is_in(flights: usize) -> bool {
+        RUNNING.with(|running| running.borrow().iter().any(|mark| mark.0 == flights))
     }
 }
 

@@ -91,7 +91,8 @@ impl<R: Hangar> Wait<R> {
         self.landing.as_ref().filter(|landing| landing.outcome().is_some()).cloned()
     }
 
-    fn drive(&mut self, job: Arc<Job>) {
+    /// Drives that job from now on.
+    pub(crate) fn drive(&mut self, job: Arc<Job>) {
         if !self.driver.as_ref().is_some_and(|driver| driver.drives(&job)) {
             self.driver = Some(Driver::new(job));
         }

@@ -59,11 +59,13 @@ impl When {
     }
 }
 
+/// Looks at what is resident: nothing, or a value and its version.
+type Look<'a, V> = dyn Fn(Option<(&V, u64)>) -> bool + 'a;
+
 /// Whether to write.
 pub(crate) enum Condition<'a, V> {
-    /// Given what is resident: nothing, or a value and its version. Runs under the bucket's lock if
-    /// there is one.
-    Present(&'a dyn Fn(Option<(&V, u64)>) -> bool),
+    /// Given what is resident. Runs under the bucket's lock if there is anything.
+    Present(&'a Look<'a, V>),
     /// Given that a flight still stands and no tag of the value was removed meanwhile.
     Leading(&'a dyn Fn() -> bool),
 }
