@@ -59,6 +59,12 @@ impl<V, E> Kept<V, E> {
         }
     }
 
+    /// Whether no load or write came between the two.
+    pub(super) fn is_as_old_as(&self, other: &Self) -> bool {
+        let times = |kept: &Self| (kept.reload_at, kept.fresh_until, kept.failures);
+        times(self) == times(other)
+    }
+
     /// What a caller gets to see of it.
     pub(super) fn into_result(self) -> Result<V, LoadError<E>> {
         match self.what {

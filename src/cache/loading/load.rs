@@ -289,8 +289,8 @@ where
         let Joined::Lead(lead) = self.join((hash, key), Asker::Wanderer) else {
             return Step::Done(kept.into_result());
         };
-        let is_done = self.cache.inner.peek(hash, key);
-        if is_done.is_none_or(|now| self.judge(&now) == Verdict::Serve) {
+        let now = self.cache.inner.peek(hash, key);
+        if !now.is_some_and(|now| now.is_as_old_as(&kept)) {
             // Loaded meanwhile, or gone.
             return Step::Done(kept.into_result());
         }
