@@ -297,7 +297,9 @@ where
         self.finish(lead, started, key, loaded)
     }
 
-    /// A new leader looks once more: who led before may have stored the value.
+    /// A new leader looks once more: who led before may have stored the value. If it is there, those
+    /// who wait look for themselves: this flight may have begun while a removal was already under way
+    /// that it knows nothing of, and they may have asked after it.
     fn present_or_start<'a, Q>(
         &self,
         lead: Lead<&'a Flights<K, V>>,
@@ -307,7 +309,7 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let Some(value) = self.peek(hash, key) else { return Err((lead, self.start())) };
-        lead.land(|other| key.equivalent(other), || Outcome::Value(value.clone()));
+        lead.land(|_| false, || Outcome::Unshared);
         Ok(value)
     }
 
