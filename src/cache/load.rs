@@ -300,7 +300,9 @@ where
         self.finish(lead, started, key, loaded)
     }
 
-    /// A new leader looks once more: who led before may have stored the value.
+    /// A new leader looks once more: who led before may have stored the value. If it is there, those
+    /// who wait look for themselves: this flight may have begun while a removal was already under way
+    /// that it knows nothing of, and they may have asked after it.
     fn present_or_start<'a, Q>(
         &self,
         lead: Leader<'a, K, V>,
@@ -313,7 +315,7 @@ where
             self.context.count(Event::Load);
             return Err((lead, self.start(false)));
         };
-        lead.land(|other| key.equivalent(other), || Outcome::Value(value.clone()));
+        lead.land(|_| false, || Outcome::Unshared);
         Ok(value)
     }
 

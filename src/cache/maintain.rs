@@ -106,10 +106,13 @@ where
     pub fn remove_tag<T: Hash + ?Sized>(&self, tag: &T) -> bool {
         let context = &self.inner.context;
         let Some(tagger) = &context.tagger else { return false };
-        let is_known = tagger.registry.remove(Registry::hash(&tagger.hasher, tag));
+        let tag = Registry::hash(&tagger.hasher, tag);
+        let mut is_known = tagger.registry.remove(tag);
         if !is_known {
-            // What is being loaded may have it, and nothing is kept of an unknown tag.
+            // What is being loaded may have it, and nothing is kept of an unknown tag. What was
+            // loaded just before this has made it known.
             self.inner.flights.supersede_all();
+            is_known = tagger.registry.remove(tag);
         }
         if is_known {
             for stripe in &self.inner.stripes {

@@ -266,7 +266,8 @@ where
     {
         match self.cache.inner.peek(hash, key) {
             Some(kept) if self.judge(&kept) == Verdict::Serve => {
-                lead.land(|other| key.equivalent(other), || Outcome::Value(kept.clone()));
+                // Not shared: see `Inner::present_or_start`.
+                lead.land(|_| false, || Outcome::Unshared);
                 Step::Done(kept.into_result())
             }
             _ => Step::Wait(start(lead, key.to_owned())),
