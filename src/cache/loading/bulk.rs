@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     LoadError,
+    cache::load::Started,
     flight::{Driver, Lead, Running, block_on},
     policy::Policy,
     stats::Event,
@@ -138,8 +139,10 @@ where
         let inner = &self.cache.inner;
         let permit = self.permit(is_nested).await;
         let started = inner.start(true);
+        let leads = self.settle_unwritten(leads, started);
         let (leads, keys): (Vec<_>, Vec<_>) = leads.into_iter().unzip();
         let mut results = match permit.as_ref() {
+            _ if keys.is_empty() => return,
             Err(refused) => Err(refused.clone()),
             Ok(_) => {
                 leads.iter().for_each(|_| inner.context.count(Event::Load));
@@ -160,9 +163,29 @@ where
                     Some(result) => result.map_err(|error| LoadError::Failed(Arc::new(error))),
                 },
             };
+            if permit.is_ok() {
+                self.count_load(started, &loaded);
+            }
             self.settle(lead, started, key, loaded);
         }
         drop(permit);
+    }
+
+    /// Settles the keys of which the store does not have the newest write yet; answers with the
+    /// others.
+    fn settle_unwritten(
+        &self,
+        leads: Leads<K, V, L::Error>,
+        started: Started,
+    ) -> Leads<K, V, L::Error> {
+        let mut others = Vec::with_capacity(leads.len());
+        for (lead, key) in leads {
+            match self.behind.unwritten(&key) {
+                Some(unwritten) => self.settle(lead, started, &key, Ok(unwritten.into_loaded())),
+                None => others.push((lead, key)),
+            }
+        }
+        others
     }
 
     /// Drives the own load on, and looks what has come of the keys, in their order: as all are

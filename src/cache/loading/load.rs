@@ -350,6 +350,9 @@ where
         if let Err(refused) = permit {
             return self.settle(lead, started, &key, Err(refused));
         }
+        if let Some(unwritten) = self.behind.unwritten(&key) {
+            return self.settle(lead, started, &key, Ok(unwritten.into_loaded()));
+        }
         self.cache.inner.context.count(Event::Load);
         let running = || vec![Running::enter(lead.mark())];
         let loaded = self.attempt(running, async { self.loader.load(&key).await }).await;
@@ -357,6 +360,7 @@ where
             Ok(loaded) => loaded.map_err(|error| LoadError::Failed(Arc::new(error))),
             Err(error) => Err(error),
         };
+        self.count_load(started, &loaded);
         self.settle(lead, started, &key, loaded);
         drop(permit);
     }
@@ -412,6 +416,15 @@ where
         .await
     }
 
+    pub(super) fn count_load(
+        &self,
+        started: Started,
+        loaded: &Result<Loaded<V>, LoadError<L::Error>>,
+    ) {
+        let is_success = matches!(loaded, Ok(Loaded { value: Some(_), .. }));
+        self.cache.inner.count_load(self.cache.inner.took(started), is_success);
+    }
+
     /// Keeps what a load came to, and tells those who wait.
     pub(super) fn settle(
         &self,
@@ -422,10 +435,6 @@ where
     ) {
         let inner = &self.cache.inner;
         let took = inner.took(started);
-        if !matches!(loaded, Err(LoadError::Overloaded)) {
-            let is_success = matches!(loaded, Ok(Loaded { value: Some(_), .. }));
-            inner.count_load(took, is_success);
-        }
         let kept = match loaded {
             Ok(Loaded { value: Some(value), time_to_live }) => {
                 Ok(self.fresh(key, value, time_to_live, took))
@@ -578,7 +587,7 @@ where
 }
 
 /// A delay less up to a quarter of it.
-fn jittered(delay: u64) -> u64 {
+pub(super) fn jittered(delay: u64) -> u64 {
     delay - (delay as f64 * 0.25 * uniform()) as u64
 }
 
