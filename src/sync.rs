@@ -123,7 +123,15 @@ pub(crate) use std::{
 };
 
 #[cfg(larder_loom)]
-pub(crate) use loom::{
-    thread::{ThreadId, current},
-    thread_local,
-};
+pub(crate) use loom::thread::{ThreadId, current};
+
+/// Loom's does not know of constant initialisers.
+#[cfg(larder_loom)]
+macro_rules! model_local {
+    ($vis:vis static $name:ident: $type:ty = const { $init:expr };) => {
+        loom::thread_local! { $vis static $name: $type = $init; }
+    };
+}
+
+#[cfg(larder_loom)]
+pub(crate) use model_local as thread_local;
