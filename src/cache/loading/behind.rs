@@ -21,7 +21,7 @@ use hashbrown::HashMap;
 use super::{
     LoadingCache, Shared,
     builder::Backoff,
-    load::jittered,
+    keep::jittered,
     loader::Loader,
     timer::Alarm,
     writer::{Write, WriteError, Writer, run},
@@ -442,7 +442,7 @@ where
 }
 
 /// The lead of a key that is being written.
-type Hold<K, V, L> = crate::flight::Lead<super::load::Hangar<K, V, <L as Loader<K, V>>::Error>>;
+type Hold<K, V, L> = crate::flight::Lead<super::ask::Hangar<K, V, <L as Loader<K, V>>::Error>>;
 /// Why a write was not queued.
 type Refused<K, V, L> = WriteError<<L as Writer<K, V>>::Error>;
 

@@ -11,7 +11,7 @@ use hashbrown::Equivalent;
 
 use super::{
     LoadingCache, Shared,
-    load::{Hangar, Step, Want},
+    ask::{Hangar, Step, Want},
     loader::{Loaded, Loader},
 };
 use crate::{

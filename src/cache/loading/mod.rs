@@ -6,9 +6,11 @@
 //! So everything obeys the same capacity, policy, expiry and removals, and whatever supersedes a
 //! load supersedes what it found out as well.
 
+mod ask;
 mod behind;
 mod builder;
 mod bulk;
+mod keep;
 mod kept;
 mod limit;
 mod load;

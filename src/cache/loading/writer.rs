@@ -10,8 +10,8 @@ use std::{
 
 use super::{
     LoadingCache, Shared,
+    ask::Hangar,
     builder::LoadingBuilder,
-    load::Hangar,
     loader::{Loaded, LoadedMany, Loader},
 };
 use crate::{
