@@ -7,6 +7,7 @@ mod iter;
 mod load;
 mod loading;
 mod maintain;
+mod share;
 mod write;
 
 pub use builder::{BuildError, Builder};
