@@ -137,8 +137,9 @@ where
     async fn load_many(self: Arc<Self>, leads: Leads<K, V, L::Error>, is_nested: bool) {
         let inner = &self.cache.inner;
         let permit = self.permit(is_nested).await;
-        let started = inner.start(true);
         let (leads, keys): (Vec<_>, Vec<_>) = leads.into_iter().unzip();
+        let start = |key| inner.start(true).over(self.cache.version(key));
+        let started: Vec<_> = keys.iter().map(start).collect();
         let mut results = match permit.as_ref() {
             Err(refused) => Err(refused.clone()),
             Ok(_) => {
@@ -152,7 +153,7 @@ where
                 }
             }
         };
-        for (lead, key) in leads.into_iter().zip(&keys) {
+        for ((lead, key), started) in leads.into_iter().zip(&keys).zip(started) {
             let loaded = match &mut results {
                 Err(error) => Err(error.clone()),
                 Ok(results) => match results.next() {

@@ -346,7 +346,7 @@ where
     /// A load, from beginning to end.
     async fn load(self: Arc<Self>, lead: Lead<Hangar<K, V, L::Error>>, key: K, is_nested: bool) {
         let permit = self.permit(is_nested).await;
-        let started = self.cache.inner.start(true);
+        let started = self.cache.inner.start(true).over(self.cache.version(&key));
         if let Err(refused) = permit {
             return self.settle(lead, started, &key, Err(refused));
         }
@@ -426,9 +426,11 @@ where
             let is_success = matches!(loaded, Ok(Loaded { value: Some(_), .. }));
             inner.count_load(took, is_success);
         }
-        let kept = match loaded {
+        let result = match loaded {
             Ok(Loaded { value: Some(value), time_to_live }) => {
-                Ok(self.fresh(key, value, time_to_live, took))
+                let (kept, own) = self.fresh(key, value, time_to_live, took);
+                inner.store(&lead, started, (key.clone(), kept.clone()), own);
+                Ok(kept)
             }
             Ok(Loaded { value: None, time_to_live }) => {
                 self.forget(&lead, started, key, time_to_live);
@@ -436,11 +438,8 @@ where
             }
             Err(error) => self.fall_back(&lead, started, key, error),
         };
-        let outcome = match kept {
-            Ok((kept, own)) => {
-                inner.store(&lead, started, (key.clone(), kept.clone()), own);
-                Outcome::Value(kept)
-            }
+        let outcome = match result {
+            Ok(kept) => Outcome::Value(kept),
             Err(LoadError::Failed(error)) => Outcome::Failed(error),
             Err(LoadError::NotFound) => Outcome::NotFound,
             Err(LoadError::TimedOut) => Outcome::TimedOut,
@@ -525,7 +524,7 @@ where
         started: Started,
         key: &K,
         error: LoadError<L::Error>,
-    ) -> Result<Keeping<V, L::Error>, LoadError<L::Error>> {
+    ) -> Result<Kept<V, L::Error>, LoadError<L::Error>> {
         let Options { grace, backoff, .. } = self.options;
         let now = self.now();
         let resident = self.cache.inner.peek(lead.hash(), key);
@@ -538,7 +537,9 @@ where
             kept.reload_at = now.saturating_add(delay);
             let ends = kept.fresh_until.saturating_add(grace.longest());
             let lives = (ends != NEVER).then(|| ends.saturating_sub(now));
-            return Ok((kept, self.life(lives)));
+            let entry = (key.clone(), kept.clone());
+            self.cache.inner.store_again(lead, started, entry, self.life(lives));
+            return Ok(kept);
         }
         if backoff.is_some() && !matches!(error, LoadError::Overloaded) {
             let kept = Kept {
