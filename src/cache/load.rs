@@ -434,9 +434,10 @@ pin_project! {
         inner: &'a Inner<K, V, P, S>,
         key: &'a Q,
         hash: u64,
-        stage: Stage<'a, K, V>,
+        // Dropped before the right to load is given up with `stage`: who takes over may load at once.
         #[pin]
         load: F,
+        stage: Stage<'a, K, V>,
     }
 }
 
@@ -456,7 +457,7 @@ where
     Q: ?Sized,
 {
     fn new(inner: &'a Inner<K, V, P, S>, key: &'a Q, load: F) -> Self {
-        Self { inner, key, hash: 0, stage: Stage::New, load }
+        Self { inner, key, hash: 0, load, stage: Stage::New }
     }
 }
 
