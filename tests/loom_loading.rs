@@ -19,10 +19,16 @@ use std::{
         atomic::{AtomicU64, Ordering::SeqCst},
     },
     task::{Context, Poll, Wake, Waker},
+    time::Duration,
 };
 
 use common::Identity;
-use larder::{Cache, LoadError, policy::Fifo};
+use larder::{
+    Cache, Compute, LoadError,
+    loader::{Loaded, Loader},
+    policy::Fifo,
+    time::ManualTicker,
+};
 use loom::{
     sync::Mutex,
     thread::{self, Thread},
@@ -363,5 +369,73 @@ fn a_failure_of_another_type_against_a_waiter() {
         assert_eq!(failed, Err(LoadError::Failed(Arc::new(3))));
         assert_eq!(other, Err(LoadError::Failed(Arc::new(4))));
         assert_landed(&cache);
+    });
+}
+
+/// P1, P16: a write that the load's flight could not be told of, as it began after the notice, but
+/// that takes effect during the load.
+#[test]
+fn inserting_against_a_load_of_something_else() {
+    let ways: [fn(&Model<Fifo>) -> u64; 3] = [
+        |cache| cache.get_or_insert_with(&key(0), || 1),
+        |cache| cache.entry(key(0)).or_insert(1),
+        |cache| cache.entry(key(0)).compute(|seen| Compute::Put(seen.unwrap_or(1))).unwrap(),
+    ];
+    for load in ways {
+        model(move || {
+            let cache = cache();
+            let loader = cache.clone();
+            let writer = cache.clone();
+            let (loaded, _) = together(
+                move || load(&loader),
+                move || {
+                    writer.insert(key(0), 2);
+                    assert_eq!(writer.get(&key(0)), Some(2));
+                },
+            );
+            assert!(loaded == 1 || loaded == 2);
+            assert_eq!(cache.get(&key(0)), Some(2), "the insert was lost");
+            cache.validate();
+        });
+    }
+}
+
+/// Fails.
+struct Broken;
+
+impl Loader<u64, u64> for Broken {
+    type Error = ();
+
+    async fn load(&self, _: &u64) -> Result<Loaded<u64>, ()> {
+        Err(())
+    }
+}
+
+/// P16: a reload that fails leaves the old value, but does not bring it back.
+#[test]
+fn removing_against_a_reload_that_fails_p16() {
+    model(|| {
+        let cache = Cache::<u64, u64>::builder()
+            .capacity(4)
+            .stripes(1)
+            .policy(Fifo::default())
+            .hasher(Identity::default())
+            .clock(ManualTicker::new())
+            .loader(Broken)
+            .stale_if_error(Duration::from_secs(1))
+            .build();
+        cache.insert(key(0), 1);
+        let (reloader, writer) = (cache.clone(), cache.clone());
+        let (reloaded, ()) = together(
+            move || reloader.refresh(&key(0)),
+            move || {
+                writer.remove(&key(0));
+                assert_eq!(writer.get_if_present(&key(0)), None, "the old value came back");
+            },
+        );
+        assert!(reloaded.is_err() || reloaded == Ok(1));
+        assert_eq!(cache.get_if_present(&key(0)), None, "the old value came back");
+        assert_eq!(cache.flights(), 0);
+        cache.validate();
     });
 }

@@ -178,6 +178,9 @@ where
         let inner = &*self.inner;
         let hash = inner.hash(key);
         let (stripe, now) = inner.approach(hash);
+        if stripe.table.surely_absent(hash) {
+            return None;
+        }
         stripe.version(&inner.context, hash, same::<K, V, Q>(key), now)
     }
 }

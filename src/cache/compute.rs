@@ -265,19 +265,26 @@ where
     /// ```
     pub fn compute(mut self, compute: impl FnOnce(Option<V>) -> Compute<V>) -> Option<V> {
         let (value, version) = self.seen.take().unzip();
+        let inner = &*self.cache.inner;
+        let started = inner.start(false);
         let running = Running::enter(self.lead.mark());
         let done = compute(value.clone());
         drop(running);
         match done {
             Compute::Keep => value,
+            Compute::Put(new) if version.is_some() => {
+                inner.put_over(self.key, new.clone(), version);
+                Some(new)
+            }
+            // Where there was nothing before, no version tells of a removal meanwhile.
             Compute::Put(new) => {
-                self.cache.inner.put_over(self.key, new.clone(), version);
+                inner.store(&self.lead, started, (self.key, new.clone()), Own::Rules);
                 Some(new)
             }
             Compute::Remove => {
                 let is_unchanged =
                     |now: Option<(&V, u64)>| now.map(|(_, version)| version) == version;
-                self.cache.inner.remove(&self.key, Some(Condition::Present(&is_unchanged)));
+                inner.remove(&self.key, Some(Condition::Present(&is_unchanged)));
                 None
             }
         }

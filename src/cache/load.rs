@@ -22,7 +22,7 @@ use crate::{
     },
     policy::Policy,
     stats::Event,
-    stripe::Condition,
+    stripe::{Condition, Over},
     sync::Arc,
     table::deny_reentry,
     time::nanos,
@@ -324,7 +324,7 @@ where
     pub(super) fn start(&self, is_timed: bool) -> Started {
         let born = self.context.tagger.as_ref().map_or(0, |tagger| tagger.registry.removals());
         let is_timed = is_timed || self.context.counters.is_some();
-        Started { born, at: if is_timed { self.context.clock.now() } else { 0 } }
+        Started { born, at: if is_timed { self.context.clock.now() } else { 0 }, over: None }
     }
 
     /// How long a load took that is timed, in nanoseconds.
@@ -373,15 +373,38 @@ where
         }
     }
 
-    /// Stores what a flight's leader has, if the flight still stands.
+    /// Stores what a flight's leader has, if the flight still stands and nobody else stored anything
+    /// since it began. (Who writes tells flights *before*, so one that begins between that and the
+    /// write does not know.)
     pub(super) fn store<R>(&self, lead: &Lead<R>, started: Started, (key, value): (K, V), own: Own)
     where
+        R: Hangar<K = K, V = V>,
+    {
+        self.store_over(lead, started, (key, value), own, Over::Version(started.over));
+    }
+
+    /// Stores what was there when a flight began, changed, if it still is there.
+    pub(super) fn store_again<R>(&self, lead: &Lead<R>, started: Started, entry: (K, V), own: Own)
+    where
+        R: Hangar<K = K, V = V>,
+    {
+        self.store_over(lead, started, entry, own, Over::Remaining(started.over));
+    }
+
+    fn store_over<R>(
+        &self,
+        lead: &Lead<R>,
+        started: Started,
+        (key, value): (K, V),
+        own: Own,
+        over: Over,
+    ) where
         R: Hangar<K = K, V = V>,
     {
         let when = self.when(lead.hash(), &key, &value, own);
         let mut write = self.weigh((lead.hash(), Some(started.born)), key, value, when);
         let stands = || lead.stands();
-        let written = self.write(&mut write, Some(Condition::Leading(&stands)));
+        let written = self.write(&mut write, Some(Condition::Leading(&stands, over)));
         if matches!(written, super::write::Written::Unwanted(..)) {
             self.context.count(Event::Superseded);
         }
@@ -395,6 +418,15 @@ pub(super) struct Started {
     born: u64,
     /// The time in nanoseconds, where loads are timed.
     at: u64,
+    /// The version of the entry there was, if there was one, which the load may replace.
+    over: Option<u64>,
+}
+
+impl Started {
+    /// For a load that replaces what has this version now.
+    pub(super) fn over(self, version: Option<u64>) -> Self {
+        Self { over: version, ..self }
+    }
 }
 
 pin_project! {
@@ -403,9 +435,10 @@ pin_project! {
         inner: &'a Inner<K, V, P, S>,
         key: &'a Q,
         hash: u64,
-        stage: Stage<'a, K, V>,
+        // Dropped before the right to load is given up with `stage`: who takes over may load at once.
         #[pin]
         load: F,
+        stage: Stage<'a, K, V>,
     }
 }
 
@@ -425,7 +458,7 @@ where
     Q: ?Sized,
 {
     fn new(inner: &'a Inner<K, V, P, S>, key: &'a Q, load: F) -> Self {
-        Self { inner, key, hash: 0, stage: Stage::New, load }
+        Self { inner, key, hash: 0, load, stage: Stage::New }
     }
 }
 

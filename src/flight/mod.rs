@@ -485,8 +485,9 @@ impl<R: Hangar> Lead<R> {
             drop(air);
             // A panic of the user's code leaves the flight to a waiter.
             let outcome = if is_same(&landing.key) { outcome() } else { Outcome::Unshared };
-            let _ = landing.outcome.set(outcome);
             air = list.lock();
+            // Under the lock, so that who cannot use the outcome does not come back to this flight.
+            let _ = landing.outcome.set(outcome);
         }
         let flight = list.retire(&mut air, self.hash, self.id);
         drop(air);

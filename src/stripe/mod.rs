@@ -10,7 +10,7 @@ mod read;
 mod room;
 mod write;
 
-pub(crate) use write::{Condition, Outcome, When, Write};
+pub(crate) use write::{Condition, Outcome, Over, When, Write};
 
 use std::{
     hash::{BuildHasher, Hash},

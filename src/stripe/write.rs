@@ -67,7 +67,16 @@ pub(crate) enum Condition<'a, V> {
     /// Given what is resident. Runs under the bucket's lock if there is anything.
     Present(&'a Look<'a, V>),
     /// Given that a flight still stands and no tag of the value was removed meanwhile.
-    Leading(&'a dyn Fn() -> bool),
+    Leading(&'a dyn Fn() -> bool, Over),
+}
+
+/// What the outcome of a flight may take the place of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Over {
+    /// An entry of this version, if there was one, unless it is gone by itself.
+    Version(Option<u64>),
+    /// The same, which must still be there.
+    Remaining(Option<u64>),
 }
 
 impl<V> Clone for Condition<'_, V> {
@@ -150,12 +159,10 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
     ) -> bool {
         let condition = match condition {
             Condition::Present(condition) => condition,
-            Condition::Leading(stands) => {
-                if let Some(slot) = resident {
-                    // Who swaps the value in place from here on finds the pin, and waits.
-                    shard.arena.with(slot, |_| self.pin(slot));
-                }
-                return stands() && !tags.is_some_and(TagSet::is_dead);
+            Condition::Leading(stands, over) => {
+                return self.is_over(shard, resident, over)
+                    && stands()
+                    && !tags.is_some_and(TagSet::is_dead);
             }
         };
         let Some(slot) = resident else { return condition(None) };
@@ -168,6 +175,16 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         });
         shard.version = shard.version.max(version);
         wanted
+    }
+
+    /// Whether what is resident is what may be replaced. It stays so until the write.
+    fn is_over(&self, shard: &mut Shard<K, V, P>, resident: Option<Slot>, over: Over) -> bool {
+        let (Over::Version(version) | Over::Remaining(version)) = over;
+        let Some(slot) = resident else { return matches!(over, Over::Version(_)) };
+        let Some(version) = version else { return false };
+        // Who swaps the value in place from here on finds the pin, and waits.
+        shard.arena.with(slot, |_| self.pin(slot));
+        self.locked_version(shard, slot) == version
     }
 
     /// Refuses a value that is heavier than the whole cache, or expired already, and drops the older

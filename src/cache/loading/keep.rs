@@ -41,9 +41,11 @@ where
     ) {
         let inner = &self.cache.inner;
         let took = inner.took(started);
-        let kept = match loaded {
+        let result = match loaded {
             Ok(Loaded { value: Some(value), time_to_live }) => {
-                Ok(self.fresh(key, value, time_to_live, took))
+                let (kept, own) = self.fresh(key, value, time_to_live, took);
+                inner.store(&lead, started, (key.clone(), kept.clone()), own);
+                Ok(kept)
             }
             Ok(Loaded { value: None, time_to_live }) => {
                 self.forget(&lead, started, key, time_to_live);
@@ -51,11 +53,8 @@ where
             }
             Err(error) => self.fall_back(&lead, started, key, error),
         };
-        let outcome = match kept {
-            Ok((kept, own)) => {
-                inner.store(&lead, started, (key.clone(), kept.clone()), own);
-                Outcome::Value(kept)
-            }
+        let outcome = match result {
+            Ok(kept) => Outcome::Value(kept),
             Err(LoadError::Failed(error)) => Outcome::Failed(error),
             Err(LoadError::NotFound) => Outcome::NotFound,
             Err(LoadError::TimedOut) => Outcome::TimedOut,
@@ -140,7 +139,7 @@ where
         started: Started,
         key: &K,
         error: LoadError<L::Error>,
-    ) -> Result<Keeping<V, L::Error>, LoadError<L::Error>> {
+    ) -> Result<Kept<V, L::Error>, LoadError<L::Error>> {
         let Options { grace, backoff, .. } = self.options;
         let now = self.now();
         let resident = self.cache.inner.peek(lead.hash(), key);
@@ -153,7 +152,9 @@ where
             kept.reload_at = now.saturating_add(delay);
             let ends = kept.fresh_until.saturating_add(grace.longest());
             let lives = (ends != NEVER).then(|| ends.saturating_sub(now));
-            return Ok((kept, self.life(lives)));
+            let entry = (key.clone(), kept.clone());
+            self.cache.inner.store_again(lead, started, entry, self.life(lives));
+            return Ok(kept);
         }
         if backoff.is_some() && !matches!(error, LoadError::Overloaded) {
             let kept = Kept {

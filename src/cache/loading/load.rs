@@ -72,7 +72,7 @@ where
     /// A load, from beginning to end.
     async fn load(self: Arc<Self>, lead: Lead<Hangar<K, V, L::Error>>, key: K, is_nested: bool) {
         let permit = self.permit(is_nested).await;
-        let started = self.cache.inner.start(true);
+        let started = self.cache.inner.start(true).over(self.cache.version(&key));
         if let Err(refused) = permit {
             return self.settle(lead, started, &key, Err(refused));
         }
