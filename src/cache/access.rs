@@ -205,7 +205,9 @@ where
         if self.context.is_watched() {
             return self.get_watched(hash, key);
         }
-        self.stripe(hash).hit(&self.context, hash, same::<K, V, Q>(key), clone)
+        let found = self.stripe(hash).hit(&self.context, hash, same::<K, V, Q>(key), clone);
+        self.context.record_look(hash, found.is_some());
+        found
     }
 
     /// [`peek`](Cache::peek) by hash.
@@ -253,6 +255,7 @@ where
         let stripe = self.stripe(hash);
         let (found, now) = stripe.hit_timed(&self.context, hash, same::<K, V, Q>(key), then);
         self.context.count(if found.is_some() { Event::Hit } else { Event::Miss });
+        self.context.record_look(hash, found.is_some());
         self.tidy(now);
         found
     }

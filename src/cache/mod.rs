@@ -169,6 +169,13 @@ impl<K, V, P: Policy, S> Cache<K, V, P, S> {
         self.inner.context.counters.as_ref().map_or_else(Stats::default, |all| all.snapshot())
     }
 
+    /// How the recording goes; `None` if there is none.
+    #[cfg(feature = "record")]
+    #[must_use]
+    pub fn recorded(&self) -> Option<crate::record::Recorded> {
+        self.inner.context.recorder.as_ref().map(crate::record::Recorder::recorded)
+    }
+
     /// The number of stripes.
     #[must_use]
     pub fn stripes(&self) -> usize {

@@ -155,6 +155,7 @@ where
             let stripe = self.stripe(hash);
             if stripe.replace_in_place(&self.context, hash, &key, &mut value, when) {
                 self.context.count(Event::Update);
+                self.context.record_write(hash, 1);
                 if let Some(counters) = &self.context.counters {
                     counters.removal(RemovalCause::Replaced, 1);
                 }
@@ -252,6 +253,9 @@ where
                 crate::sync::yield_now();
             }
         };
+        if !matches!(outcome, Outcome::Unwanted) {
+            self.context.record_write(write.hash, write.weight);
+        }
         let written = match outcome {
             Outcome::Inserted => {
                 self.context.count(Event::Insert);
