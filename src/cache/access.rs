@@ -268,7 +268,7 @@ where
         let hash = self.hash(key);
         let (stripe, now) = self.approach(hash);
         let equals = same::<K, V, Q>(key);
-        let Some(life) = stripe.life(&self.context, hash, &equals, now) else { return };
+        let Some(life) = stripe.life(&self.context, hash, equals, now) else { return };
         let remaining = life.remaining(now);
         let renewed = expiry.after_read(value, remaining);
         if renewed == remaining {

@@ -263,7 +263,9 @@ impl<K: Hash + Eq, V, P: Policy, S: BuildHasher> Drop for Departures<'_, K, V, P
 
 /// Compares keys, some of which are borrowed.
 #[inline]
-fn same<'a, K, V, Q: Equivalent<K> + ?Sized>(key: &'a Q) -> impl Fn(&K) -> bool + use<'a, K, V, Q> {
+fn same<'a, K, V, Q: Equivalent<K> + ?Sized>(
+    key: &'a Q,
+) -> impl Fn(&K) -> bool + Copy + use<'a, K, V, Q> {
     move |resident| {
         let _running = enter_user_code::<K, V>();
         key.equivalent(resident)
