@@ -1,0 +1,19 @@
+//! What a cache would do on recorded traffic.
+//!
+//! A [`trace`] is replayed through the real cache ([`replay`]) with every policy and capacity asked
+//! for ([`simulate`]), beside the [`textbook`]'s LRU and what no cache can beat ([`optimum`]).
+
+pub mod trace;
+
+pub mod capacity;
+pub mod optimum;
+pub mod policies;
+pub mod progress;
+pub mod textbook;
+
+pub mod replay;
+
+pub mod simulate;
+
+pub mod advice;
+pub mod report;
