@@ -22,6 +22,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Simulate(Simulate),
+    Curve(Curve),
 }
 
 /// Replay traces through the real cache with several policies and capacities.
@@ -51,6 +52,41 @@ pub(crate) struct Simulate {
     /// How many caches, seeded differently, each figure is the average of
     #[arg(long, default_value_t = 1, value_parser = value_parser!(u64).range(1..=1000))]
     pub(crate) seeds: u64,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// Estimate hit ratios at many capacities without replaying the whole trace for each.
+///
+/// LRU's curve takes one pass: exact with fewer than 50 000 keys, else from samples. The curves of
+/// other policies come from small caches that see samples of the keys; ± says how far those differ.
+#[derive(Debug, Args)]
+pub(crate) struct Curve {
+    #[command(flatten)]
+    pub(crate) input: Input,
+    /// Policies by name, or `all`
+    #[arg(long, short, value_delimiter = ',', default_value = "lru,adaptive", value_name = "NAMES",
+        value_parser = policy)]
+    pub(crate) policy: Vec<String>,
+    /// Capacities: `5%` of the keys, `10000` entries, `64MiB`, or a range `1%..50%:12`
+    #[arg(long, short, default_value = "0.5%..100%:20", value_name = "LIST")]
+    pub(crate) capacity: Capacities,
+    /// Let entries weigh their sizes, and count the capacity in bytes
+    #[arg(long, visible_alias = "weights")]
+    pub(crate) sizes: bool,
+    /// The share of the keys and accesses that LRU's curve looks at, 1 for all
+    /// [default: 1/24 from 50 000 keys on, else 1]
+    #[arg(long, value_parser = share)]
+    pub(crate) share: Option<f64>,
+    /// How many entries a small cache has at least, where that is possible
+    #[arg(long, default_value_t = 256, value_parser = value_parser!(u64).range(1..))]
+    pub(crate) entries: u64,
+    /// How many small caches there are for each point, at most
+    #[arg(long, default_value_t = 4, value_parser = value_parser!(u32).range(2..=1000))]
+    pub(crate) samples: u32,
+    /// Hold the curves against the truth, and say what they saved
+    #[arg(long)]
+    pub(crate) check: bool,
     #[command(flatten)]
     pub(crate) output: Output,
 }
@@ -101,6 +137,13 @@ pub(crate) struct Output {
     pub(crate) report: Option<PathBuf>,
 }
 
+impl Output {
+    /// Whether standard output is a table to look at.
+    pub(crate) fn is_for_people(&self) -> bool {
+        !self.json && !self.csv
+    }
+}
+
 impl Input {
     /// How to read each trace.
     pub(crate) fn options(&self) -> Options {
@@ -123,6 +166,11 @@ fn policy(name: &str) -> Result<String, String> {
         name.parse::<AnyPolicy>().map_err(|error| error.to_string())?;
     }
     Ok(name.to_owned())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (1e-6..=1.0).contains(share));
+    share.ok_or_else(|| "expected a number from 0.000001 to 1".to_owned())
 }
 
 fn delimiter(text: &str) -> Result<u8, String> {

@@ -3,12 +3,13 @@
 use std::io;
 
 use anyhow::{Context, Error, Result};
+use larder_lab::curve::{self, check::check, miniature};
 use larder_lab::progress::Progress;
 use larder_lab::report;
 use larder_lab::simulate::{Plan, Simulation, all_policies, simulate};
 use larder_lab::trace::{Source, Trace};
 
-use crate::cli::{Cli, Command, Input, Output, Simulate};
+use crate::cli::{Cli, Command, Curve, Input, Output, Simulate};
 
 /// Does what the command line says.
 pub(crate) fn run(cli: Cli) -> Result<()> {
@@ -17,6 +18,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
     }
     match cli.command {
         Command::Simulate(options) => simulate_all(&options),
+        Command::Curve(options) => curve_all(&options),
     }
 }
 
@@ -33,10 +35,40 @@ fn simulate_all(options: &Simulate) -> Result<()> {
     for source in &options.input.traces {
         let trace = read(source, &options.input)?;
         let simulation = simulate(&trace, &plan).map_err(Error::msg)?;
-        if !(options.output.json || options.output.csv) {
+        if options.output.is_for_people() {
             println!("{}", report::terminal::simulation(&simulation));
         }
         done.push(simulation);
+    }
+    print(&done, &options.output)
+}
+
+fn curve_all(options: &Curve) -> Result<()> {
+    let mut done = Vec::new();
+    for source in &options.input.traces {
+        let trace = read(source, &options.input)?;
+        let plan = miniature::Plan {
+            policies: policies(&options.policy),
+            capacities: options.capacity.of(&trace, options.sizes).map_err(Error::msg)?,
+            by_size: options.sizes,
+            entries: options.entries,
+            samples: options.samples,
+        };
+        let effort = curve::effort(&trace, options.share);
+        let curves = curve::curves(&trace, &plan, effort).map_err(Error::msg)?;
+        if options.output.is_for_people() {
+            println!("{}", report::terminal::curves(&curves));
+        }
+        if options.check {
+            let checks = check(&trace, &plan, effort, &curves).map_err(Error::msg)?;
+            let table = report::terminal::checks(&checks);
+            if options.output.is_for_people() {
+                println!("{table}\n")
+            } else {
+                eprintln!("{table}")
+            }
+        }
+        done.push(curves);
     }
     print(&done, &options.output)
 }

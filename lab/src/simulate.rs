@@ -10,6 +10,7 @@ use crate::capacity::Capacities;
 use crate::optimum::{self, Bound, Goal};
 use crate::progress::Progress;
 use crate::replay::{Counts, Setup, replay, replay_textbook};
+use crate::statistics::mean_and_error;
 use crate::trace::Trace;
 
 /// The name of the textbook's LRU among the entrants.
@@ -47,8 +48,9 @@ pub struct Outcome {
     pub hit_percent: f64,
     /// Bytes of hits in percent of all bytes, if the trace has sizes.
     pub byte_hit_percent: Option<f64>,
-    /// How far the hit ratios of single caches lie apart, in points.
-    pub spread: f64,
+    /// How far off the hit ratio may be, in points, from how much several caches or samples differ
+    /// (95 %); 0 if there was one only.
+    pub error: f64,
     /// Nanoseconds for an access, if it was a cache.
     pub nanos_per_access: Option<f64>,
     /// Entries that had to make room, if it was a cache.
@@ -131,35 +133,43 @@ pub fn simulate(trace: &Trace, plan: &Plan) -> Result<Simulation, String> {
     };
     let outcomes: Result<Vec<Outcome>, String> = jobs.par_iter().map(run).collect();
     progress.finish();
-    let reachable = next_uses.iter().filter(|&&next| next != Trace::NEVER).count();
-    Ok(Simulation {
-        trace: trace.name.clone(),
-        accesses: trace.len(),
-        distinct: trace.distinct,
-        bytes: trace.bytes(),
-        footprint: trace.footprint(),
-        skipped: trace.skipped,
-        by_size: plan.by_size,
-        reachable_percent: trace.percent(reachable as f64),
-        outcomes: outcomes?,
-    })
+    Ok(Simulation::new(trace, &next_uses, plan.by_size, outcomes?))
+}
+
+impl Simulation {
+    /// What came of `trace`.
+    #[must_use]
+    pub fn new(trace: &Trace, next_uses: &[u32], by_size: bool, outcomes: Vec<Outcome>) -> Self {
+        let reachable = next_uses.iter().filter(|&&next| next != Trace::NEVER).count();
+        Self {
+            trace: trace.name.clone(),
+            accesses: trace.len(),
+            distinct: trace.distinct,
+            bytes: trace.bytes(),
+            footprint: trace.footprint(),
+            skipped: trace.skipped,
+            by_size,
+            reachable_percent: trace.percent(reachable as f64),
+            outcomes,
+        }
+    }
 }
 
 /// The average of some caches' figures.
 fn outcome(trace: &Trace, policy: &str, capacity: u64, caches: &[Counts]) -> Outcome {
     let mean = |of: fn(&Counts) -> f64| caches.iter().map(of).sum::<f64>() / caches.len() as f64;
     let count = |of| Some(mean(of).round() as u64);
-    let hits = |of: fn(f64, f64) -> f64| caches.iter().map(|counts| counts.hits).reduce(of);
-    let apart = hits(f64::max).zip(hits(f64::min)).map_or(0.0, |(most, least)| most - least);
+    let percents: Vec<f64> = caches.iter().map(|counts| trace.percent(counts.hits)).collect();
+    let (hit_percent, error) = mean_and_error(&percents);
     let byte_percent = |bytes: u64| 100.0 * mean(|counts| counts.hit_bytes) / bytes as f64;
     let is_ours = policy != TEXTBOOK;
     Outcome {
         policy: policy.to_owned(),
         capacity,
         stripes: caches[0].stripes,
-        hit_percent: trace.percent(mean(|counts| counts.hits)),
+        hit_percent,
         byte_hit_percent: trace.bytes().map(byte_percent),
-        spread: trace.percent(apart),
+        error,
         nanos_per_access: Some(mean(|counts| counts.nanos)),
         evictions: count(|counts| counts.evictions),
         refusals: count(|counts| counts.refusals).filter(|_| is_ours),
@@ -171,6 +181,25 @@ fn outcome(trace: &Trace, policy: &str, capacity: u64, caches: &[Counts]) -> Out
 enum Limits<'a> {
     Exact(&'a [u32]),
     Bounds(Bound, Bound),
+}
+
+impl Outcome {
+    /// A hit ratio, and nothing else.
+    #[must_use]
+    pub fn of_hits(policy: &str, capacity: u64, hit_percent: f64) -> Self {
+        Self {
+            policy: policy.to_owned(),
+            capacity,
+            stripes: 0,
+            hit_percent,
+            byte_hit_percent: None,
+            error: 0.0,
+            nanos_per_access: None,
+            evictions: None,
+            refusals: None,
+            expirations: None,
+        }
+    }
 }
 
 impl<'a> Limits<'a> {
@@ -189,16 +218,8 @@ impl<'a> Limits<'a> {
         };
         let of_all = |bytes: f64| Some(100.0 * bytes / trace.bytes()? as f64);
         Outcome {
-            policy: OPTIMUM.to_owned(),
-            capacity,
-            stripes: 0,
-            hit_percent: trace.percent(hits),
             byte_hit_percent: bytes.and_then(of_all),
-            spread: 0.0,
-            nanos_per_access: None,
-            evictions: None,
-            refusals: None,
-            expirations: None,
+            ..Outcome::of_hits(OPTIMUM, capacity, trace.percent(hits))
         }
     }
 }

@@ -7,6 +7,7 @@ use indicatif::HumanCount;
 
 use super::units::Amount;
 use crate::advice::Advice;
+use crate::curve::check::Check;
 use crate::simulate::{OPTIMUM, Outcome, Simulation, TEXTBOOK};
 
 /// Whose figure is this near to the best (points) is among the best.
@@ -18,9 +19,47 @@ const STYLE: TableStyle = TableStyle::new()
     .header_separator(LineStyle::new('─', '─', '─', '─'))
     .bottom_border(LineStyle::new('─', '─', '─', '─'));
 
-/// One trace: what it is, a table for each capacity, and what to do.
+/// One trace: what it is, what each capacity and policy came to, and what to do.
 #[must_use]
 pub fn simulation(simulation: &Simulation) -> String {
+    page(simulation, &table(simulation))
+}
+
+/// One trace: what it is, a line a capacity with the hit ratios of all policies, and what to do.
+#[must_use]
+pub fn curves(simulation: &Simulation) -> String {
+    page(simulation, &matrix(simulation))
+}
+
+/// How far off curves are.
+#[must_use]
+pub fn checks(checks: &[Check]) -> String {
+    let mut table = Table::new();
+    table.load_style(STYLE).set_header([
+        "curve",
+        "off on average",
+        "at worst",
+        "beyond its ±",
+        "less work",
+        "less time",
+    ]);
+    (1..6).for_each(|column| align_right(&mut table, column));
+    for check in checks {
+        let (points, outside) = check.outside;
+        let times = |times: f64| format!("{times:.1} ×");
+        table.add_row([
+            check.policy.clone(),
+            format!("{:.2}", check.mean),
+            format!("{:.2}", check.worst),
+            format!("{outside} of {points}"),
+            times(check.less_work),
+            check.less_time.map_or_else(String::new, times),
+        ]);
+    }
+    table.to_string()
+}
+
+fn page(simulation: &Simulation, table: &Table) -> String {
     let mut text = format!(
         "{}: {} accesses to {} keys",
         simulation.trace,
@@ -34,7 +73,7 @@ pub fn simulation(simulation: &Simulation) -> String {
     if simulation.skipped > 0 {
         let _ = write!(text, "; {} bad lines left out", HumanCount(simulation.skipped));
     }
-    let _ = writeln!(text, "\n{}", table(simulation));
+    let _ = writeln!(text, "\n{table}");
     if let Some(advice) = Advice::of(simulation) {
         let _ = writeln!(text, "{advice}");
     }
@@ -47,15 +86,12 @@ fn table(simulation: &Simulation) -> Table {
         bytes: outcomes.iter().any(|outcome| outcome.byte_hit_percent.is_some()),
         refusals: outcomes.iter().any(|outcome| outcome.refusals.unwrap_or(0) > 0),
         expirations: outcomes.iter().any(|outcome| outcome.expirations.unwrap_or(0) > 0),
-        spread: outcomes.iter().any(|outcome| outcome.spread > 0.0),
+        errors: outcomes.iter().any(|outcome| outcome.error > 0.0),
     };
     let mut table = Table::new();
     table.load_style(STYLE);
     table.set_header(columns.head());
-    for (column, _) in columns.head().iter().enumerate().skip(2) {
-        let column = table.column_mut(column).expect("it has a head");
-        column.set_cell_alignment(CellAlignment::Right);
-    }
+    (2..columns.head().len()).for_each(|column| align_right(&mut table, column));
     for block in outcomes.chunk_by(|a, b| a.capacity == b.capacity) {
         if table.row_count() > 0 {
             table.add_row([""]);
@@ -72,18 +108,46 @@ fn table(simulation: &Simulation) -> Table {
     table
 }
 
+fn align_right(table: &mut Table, column: usize) {
+    let column = table.column_mut(column).expect("it has a head");
+    column.set_cell_alignment(CellAlignment::Right);
+}
+
+fn matrix(simulation: &Simulation) -> Table {
+    let blocks = || simulation.outcomes.chunk_by(|a, b| a.capacity == b.capacity);
+    let names = blocks().next().into_iter().flatten().map(|outcome| outcome.policy.as_str());
+    let head: Vec<&str> = std::iter::once("capacity").chain(names).collect();
+    let mut table = Table::new();
+    table.load_style(STYLE).set_header(&head);
+    (1..head.len()).for_each(|column| align_right(&mut table, column));
+    for block in blocks() {
+        let best = Best::of(block);
+        let amount = Amount { capacity: block[0].capacity, by_size: simulation.by_size };
+        let cells = block.iter().map(|outcome| {
+            let error = if outcome.error > 0.0 {
+                format!(" ±{:.2}", outcome.error)
+            } else {
+                String::new()
+            };
+            percent(Some(outcome.hit_percent), &error, best.hits, outcome)
+        });
+        table.add_row(std::iter::once(Cell::new(amount)).chain(cells));
+    }
+    table
+}
+
 /// Which columns there are beside those that are always there.
 struct Columns {
     bytes: bool,
     refusals: bool,
     expirations: bool,
-    spread: bool,
+    errors: bool,
 }
 
 impl Columns {
     fn head(&self) -> Vec<&'static str> {
         let mut head = vec!["capacity", "policy", "hits %"];
-        head.extend(self.spread.then_some("spread"));
+        head.extend(self.errors.then_some("±"));
         head.extend(self.bytes.then_some("bytes %"));
         head.extend(["ns/access", "evicted"]);
         head.extend(self.refusals.then_some("refused"));
@@ -101,10 +165,10 @@ impl Columns {
         let mut row = vec![
             Cell::new(label),
             outlined(Cell::new(&outcome.policy), outcome),
-            percent(hits, best.hits, outcome),
+            percent(hits, "", best.hits, outcome),
         ];
-        row.extend(self.spread.then(|| Cell::new(format!("{:.2}", outcome.spread))));
-        row.extend(self.bytes.then(|| percent(outcome.byte_hit_percent, best.bytes, outcome)));
+        row.extend(self.errors.then(|| Cell::new(format!("{:.2}", outcome.error))));
+        row.extend(self.bytes.then(|| percent(outcome.byte_hit_percent, "", best.bytes, outcome)));
         row.extend([Cell::new(nanos), count(outcome.evictions)]);
         row.extend(self.refusals.then(|| count(outcome.refusals)));
         row.extend(self.expirations.then(|| count(outcome.expirations)));
@@ -132,13 +196,13 @@ fn is_ours(outcome: &Outcome) -> bool {
 }
 
 /// Percent, marked if none of the policies has more.
-fn percent(percent: Option<f64>, best: f64, outcome: &Outcome) -> Cell {
+fn percent(percent: Option<f64>, error: &str, best: f64, outcome: &Outcome) -> Cell {
     let Some(percent) = percent else { return Cell::new("") };
     if is_ours(outcome) && percent >= best - NEAR {
-        let cell = Cell::new(format!("★ {percent:.2}"));
+        let cell = Cell::new(format!("★ {percent:.2}{error}"));
         return cell.add_attribute(Attribute::Bold).fg(Color::Green);
     }
-    outlined(Cell::new(format!("{percent:.2}")), outcome)
+    outlined(Cell::new(format!("{percent:.2}{error}")), outcome)
 }
 
 /// Fainter, if it is no policy of ours.

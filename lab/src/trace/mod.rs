@@ -126,17 +126,22 @@ impl Trace {
         self.sizes.as_ref().map(|sizes| sizes.iter().sum())
     }
 
+    /// The size of each key, as of its first access.
+    #[must_use]
+    pub fn first_sizes(&self) -> Option<Vec<u64>> {
+        let mut first_sizes = Vec::with_capacity(self.distinct);
+        for (&key, &size) in self.keys.iter().zip(self.sizes.as_ref()?) {
+            if key as usize == first_sizes.len() {
+                first_sizes.push(size);
+            }
+        }
+        Some(first_sizes)
+    }
+
     /// The sum of the sizes of all keys, as of their first accesses.
     #[must_use]
     pub fn footprint(&self) -> Option<u64> {
-        let sizes = self.sizes.as_ref()?;
-        let mut next = 0;
-        let first_uses = self.keys.iter().zip(sizes).filter(|&(&key, _)| {
-            let is_first = key == next;
-            next += u32::from(is_first);
-            is_first
-        });
-        Some(first_uses.map(|(_, size)| size).sum())
+        Some(self.first_sizes()?.iter().sum())
     }
 
     /// For each access, the index of the next one to the same key that could be a hit, or `NEVER`.

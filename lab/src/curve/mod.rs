@@ -1,0 +1,65 @@
+//! Hit ratios at every capacity, without a replay of the whole trace for each.
+//!
+//! *LRU* ([`reuse`]): one pass over the trace tells for all capacities at once; where there are many
+//! keys, it looks at some of the keys and accesses only.
+//!
+//! *Other policies* ([`miniature`]): the accesses to some keys ([`sample()`]) go through the real
+//! cache, made smaller by the same factor (Waldspurger et al., "Cache Modeling and Optimization
+//! using Miniature Simulations", ATC 2017). Several samples tell how far to trust it.
+
+pub mod check;
+pub mod miniature;
+pub mod reuse;
+mod sample;
+
+pub use sample::sample;
+
+use crate::simulate::{Outcome, Simulation};
+use crate::trace::Trace;
+use reuse::{Effort, LruCurve};
+
+/// With fewer keys than this, LRU's curve is exact unless asked otherwise.
+pub const MANY: usize = 50_000;
+/// The share of the keys and of the accesses that LRU's curve looks at otherwise.
+pub const SHARE: f64 = 1.0 / 24.0;
+/// The policy whose curve takes one pass.
+pub const LRU: &str = "lru";
+
+/// How LRU's curve is found.
+#[must_use]
+pub fn effort(trace: &Trace, share: Option<f64>) -> Effort {
+    let share = share.unwrap_or(if trace.distinct < MANY { 1.0 } else { SHARE });
+    Effort { keys: share, every: (1.0 / share).round().max(1.0) as u32, seed: 1 }
+}
+
+/// The curves of LRU and of the policies of the plan.
+///
+/// # Errors
+/// If there is no such policy.
+pub fn curves(trace: &Trace, plan: &miniature::Plan, effort: Effort) -> Result<Simulation, String> {
+    let lru = LruCurve::new(trace, plan.by_size, effort);
+    let mut others = plan.clone();
+    others.policies.retain(|policy| policy != LRU);
+    let mut outcomes: Vec<Outcome> = miniature::estimate(trace, &others, &lru)?
+        .into_iter()
+        .map(|estimate| Outcome {
+            error: estimate.error,
+            ..Outcome::of_hits(&estimate.policy, estimate.capacity, estimate.hit_percent)
+        })
+        .collect();
+    if plan.policies.iter().any(|policy| policy == LRU) {
+        let point = |&capacity| Outcome::of_hits(LRU, capacity, lru.hit_percent(capacity));
+        outcomes.extend(plan.capacities.iter().map(point));
+    }
+    let rank = |outcome: &Outcome| plan.policies.iter().position(|name| *name == outcome.policy);
+    outcomes.sort_by_key(|outcome| (outcome.capacity, rank(outcome)));
+    Ok(Simulation::new(trace, &trace.next_uses(None), plan.by_size, outcomes))
+}
+
+/// Mixes the bits well (a step of splitmix64).
+fn spread(number: u64) -> u64 {
+    let mut bits = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}
