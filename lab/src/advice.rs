@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 use serde::Serialize;
 
 use crate::report::units::Amount;
-use crate::simulate::{OPTIMUM, Outcome, Simulation, TEXTBOOK};
+use crate::simulate::Simulation;
 
 /// The share of what can be reached that is enough, in percent.
 const ENOUGH: f64 = 95.0;
@@ -34,11 +34,17 @@ pub struct Advice {
 struct Curve<'a> {
     policy: &'a str,
     points: Vec<(u64, f64)>,
+    /// The capacity that has room for everything.
+    whole: u64,
 }
 
 impl Curve<'_> {
-    /// The hit ratio with this capacity, if that lies between two points.
+    /// The hit ratio with this capacity, if that lies between two points, or beyond everything.
     fn at(&self, capacity: u64) -> Option<f64> {
+        let &(largest, most) = self.points.last()?;
+        if capacity > largest && largest >= self.whole {
+            return Some(most);
+        }
         let above = self.points.iter().position(|&(other, _)| other >= capacity)?;
         let (high, hit) = self.points[above];
         if high == capacity {
@@ -64,7 +70,7 @@ impl Advice {
     /// The advice that follows, if there is a policy to recommend.
     #[must_use]
     pub fn of(simulation: &Simulation) -> Option<Self> {
-        let curves = curves(&simulation.outcomes);
+        let curves = curves(simulation);
         let reachable = simulation.reachable_percent;
         let goal = reachable * ENOUGH / 100.0;
         let enough = curves.iter().filter_map(|curve| Some((curve.first(goal)?, curve)));
@@ -94,15 +100,15 @@ impl Advice {
 /// The policy that a cache has if none is asked for.
 pub const DEFAULT: &str = "adaptive";
 
-fn curves(outcomes: &[Outcome]) -> Vec<Curve<'_>> {
+fn curves(simulation: &Simulation) -> Vec<Curve<'_>> {
+    let whole = simulation.footprint.filter(|_| simulation.by_size);
+    let whole = whole.unwrap_or(simulation.distinct as u64);
     let mut curves: Vec<Curve<'_>> = Vec::new();
-    for outcome in
-        outcomes.iter().filter(|outcome| ![TEXTBOOK, OPTIMUM].contains(&&*outcome.policy))
-    {
+    for outcome in simulation.outcomes.iter().filter(|outcome| outcome.is_ours()) {
         let point = (outcome.capacity, outcome.hit_percent);
         match curves.iter_mut().find(|curve| curve.policy == outcome.policy) {
             Some(curve) => curve.points.push(point),
-            None => curves.push(Curve { policy: &outcome.policy, points: vec![point] }),
+            None => curves.push(Curve { policy: &outcome.policy, points: vec![point], whole }),
         }
     }
     curves
@@ -136,5 +142,50 @@ impl Display for Advice {
             }
             _ => write!(f, "."),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulate::{OPTIMUM, Outcome};
+
+    /// 200 keys of which all can be had, and the hit ratios of a policy by capacity.
+    fn advise(points: &[(&str, u64, f64)]) -> Option<Advice> {
+        let outcome = |&(policy, capacity, hit)| Outcome::of_hits(policy, capacity, hit);
+        let trace = crate::trace::Trace::of_keys("t", (0..200).cycle().take(1000));
+        let outcomes = points.iter().map(outcome).collect();
+        Advice::of(&Simulation::new(&trace, &trace.next_uses(None), false, outcomes))
+    }
+
+    #[test]
+    fn the_least_capacity_wins() {
+        let points = [
+            ("lru", 50, 40.0),
+            ("adaptive", 50, 20.0),
+            ("lru", 100, 80.0),
+            ("adaptive", 100, 70.0),
+            ("lru", 200, 80.0),
+            ("adaptive", 200, 80.0),
+            (OPTIMUM, 50, 80.0),
+        ];
+        let advice = advise(&points).expect("advice");
+        // 95 % of 80 are 76.
+        assert_eq!((advice.policy.as_str(), advice.capacity), ("lru", 95));
+        assert!(advice.is_enough && (advice.doubling.expect("simulated") - 4.0).abs() < 1e-9);
+        assert_eq!(advice.default_capacity, Some(160));
+        assert_eq!(
+            advice.to_string(),
+            "95 % of the reachable hit ratio (76.0 of 80.0 %) at 95 entries with policy lru; twice \
+             the memory would buy 4.0 points. The default policy, adaptive, needs 160 entries."
+        );
+    }
+
+    #[test]
+    fn what_was_not_simulated_is_not_promised() {
+        let advice = advise(&[("lru", 10, 5.0), ("lru", 20, 9.0)]).expect("advice");
+        assert!(!advice.is_enough && advice.doubling.is_none());
+        assert!(advice.to_string().contains("needs more than was simulated: 9.0 % at 20 entries"));
+        assert_eq!(advise(&[(OPTIMUM, 10, 5.0)]), None);
     }
 }

@@ -38,8 +38,9 @@ pub(crate) struct Simulate {
         value_parser = policy)]
     pub(crate) policy: Vec<String>,
     /// Capacities: `5%` of the keys, `10000` entries, `64MiB`, or a range `1%..50%:12`
-    #[arg(long, short, default_value = "1%,5%,10%,25%", value_name = "LIST")]
-    pub(crate) capacity: Capacities,
+    /// [default: 1%,5%,10%,25%; for a report 0.5%..100%:14]
+    #[arg(long, short, value_name = "LIST")]
+    pub(crate) capacity: Option<Capacities>,
     /// Let entries weigh their sizes, and count the capacity in bytes
     #[arg(long, visible_alias = "weights")]
     pub(crate) sizes: bool,

@@ -8,6 +8,7 @@ pub mod trace;
 pub mod capacity;
 pub mod optimum;
 pub mod policies;
+pub mod profile;
 pub mod progress;
 pub mod statistics;
 pub mod textbook;

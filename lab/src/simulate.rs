@@ -15,8 +15,10 @@ use crate::trace::Trace;
 
 /// The name of the textbook's LRU among the entrants.
 pub const TEXTBOOK: &str = "textbook LRU";
-/// The name of what no cache can beat.
+/// The name of what a cache that knows the future can do.
 pub const OPTIMUM: &str = "optimum";
+/// The name of what no cache can beat, where the optimum is not known.
+pub const BOUND: &str = "upper bound";
 
 /// What to simulate.
 #[derive(Clone, Debug)]
@@ -38,7 +40,7 @@ pub struct Plan {
 /// An entrant's figures with one trace at one capacity.
 #[derive(Clone, Debug, Serialize)]
 pub struct Outcome {
-    /// The policy, [`TEXTBOOK`] or [`OPTIMUM`].
+    /// The policy, [`TEXTBOOK`], [`OPTIMUM`] or [`BOUND`].
     pub policy: String,
     /// The capacity, in entries or in bytes.
     pub capacity: u64,
@@ -106,14 +108,15 @@ pub fn simulate(trace: &Trace, plan: &Plan) -> Result<Simulation, String> {
     let accesses = capacities.len() as u64 * replays * trace.len() as u64;
     let progress = Progress::of_accesses(&trace.name, accesses);
 
-    let entrants = plan.policies.iter().map(String::as_str).chain([TEXTBOOK, OPTIMUM]);
+    let limit = if plan.by_size || plan.time_to_live.is_some() { BOUND } else { OPTIMUM };
+    let entrants = plan.policies.iter().map(String::as_str).chain([TEXTBOOK, limit]);
     let jobs: Vec<(u64, &str)> = capacities
         .iter()
         .flat_map(|&capacity| entrants.clone().map(move |entrant| (capacity, entrant)))
         .collect();
     let run = |&(capacity, entrant): &(u64, &str)| {
-        if entrant == OPTIMUM {
-            return Ok(limits.outcome(trace, capacity));
+        if entrant == limit {
+            return Ok(limits.outcome(trace, limit, capacity));
         }
         let setup = |seed| Setup {
             policy: entrant.to_owned(),
@@ -184,6 +187,12 @@ enum Limits<'a> {
 }
 
 impl Outcome {
+    /// Whether it is of a policy of the cache.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        ![TEXTBOOK, OPTIMUM, BOUND].contains(&self.policy.as_str())
+    }
+
     /// A hit ratio, and nothing else.
     #[must_use]
     pub fn of_hits(policy: &str, capacity: u64, hit_percent: f64) -> Self {
@@ -211,7 +220,7 @@ impl<'a> Limits<'a> {
         }
     }
 
-    fn outcome(&self, trace: &Trace, capacity: u64) -> Outcome {
+    fn outcome(&self, trace: &Trace, name: &str, capacity: u64) -> Outcome {
         let (hits, bytes) = match self {
             Self::Exact(next_uses) => (optimum::min(trace, next_uses, capacity) as f64, None),
             Self::Bounds(hits, bytes) => (hits.at(capacity), Some(bytes.at(capacity))),
@@ -219,7 +228,7 @@ impl<'a> Limits<'a> {
         let of_all = |bytes: f64| Some(100.0 * bytes / trace.bytes()? as f64);
         Outcome {
             byte_hit_percent: bytes.and_then(of_all),
-            ..Outcome::of_hits(OPTIMUM, capacity, trace.percent(hits))
+            ..Outcome::of_hits(name, capacity, trace.percent(hits))
         }
     }
 }

@@ -22,7 +22,7 @@ pub struct Check {
     pub mean: f64,
     /// The greatest.
     pub worst: f64,
-    /// How many capacities there are, and how many of them are off by more than their error says.
+    /// How many capacities there are with an error, and how many of them are off by more.
     pub outside: (usize, usize),
     /// How many times less work it was: walks in the tree for LRU, accesses replayed for others.
     pub less_work: f64,
@@ -93,13 +93,13 @@ impl Check {
     fn of(points: &[&Outcome], truths: &[f64], less_work: f64) -> Self {
         let apart = |(point, truth): (&&Outcome, &f64)| (point.hit_percent - truth).abs();
         let differences: Vec<f64> = points.iter().zip(truths).map(apart).collect();
-        let is_outside = |&(point, apart): &(&&Outcome, &f64)| *apart > point.error + 0.005;
-        let outside = points.iter().zip(&differences).filter(is_outside).count();
+        let estimated = || points.iter().zip(&differences).filter(|(point, _)| point.error > 0.0);
+        let outside = estimated().filter(|(point, apart)| **apart > point.error).count();
         Self {
             policy: points.first().map_or_else(String::new, |point| point.policy.clone()),
             mean: differences.iter().sum::<f64>() / differences.len() as f64,
             worst: differences.iter().copied().fold(0.0, f64::max),
-            outside: (points.len(), outside),
+            outside: (estimated().count(), outside),
             less_work,
             less_time: None,
         }

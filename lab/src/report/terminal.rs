@@ -8,7 +8,7 @@ use indicatif::HumanCount;
 use super::units::Amount;
 use crate::advice::Advice;
 use crate::curve::check::Check;
-use crate::simulate::{OPTIMUM, Outcome, Simulation, TEXTBOOK};
+use crate::simulate::{Outcome, Simulation};
 
 /// Whose figure is this near to the best (points) is among the best.
 const NEAR: f64 = 0.005;
@@ -51,7 +51,7 @@ pub fn checks(checks: &[Check]) -> String {
             check.policy.clone(),
             format!("{:.2}", check.mean),
             format!("{:.2}", check.worst),
-            format!("{outside} of {points}"),
+            if points > 0 { format!("{outside} of {points}") } else { String::new() },
             times(check.less_work),
             check.less_time.map_or_else(String::new, times),
         ]);
@@ -184,21 +184,17 @@ struct Best {
 
 impl Best {
     fn of(block: &[Outcome]) -> Self {
-        let ours = || block.iter().filter(|outcome| is_ours(outcome));
+        let ours = || block.iter().filter(|outcome| outcome.is_ours());
         let hits = ours().map(|outcome| outcome.hit_percent);
         let bytes = ours().filter_map(|outcome| outcome.byte_hit_percent);
         Self { hits: hits.fold(0.0, f64::max), bytes: bytes.fold(0.0, f64::max) }
     }
 }
 
-fn is_ours(outcome: &Outcome) -> bool {
-    ![TEXTBOOK, OPTIMUM].contains(&outcome.policy.as_str())
-}
-
 /// Percent, marked if none of the policies has more.
 fn percent(percent: Option<f64>, error: &str, best: f64, outcome: &Outcome) -> Cell {
     let Some(percent) = percent else { return Cell::new("") };
-    if is_ours(outcome) && percent >= best - NEAR {
+    if outcome.is_ours() && percent >= best - NEAR {
         let cell = Cell::new(format!("★ {percent:.2}{error}"));
         return cell.add_attribute(Attribute::Bold).fg(Color::Green);
     }
@@ -207,5 +203,5 @@ fn percent(percent: Option<f64>, error: &str, best: f64, outcome: &Outcome) -> C
 
 /// Fainter, if it is no policy of ours.
 fn outlined(cell: Cell, outcome: &Outcome) -> Cell {
-    if is_ours(outcome) { cell } else { cell.add_attribute(Attribute::Dim) }
+    if outcome.is_ours() { cell } else { cell.add_attribute(Attribute::Dim) }
 }
