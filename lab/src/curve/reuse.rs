@@ -87,7 +87,7 @@ impl Gaps {
     fn draw(&mut self) -> usize {
         self.state = self.state.wrapping_add(1);
         let range = u64::from(2 * self.every - 1);
-        ((spread(self.state) >> 32) * range >> 32) as usize
+        (((spread(self.state) >> 32) * range) >> 32) as usize
     }
 }
 
