@@ -1,7 +1,7 @@
 //! Recorded accesses, and reading them from files.
 //!
 //! A format is a function that takes a stream of bytes and hands what it finds to a [`Sink`]: one
-//! file each, and a line in [`Format`]. [`open`] finds out the format and the compression.
+//! file each, and a line in [`Format`]. [`Source`] finds out the format and the compression.
 
 mod arc;
 mod csv;

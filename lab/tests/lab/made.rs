@@ -10,7 +10,7 @@ impl Random {
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.0 =
             self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 32) * limit >> 32
+        ((self.0 >> 32) * limit) >> 32
     }
 
     /// A rank of a Zipf distribution with exponent 1, from 1 to about `most`.
