@@ -85,6 +85,9 @@ pub(crate) struct Curve {
     /// How many small caches there are for each point, at most
     #[arg(long, default_value_t = 4, value_parser = value_parser!(u32).range(2..=1000))]
     pub(crate) samples: u32,
+    /// Other seeds choose other keys and accesses
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
     /// Hold the curves against the truth, and say what they saved
     #[arg(long)]
     pub(crate) check: bool,

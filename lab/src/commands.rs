@@ -63,8 +63,9 @@ fn curve_all(options: &Curve) -> Result<()> {
             by_size: options.sizes,
             entries: options.entries,
             samples: options.samples,
+            seed: options.seed,
         };
-        let effort = curve::effort(&trace, options.share);
+        let effort = curve::effort(&trace, options.share, options.seed);
         let curves = curve::curves(&trace, &plan, effort).map_err(Error::msg)?;
         if options.output.is_for_people() {
             println!("{}", report::terminal::curves(&curves));

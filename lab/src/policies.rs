@@ -1,6 +1,7 @@
-//! The policies by name, with seeds.
+//! What a cache is made of, with seeds: policies by name, and a hasher.
 
-use ahash::RandomState;
+use std::hash::BuildHasher;
+
 use larder::policy::{Adaptive, AnyPolicy, Random, TinyLfu, UnknownPolicy};
 
 /// The policy of this name; one that draws lots does so from `seed`.
@@ -16,10 +17,46 @@ pub fn seeded(name: &str, seed: u64) -> Result<AnyPolicy, UnknownPolicy> {
     }
 }
 
-/// The hasher of a cache that is to do the same every time.
-#[must_use]
-pub fn hasher(seed: u64) -> RandomState {
-    RandomState::with_seeds(seed, 2, 3, 4)
+/// Hashes numbers, the same on every machine: the cache's own hasher would not.
+#[derive(Clone, Copy, Debug)]
+pub struct Hasher(u64);
+
+impl Hasher {
+    /// Other seeds hash otherwise.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(spread(seed))
+    }
+}
+
+impl BuildHasher for Hasher {
+    type Hasher = Self;
+
+    fn build_hasher(&self) -> Self {
+        *self
+    }
+}
+
+impl std::hash::Hasher for Hasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(byte.into()));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = spread(self.0 ^ number);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// Mixes the bits well (a step of splitmix64).
+pub(crate) fn spread(number: u64) -> u64 {
+    let mut bits = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
 }
 
 #[cfg(test)]

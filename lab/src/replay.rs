@@ -57,7 +57,7 @@ pub fn replay(trace: &Trace, setup: &Setup, progress: &Progress) -> Result<Count
     let policy = policies::seeded(&setup.policy, setup.seed).map_err(|error| error.to_string())?;
     let ticker = ManualTicker::new();
     let builder: Builder<u64, u64> = Cache::builder().capacity(setup.capacity).stats(true);
-    let mut builder = builder.policy(policy).hasher(policies::hasher(setup.seed));
+    let mut builder = builder.policy(policy).hasher(policies::Hasher::new(setup.seed));
     if let Some(stripes) = setup.stripes {
         builder = builder.stripes(stripes);
     }

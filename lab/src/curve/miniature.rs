@@ -30,6 +30,8 @@ pub struct Plan {
     pub entries: u64,
     /// How many samples at most, where not the whole trace is replayed.
     pub samples: u32,
+    /// Other seeds choose other keys.
+    pub seed: u64,
 }
 
 /// A hit ratio that was not measured with the whole trace.
@@ -116,7 +118,7 @@ fn at_rate(
             if rate == 1.0 {
                 return (Cow::Borrowed(trace), lru.clone());
             }
-            let sample = sample(trace, rate, seed.into());
+            let sample = sample(trace, rate, plan.seed << 32 | u64::from(seed));
             let lru = LruCurve::new(&sample, plan.by_size, Effort::EXACT);
             (Cow::Owned(sample), lru)
         })

@@ -27,9 +27,9 @@ pub const LRU: &str = "lru";
 
 /// How LRU's curve is found.
 #[must_use]
-pub fn effort(trace: &Trace, share: Option<f64>) -> Effort {
+pub fn effort(trace: &Trace, share: Option<f64>, seed: u64) -> Effort {
     let share = share.unwrap_or(if trace.distinct < MANY { 1.0 } else { SHARE });
-    Effort { keys: share, every: (1.0 / share).round().max(1.0) as u32, seed: 1 }
+    Effort { keys: share, every: (1.0 / share).round().max(1.0) as u32, seed }
 }
 
 /// The curves of LRU and of the policies of the plan.
@@ -54,12 +54,4 @@ pub fn curves(trace: &Trace, plan: &miniature::Plan, effort: Effort) -> Result<S
     let rank = |outcome: &Outcome| plan.policies.iter().position(|name| *name == outcome.policy);
     outcomes.sort_by_key(|outcome| (outcome.capacity, rank(outcome)));
     Ok(Simulation::new(trace, &trace.next_uses(None), plan.by_size, outcomes))
-}
-
-/// Mixes the bits well (a step of splitmix64).
-fn spread(number: u64) -> u64 {
-    let mut bits = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
 }

@@ -11,7 +11,7 @@
 //!   some hundred thousand has a hundredth of the accesses, and is chosen or not. Sampled accesses
 //!   do not care, at the cost of noting when each key was last used.
 
-use super::spread;
+use crate::policies::spread;
 use crate::trace::Trace;
 
 /// How many hits a cache gets that evicts the least recently used.

@@ -1,6 +1,6 @@
 //! The accesses to some of the keys, chosen by their hashes.
 
-use super::spread;
+use crate::policies::spread;
 use crate::trace::Trace;
 
 /// The part of a trace that has all accesses to about a share `rate` of its keys. Other seeds choose

@@ -62,7 +62,7 @@ fn a_sampled_curve_is_within_a_point_for_a_twentieth_of_the_work() {
     let trace = Trace::of_keys("recency", keys);
     assert!(trace.distinct >= curve::MANY);
     let exact = LruCurve::new(&trace, false, Effort::EXACT);
-    let sampled = LruCurve::new(&trace, false, curve::effort(&trace, None));
+    let sampled = LruCurve::new(&trace, false, curve::effort(&trace, None, 1));
     assert!(20 * sampled.walks() <= exact.walks(), "{} of {}", sampled.walks(), exact.walks());
     for percent in 1..=100 {
         let capacity = trace.distinct as u64 * percent / 100;
@@ -74,7 +74,7 @@ fn a_sampled_curve_is_within_a_point_for_a_twentieth_of_the_work() {
 #[test]
 fn with_few_keys_the_curve_is_exact() {
     let trace = made::zipf(20_000);
-    let effort = curve::effort(&trace, None);
+    let effort = curve::effort(&trace, None, 1);
     assert_eq!((effort.keys, effort.every), (1.0, 1));
 }
 
@@ -101,6 +101,7 @@ fn miniatures_are_near_to_replays_and_say_how_near() {
         by_size: false,
         entries: 128,
         samples: 4,
+        seed: 1,
     };
     let lru = LruCurve::new(&trace, false, Effort::EXACT);
     for estimate in estimate(&trace, &plan, &lru).expect("policies") {
