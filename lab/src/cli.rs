@@ -75,7 +75,7 @@ pub(crate) struct Curve {
     /// Let entries weigh their sizes, and count the capacity in bytes
     #[arg(long, visible_alias = "weights")]
     pub(crate) sizes: bool,
-    /// The share of the keys and accesses that LRU's curve looks at, 1 for all
+    /// The share of the keys that LRU's curve looks at, 1 for all
     /// [default: 1/24 from 50 000 keys on, else 1]
     #[arg(long, value_parser = share)]
     pub(crate) share: Option<f64>,

@@ -20,8 +20,11 @@ use reuse::{Effort, LruCurve};
 
 /// With fewer keys than this, LRU's curve is exact unless asked otherwise.
 pub const MANY: usize = 50_000;
-/// The share of the keys and of the accesses that LRU's curve looks at otherwise.
+/// The share of the keys that LRU's curve looks at otherwise.
 pub const SHARE: f64 = 1.0 / 24.0;
+/// For so many sampled keys, one access in as many is measured: it is the keys that the error comes
+/// from.
+const KEYS_PER_ACCESS: f64 = 2.0;
 /// The policy whose curve takes one pass.
 pub const LRU: &str = "lru";
 
@@ -29,7 +32,10 @@ pub const LRU: &str = "lru";
 #[must_use]
 pub fn effort(trace: &Trace, share: Option<f64>, seed: u64) -> Effort {
     let share = share.unwrap_or(if trace.distinct < MANY { 1.0 } else { SHARE });
-    Effort { keys: share, every: (1.0 / share).round().max(1.0) as u32, seed }
+    if share >= 1.0 {
+        return Effort::EXACT;
+    }
+    Effort { keys: share, every: (KEYS_PER_ACCESS / share).round() as u32, seed }
 }
 
 /// The curves of LRU and of the policies of the plan.

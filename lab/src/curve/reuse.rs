@@ -9,7 +9,8 @@
 //! - *Accesses*, chosen at random and whatever their keys, are those whose distances are measured.
 //!   SHARDS takes all accesses to the sampled keys, so it errs by several points where one key in
 //!   some hundred thousand has a hundredth of the accesses, and is chosen or not. Sampled accesses
-//!   do not care, at the cost of noting when each key was last used.
+//!   do not care, at the cost of noting when each key was last used. How many accesses are the
+//!   first of their keys, and so miss in any cache, is known without sampling.
 
 use crate::policies::spread;
 use crate::trace::Trace;
@@ -19,8 +20,8 @@ use crate::trace::Trace;
 pub struct LruCurve {
     /// The distances measured, as far as they are not of first uses, in order.
     distances: Vec<u64>,
-    /// How many accesses were measured.
-    accesses: usize,
+    /// The share of all accesses that are not the first of their keys: that is known exactly.
+    reused: f64,
     /// How many walks in the tree it took.
     walks: usize,
 }
@@ -47,27 +48,26 @@ impl LruCurve {
     pub fn new(trace: &Trace, by_size: bool, effort: Effort) -> Self {
         let mut stack = Stack::new(trace, by_size, effort);
         let mut distances = Vec::with_capacity(trace.len() / effort.every as usize);
-        let mut accesses = 0;
         let mut gaps = Gaps { every: effort.every, state: effort.seed };
         let mut rest = &trace.keys[..];
         while !rest.is_empty() {
             let (skipped, next) = rest.split_at(gaps.draw().min(rest.len()));
             skipped.iter().for_each(|&key| stack.touch(key));
             let Some((&key, next)) = next.split_first() else { break };
-            accesses += 1;
             distances.extend(stack.distance(key));
             stack.touch(key);
             rest = next;
         }
         distances.sort_unstable();
-        Self { distances, accesses, walks: stack.walks }
+        let reused = 1.0 - trace.distinct as f64 / trace.len() as f64;
+        Self { distances, reused, walks: stack.walks }
     }
 
     /// The hit ratio in percent of a cache of this capacity.
     #[must_use]
     pub fn hit_percent(&self, capacity: u64) -> f64 {
         let hits = self.distances.partition_point(|&distance| distance <= capacity);
-        100.0 * hits as f64 / self.accesses.max(1) as f64
+        100.0 * self.reused * hits as f64 / self.distances.len().max(1) as f64
     }
 
     /// How many walks in the tree it took: where most of the time goes if all is looked at.
