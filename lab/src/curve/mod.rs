@@ -22,9 +22,8 @@ use reuse::{Effort, LruCurve};
 pub const MANY: usize = 50_000;
 /// The share of the keys that LRU's curve looks at otherwise.
 pub const SHARE: f64 = 1.0 / 24.0;
-/// For so many sampled keys, one access in as many is measured: it is the keys that the error comes
-/// from.
-const KEYS_PER_ACCESS: f64 = 2.0;
+/// How many accesses are worth measuring: from there on the error comes from the keys.
+const ENOUGH: f64 = 25_000.0;
 /// The policy whose curve takes one pass.
 pub const LRU: &str = "lru";
 
@@ -35,7 +34,9 @@ pub fn effort(trace: &Trace, share: Option<f64>, seed: u64) -> Effort {
     if share >= 1.0 {
         return Effort::EXACT;
     }
-    Effort { keys: share, every: (KEYS_PER_ACCESS / share).round() as u32, seed }
+    // As large a share of the accesses as of the keys, or down to half of that.
+    let every = (trace.len() as f64 / ENOUGH).clamp(1.0 / share, 2.0 / share);
+    Effort { keys: share, every: every.round() as u32, seed }
 }
 
 /// The curves of LRU and of the policies of the plan.
