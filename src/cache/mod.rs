@@ -1,6 +1,7 @@
 //! The public cache: hash, pick the stripe, one call below, then publish what left.
 
 mod access;
+mod advise;
 mod builder;
 mod compute;
 mod iter;
