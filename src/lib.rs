@@ -38,7 +38,7 @@ mod cache;
 
 pub use cache::{
     BuildError, Builder, Cache, Compute, Entry, Iter, Keys, LoadingBuilder, LoadingCache, WhenFull,
-    loader,
+    WriteError, loader,
 };
 pub use event::{Removal, RemovalCause};
 pub use expiry::Expiry;

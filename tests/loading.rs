@@ -381,6 +381,36 @@ fn keys_with_the_same_hash_do_not_share_p2() {
 }
 
 #[test]
+fn a_shared_load_is_driven_by_any_who_wait_p17() {
+    let cache = cache();
+    let gate = Gate::new();
+    let shared = |value: u32| {
+        let (cache, pass) = (cache.clone(), gate.pass());
+        Task::new(async move {
+            let load = async move {
+                pass.await;
+                value
+            };
+            cache.get_or_insert_shared("a", load).await
+        })
+    };
+    let (mut one, mut two) = (shared(1), shared(2));
+    let other = cache.clone();
+    let mut plain =
+        Task::new(async move { other.get_or_insert_async("a", async { panic!("shared") }).await });
+    assert!(one.poll().is_pending());
+    assert!(two.poll().is_pending());
+    assert!(plain.poll().is_pending());
+    gate.open();
+    // The first is never polled again, the second is gone.
+    drop(two);
+    assert_eq!(plain.poll(), Poll::Ready(1));
+    assert_eq!(cache.get("a"), Some(1));
+    assert_eq!(cache.flights(), 0);
+    assert_eq!(one.poll(), Poll::Ready(1));
+}
+
+#[test]
 fn futures_are_small() {
     let cache = cache();
     let load = cache.try_get_or_insert_async("a", async { Ok::<_, ()>(1) });

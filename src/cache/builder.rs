@@ -56,6 +56,8 @@ pub enum BuildError {
     EarlyRefresh,
     /// There may be no loads at all.
     NoLoads,
+    /// The queue of writes has no room, or its batches are empty.
+    NoQueue,
     /// A loading cache was given an expiry that wants to be asked after reads.
     WatchesReads,
 }
@@ -83,6 +85,9 @@ impl fmt::Display for BuildError {
             ),
             Self::NoLoads => {
                 write!(f, "no loads at once: call `max_loads` with 1 or more, or leave it out")
+            }
+            Self::NoQueue => {
+                write!(f, "a write queue of no length: call `write_queue` with 1 or more for both")
             }
             Self::WatchesReads => write!(
                 f,

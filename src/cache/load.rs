@@ -135,8 +135,9 @@ where
     /// by the task that awaits this. Dropping the returned future while it waits harms nobody;
     /// dropping it while it leads makes one of those who wait run its own. But as `load` may borrow,
     /// nobody else can drive it: a task that leads and is not polled keeps the others waiting until
-    /// it is dropped. Where that can happen use a [`LoadingCache`](crate::LoadingCache), whose loads
-    /// are driven by any who wait.
+    /// it is dropped. Where that can happen use
+    /// [`get_or_insert_shared`](Self::get_or_insert_shared) or a
+    /// [`LoadingCache`](crate::LoadingCache), whose loads are driven by any who wait.
     ///
     /// Works in every runtime and needs none. A hit allocates nothing.
     ///
@@ -195,7 +196,7 @@ where
 type Leader<'a, K, V> = Lead<&'a Flights<K, V>>;
 
 /// A load that cannot fail gives a value, unless it waits for itself.
-fn certain<V>(loaded: Result<V, LoadError<Infallible>>) -> V {
+pub(super) fn certain<V>(loaded: Result<V, LoadError<Infallible>>) -> V {
     match loaded {
         Ok(value) => value,
         Err(LoadError::Failed(never)) => match *never {},
@@ -204,7 +205,7 @@ fn certain<V>(loaded: Result<V, LoadError<Infallible>>) -> V {
 }
 
 /// What waiting for another's load comes to.
-enum Heard<R: Hangar, E> {
+pub(super) enum Heard<R: Hangar, E> {
     Loaded(Result<R::V, LoadError<E>>),
     /// There is nothing that can be used here.
     Nothing,
@@ -212,7 +213,7 @@ enum Heard<R: Hangar, E> {
 }
 
 /// Takes from an outcome what a caller that expects errors of type `E` can use.
-fn hear<R, E>(waited: Waited<R>) -> Heard<R, E>
+pub(super) fn hear<R, E>(waited: Waited<R>) -> Heard<R, E>
 where
     R: Hangar,
     R::V: Clone,
@@ -332,7 +333,7 @@ where
     }
 
     /// Stores what was loaded, unless it was overtaken, and tells those who wait.
-    fn finish<R, Q, E>(
+    pub(super) fn finish<R, Q, E>(
         &self,
         lead: Lead<R>,
         started: Started,

@@ -7,12 +7,13 @@ mod iter;
 mod load;
 mod loading;
 mod maintain;
+mod share;
 mod write;
 
 pub use builder::{BuildError, Builder};
 pub use compute::{Compute, Entry};
 pub use iter::{Iter, Keys};
-pub use loading::{LoadingBuilder, LoadingCache, WhenFull, loader};
+pub use loading::{LoadingBuilder, LoadingCache, WhenFull, WriteError, loader};
 
 use std::{
     fmt,

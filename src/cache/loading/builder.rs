@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     LoadingCache, Shared,
+    behind::{Behind, Queueing},
     kept::{Grace, Kept},
     limit::{Limit, WhenFull},
     loader::Loader,
@@ -54,8 +55,14 @@ pub(super) struct Options {
 impl Options {
     /// How long to wait before the next attempt after so many failures in a row, before jitter.
     pub(super) fn delay(&self, failures: u32) -> u64 {
-        let Some(Backoff { first, most }) = self.backoff else { return RETRY };
-        first.saturating_mul(1 << failures.saturating_sub(1).min(40)).min(most)
+        self.backoff.map_or(RETRY, |backoff| backoff.delay(failures))
+    }
+}
+
+impl Backoff {
+    /// The same.
+    pub(super) fn delay(self, failures: u32) -> u64 {
+        self.first.saturating_mul(1 << failures.saturating_sub(1).min(40)).min(self.most)
     }
 }
 
@@ -85,14 +92,26 @@ pub struct LoadingBuilder<K, V, L, P = Adaptive, S = ahash::RandomState> {
     options: Options,
     limit: Option<(usize, WhenFull)>,
     spawner: Option<Box<Spawner>>,
+    queueing: Queueing,
 }
+
+/// What is known of the queue of writes unless it is told otherwise.
+const QUEUEING: Queueing =
+    Queueing { most: 1024, batch: 64, retry: Backoff { first: 100_000_000, most: 10_000_000_000 } };
 
 impl<K, V, P, S> Builder<K, V, P, S> {
     /// Gives the cache a loader that it calls for keys it does not have: see [`LoadingCache`]. The
     /// options of the cache come before this, those of loading after it.
     pub fn loader<L: Loader<K, V>>(self, loader: L) -> LoadingBuilder<K, V, L, P, S> {
         let options = Options { negative_weight: 1, ..Options::default() };
-        LoadingBuilder { builder: self, loader, options, limit: None, spawner: None }
+        LoadingBuilder {
+            builder: self,
+            loader,
+            options,
+            limit: None,
+            spawner: None,
+            queueing: QUEUEING,
+        }
     }
 }
 
@@ -171,6 +190,32 @@ impl<K, V, L, P, S> LoadingBuilder<K, V, L, P, S> {
         self
     }
 
+    /// How many keys may wait for being written by [`put_behind`](LoadingCache::put_behind), 1024 by
+    /// default, and how many are written at once, 64 by default.
+    pub fn write_queue(mut self, most: usize, batch: usize) -> Self {
+        self.queueing = Queueing { most, batch, ..self.queueing };
+        self
+    }
+
+    /// How long to wait before writes that the store refused are sent again: `first` (a tenth of a
+    /// second by default), doubled each further time, at most `most` (ten seconds by default), less up
+    /// to a quarter at random.
+    pub fn write_retry(mut self, first: Duration, most: Duration) -> Self {
+        self.queueing.retry = Backoff { first: nanos(first), most: nanos(most) };
+        self
+    }
+
+    pub(super) fn map_loader<M>(self, map: impl FnOnce(L) -> M) -> LoadingBuilder<K, V, M, P, S> {
+        LoadingBuilder {
+            builder: self.builder,
+            loader: map(self.loader),
+            options: self.options,
+            limit: self.limit,
+            spawner: self.spawner,
+            queueing: self.queueing,
+        }
+    }
+
     /// Where loads are run, such as `|load| drop(tokio::spawn(load))`. Then every load runs to its
     /// end, even if nobody waits for it any longer, and old values are refreshed in the background.
     ///
@@ -209,12 +254,15 @@ where
     /// # Errors
     /// If an option is missing or out of range: the message says what to change.
     pub fn try_build(self) -> Result<LoadingCache<K, V, L, P, S>, BuildError> {
-        let Self { mut builder, loader, mut options, limit, spawner } = self;
+        let Self { mut builder, loader, mut options, limit, spawner, queueing } = self;
         if !(options.early.is_finite() && options.early >= 0.0) {
             return Err(BuildError::EarlyRefresh);
         }
         if limit.is_some_and(|(loads, _)| loads == 0) {
             return Err(BuildError::NoLoads);
+        }
+        if queueing.most == 0 || queueing.batch == 0 {
+            return Err(BuildError::NoQueue);
         }
         let expiry = builder.take_expiry();
         if expiry.as_ref().is_some_and(|expiry| expiry.watches_reads()) {
@@ -230,6 +278,7 @@ where
             options,
             expiry,
             limit: limit.map(|(loads, when_full)| Limit::new(loads, when_full)),
+            behind: Arc::new(Behind::new(queueing)),
             spawner,
         };
         Ok(LoadingCache { shared: Arc::new(shared) })

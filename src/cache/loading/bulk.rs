@@ -11,11 +11,12 @@ use hashbrown::Equivalent;
 
 use super::{
     LoadingCache, Shared,
-    load::{Hangar, Step, Want},
+    ask::{Hangar, Step, Want},
     loader::{Loaded, Loader},
 };
 use crate::{
     LoadError,
+    cache::load::Started,
     flight::{Driver, Lead, Running, block_on},
     policy::Policy,
     stats::Event,
@@ -137,10 +138,12 @@ where
     async fn load_many(self: Arc<Self>, leads: Leads<K, V, L::Error>, is_nested: bool) {
         let inner = &self.cache.inner;
         let permit = self.permit(is_nested).await;
+        let started = inner.start(true);
+        let leads = self.settle_unwritten(leads, started);
         let (leads, keys): (Vec<_>, Vec<_>) = leads.into_iter().unzip();
-        let start = |key| inner.start(true).over(self.cache.version(key));
-        let started: Vec<_> = keys.iter().map(start).collect();
+        let versions: Vec<_> = keys.iter().map(|key| self.cache.version(key)).collect();
         let mut results = match permit.as_ref() {
+            _ if keys.is_empty() => return,
             Err(refused) => Err(refused.clone()),
             Ok(_) => {
                 leads.iter().for_each(|_| inner.context.count(Event::Load));
@@ -153,7 +156,7 @@ where
                 }
             }
         };
-        for ((lead, key), started) in leads.into_iter().zip(&keys).zip(started) {
+        for ((lead, key), version) in leads.into_iter().zip(&keys).zip(versions) {
             let loaded = match &mut results {
                 Err(error) => Err(error.clone()),
                 Ok(results) => match results.next() {
@@ -161,9 +164,32 @@ where
                     Some(result) => result.map_err(|error| LoadError::Failed(Arc::new(error))),
                 },
             };
-            self.settle(lead, started, key, loaded);
+            if permit.is_ok() {
+                self.count_load(started, &loaded);
+            }
+            self.settle(lead, started.over(version), key, loaded);
         }
         drop(permit);
+    }
+
+    /// Settles the keys of which the store does not have the newest write yet; answers with the
+    /// others.
+    fn settle_unwritten(
+        &self,
+        leads: Leads<K, V, L::Error>,
+        started: Started,
+    ) -> Leads<K, V, L::Error> {
+        let mut others = Vec::with_capacity(leads.len());
+        for (lead, key) in leads {
+            match self.behind.unwritten(&key) {
+                Some(unwritten) => {
+                    let started = started.over(self.cache.version(&key));
+                    self.settle(lead, started, &key, Ok(unwritten.into_loaded()));
+                }
+                None => others.push((lead, key)),
+            }
+        }
+        others
     }
 
     /// Drives the own load on, and looks what has come of the keys, in their order: as all are

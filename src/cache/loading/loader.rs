@@ -2,6 +2,8 @@
 
 use std::{fmt, future::poll_fn, task::Poll, time::Duration};
 
+pub use super::writer::{Both, Write, Writer};
+
 /// Where a [`LoadingCache`](crate::LoadingCache) gets its values from.
 ///
 /// Its futures belong to no caller: whoever waits for a key drives them, or the spawner given to

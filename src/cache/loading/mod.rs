@@ -6,16 +6,21 @@
 //! So everything obeys the same capacity, policy, expiry and removals, and whatever supersedes a
 //! load supersedes what it found out as well.
 
+mod ask;
+mod behind;
 mod builder;
 mod bulk;
+mod keep;
 mod kept;
 mod limit;
 mod load;
 pub mod loader;
 mod timer;
+mod writer;
 
 pub use builder::LoadingBuilder;
 pub use limit::WhenFull;
+pub use writer::WriteError;
 
 use std::{
     fmt,
@@ -31,6 +36,7 @@ use crate::{
     policy::{Adaptive, Policy},
     sync::Arc,
 };
+use behind::Behind;
 use builder::{Options, Spawner};
 use kept::Kept;
 use limit::Limit;
@@ -74,6 +80,7 @@ struct Shared<K, V, L: Loader<K, V>, P: Policy, S> {
     options: Options,
     expiry: Option<Box<dyn Expiry<K, V>>>,
     limit: Option<Arc<Limit>>,
+    behind: Arc<Behind<K, V>>,
     spawner: Option<Box<Spawner>>,
 }
 
