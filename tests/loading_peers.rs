@@ -171,3 +171,31 @@ fn a_reload_that_is_taken_over_is_made() {
     assert_eq!(cache.get("a"), Ok(1));
     assert_eq!(cache.refresh("a"), Ok(2));
 }
+
+/// Who asks after a tag was removed is not given what a load under way brings, whether or not any
+/// entry had the tag before; but what turns out not to have it is stored.
+#[test]
+fn who_asks_after_the_removal_of_a_tag_gets_a_fresh_load_p16() {
+    for is_known in [false, true] {
+        let numbers = Numbers::open();
+        let options = Cache::<String, u32>::builder().capacity(100).tags(|_, &value| [value % 2]);
+        let cache = options.loader(numbers.clone()).build();
+        if is_known {
+            cache.insert("b".into(), 11);
+        }
+        let gate = numbers.close();
+        let (mut before, mut other) = (get(&cache, "a"), get(&cache, "c"));
+        assert!(before.poll().is_pending() && other.poll().is_pending());
+        assert_eq!(cache.remove_tag(&1_u32), is_known);
+        let mut after = get(&cache, "a");
+        assert!(after.poll().is_pending());
+        gate.open();
+        assert_eq!(before.poll(), Poll::Ready(Ok(1)));
+        assert_eq!(after.poll(), Poll::Ready(Ok(3)), "loaded before the tag was removed");
+        assert_eq!(other.poll(), Poll::Ready(Ok(2)));
+        assert_eq!(cache.get_if_present("c"), is_known.then_some(2));
+        assert_eq!(cache.get_if_present("a"), Some(3));
+        assert_eq!(cache.flights(), 0);
+        cache.validate();
+    }
+}
