@@ -29,6 +29,8 @@ mod budget;
 mod flight;
 mod hash;
 mod outbox;
+#[cfg(feature = "record")]
+pub mod record;
 mod stats;
 
 mod context;

@@ -178,6 +178,9 @@ where
         let inner = &*self.inner;
         let hash = inner.hash(key);
         let (stripe, now) = inner.approach(hash);
+        if stripe.table.surely_absent(hash) {
+            return None;
+        }
         stripe.version(&inner.context, hash, same::<K, V, Q>(key), now)
     }
 }
@@ -202,7 +205,9 @@ where
         if self.context.is_watched() {
             return self.get_watched(hash, key);
         }
-        self.stripe(hash).hit(&self.context, hash, same::<K, V, Q>(key), clone)
+        let found = self.stripe(hash).hit(&self.context, hash, same::<K, V, Q>(key), clone);
+        self.context.record_look(hash, found.is_some());
+        found
     }
 
     /// [`peek`](Cache::peek) by hash.
@@ -250,6 +255,7 @@ where
         let stripe = self.stripe(hash);
         let (found, now) = stripe.hit_timed(&self.context, hash, same::<K, V, Q>(key), then);
         self.context.count(if found.is_some() { Event::Hit } else { Event::Miss });
+        self.context.record_look(hash, found.is_some());
         self.tidy(now);
         found
     }
@@ -262,7 +268,7 @@ where
         let hash = self.hash(key);
         let (stripe, now) = self.approach(hash);
         let equals = same::<K, V, Q>(key);
-        let Some(life) = stripe.life(&self.context, hash, &equals, now) else { return };
+        let Some(life) = stripe.life(&self.context, hash, equals, now) else { return };
         let remaining = life.remaining(now);
         let renewed = expiry.after_read(value, remaining);
         if renewed == remaining {

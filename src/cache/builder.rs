@@ -137,6 +137,8 @@ pub struct Builder<K, V, P = Adaptive, S = ahash::RandomState> {
     listener: Option<Box<Listener<K, V>>>,
     tagger: Option<Tagger<K, V>>,
     stats: bool,
+    #[cfg(feature = "record")]
+    recording: Option<crate::record::Recording>,
     clock: Option<Box<dyn Ticker>>,
     maintenance: Option<Duration>,
 }
@@ -154,6 +156,8 @@ impl<K, V> Builder<K, V> {
             listener: None,
             tagger: None,
             stats: false,
+            #[cfg(feature = "record")]
+            recording: None,
             clock: None,
             maintenance: None,
         }
@@ -211,6 +215,8 @@ impl<K, V, P, S> Builder<K, V, P, S> {
             listener: self.listener,
             tagger: self.tagger,
             stats: self.stats,
+            #[cfg(feature = "record")]
+            recording: self.recording,
             clock: self.clock,
             maintenance: self.maintenance,
         }
@@ -231,6 +237,8 @@ impl<K, V, P, S> Builder<K, V, P, S> {
             listener: self.listener,
             tagger: self.tagger,
             stats: self.stats,
+            #[cfg(feature = "record")]
+            recording: self.recording,
             clock: self.clock,
             maintenance: self.maintenance,
         }
@@ -301,6 +309,15 @@ impl<K, V, P, S> Builder<K, V, P, S> {
         self
     }
 
+    /// Records a sample of the cache's accesses, for `larder-lab`. A thread writes the file; it ends
+    /// with the cache, whose last handle waits for it when it is dropped. Costs a multiplication for
+    /// an access that is not sampled.
+    #[cfg(feature = "record")]
+    pub fn record(mut self, recording: crate::record::Recording) -> Self {
+        self.recording = Some(recording);
+        self
+    }
+
     /// The clock; by default the processor's. Tests give a
     /// [`ManualTicker`](crate::time::ManualTicker).
     pub fn clock(mut self, ticker: impl Ticker) -> Self {
@@ -347,7 +364,16 @@ where
         if interval.is_some_and(|interval| interval.is_zero()) {
             return Err(BuildError::NoInterval);
         }
-        let cache = Cache { inner: Arc::new(self.assemble(capacity, stripes)) };
+        #[cfg(feature = "record")]
+        let recorder = self.recording.take().map(crate::record::Recorder::start).transpose();
+        #[cfg_attr(not(feature = "record"), expect(unused_mut, reason = "there is no recorder"))]
+        let mut inner = self.assemble(capacity, stripes);
+        #[cfg(feature = "record")]
+        {
+            inner.context.recorder =
+                recorder.map_err(|error| BuildError::Thread(error.to_string()))?;
+        }
+        let cache = Cache { inner: Arc::new(inner) };
         if let Some(interval) = interval {
             spawn_maintenance(&cache, interval)
                 .map_err(|error| BuildError::Thread(error.to_string()))?;
@@ -379,6 +405,8 @@ where
             weigher: self.weigher,
             listener: self.listener,
             counters: self.stats.then(Counters::new),
+            #[cfg(feature = "record")]
+            recorder: None,
             quantum: hint::quantum(self.rules.longest()),
             is_coarse: self.rules.shortest().is_some_and(|shortest| shortest >= LONG),
             timed: AtomicBool::new(self.rules.any()),
@@ -463,6 +491,8 @@ impl<K: 'static, V: 'static, P, S> Builder<K, V, P, S> {
             listener,
             tagger,
             stats: self.stats,
+            #[cfg(feature = "record")]
+            recording: self.recording,
             clock: self.clock,
             maintenance: self.maintenance,
         }

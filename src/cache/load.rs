@@ -22,7 +22,7 @@ use crate::{
     },
     policy::Policy,
     stats::Event,
-    stripe::{Condition, Over},
+    stripe::{Admission, Condition, Over, When},
     sync::Arc,
     table::deny_reentry,
     time::nanos,
@@ -380,7 +380,20 @@ where
     where
         R: Hangar<K = K, V = V>,
     {
-        self.store_over(lead, started, (key, value), own, Over::Version(started.over));
+        let when = self.when(lead.hash(), &key, &value, own);
+        let mut entry = Some((key, value));
+        if self.context.is_plain {
+            let stands = || lead.stands();
+            let stripe = self.stripe(lead.hash());
+            let admission = stripe.admit(&self.context, lead.hash(), &mut entry, when, stands);
+            if admission != Admission::Undecided {
+                self.context.record_write(lead.hash(), 1);
+                self.part(admission, entry);
+                return self.tidy(when.now);
+            }
+        }
+        let entry = entry.expect("undecided");
+        self.store_over(lead, started, entry, when, Over::Version(started.over));
     }
 
     /// Stores what was there when a flight began, changed, if it still is there.
@@ -388,7 +401,8 @@ where
     where
         R: Hangar<K = K, V = V>,
     {
-        self.store_over(lead, started, entry, own, Over::Remaining(started.over));
+        let when = self.when(lead.hash(), &entry.0, &entry.1, own);
+        self.store_over(lead, started, entry, when, Over::Remaining(started.over));
     }
 
     fn store_over<R>(
@@ -396,12 +410,11 @@ where
         lead: &Lead<R>,
         started: Started,
         (key, value): (K, V),
-        own: Own,
+        when: When,
         over: Over,
     ) where
         R: Hangar<K = K, V = V>,
     {
-        let when = self.when(lead.hash(), &key, &value, own);
         let mut write = self.weigh((lead.hash(), Some(started.born)), key, value, when);
         let stands = || lead.stands();
         let written = self.write(&mut write, Some(Condition::Leading(&stands, over)));

@@ -169,6 +169,13 @@ impl<K, V, P: Policy, S> Cache<K, V, P, S> {
         self.inner.context.counters.as_ref().map_or_else(Stats::default, |all| all.snapshot())
     }
 
+    /// How the recording goes; `None` if there is none.
+    #[cfg(feature = "record")]
+    #[must_use]
+    pub fn recorded(&self) -> Option<crate::record::Recorded> {
+        self.inner.context.recorder.as_ref().map(crate::record::Recorder::recorded)
+    }
+
     /// The number of stripes.
     #[must_use]
     pub fn stripes(&self) -> usize {
@@ -256,7 +263,9 @@ impl<K: Hash + Eq, V, P: Policy, S: BuildHasher> Drop for Departures<'_, K, V, P
 
 /// Compares keys, some of which are borrowed.
 #[inline]
-fn same<'a, K, V, Q: Equivalent<K> + ?Sized>(key: &'a Q) -> impl Fn(&K) -> bool + use<'a, K, V, Q> {
+fn same<'a, K, V, Q: Equivalent<K> + ?Sized>(
+    key: &'a Q,
+) -> impl Fn(&K) -> bool + Copy + use<'a, K, V, Q> {
     move |resident| {
         let _running = enter_user_code::<K, V>();
         key.equivalent(resident)

@@ -13,7 +13,7 @@ use crate::{
     expiry::Lifetime,
     policy::Policy,
     stats::Event,
-    stripe::{Condition, Outcome, When, Write},
+    stripe::{Admission, Condition, Outcome, When, Write},
 };
 
 /// How long an entry lives by a rule of its own.
@@ -149,23 +149,72 @@ where
     #[inline]
     pub(super) fn upsert(&self, key: K, mut value: V, own: Own) -> Option<V> {
         let hash = self.hash(&key);
-        let when = self.when(hash, &key, &value, own);
         self.flights.supersede(hash);
+        if !self.context.is_plain || self.context.is_watched() {
+            return self.upsert_watched(hash, key, value, own);
+        }
+        let when = When::ALWAYS;
+        if self.stripe(hash).replace_in_place(&self.context, hash, &key, &mut value, when) {
+            self.context.record_write(hash, 1);
+            return Some(value);
+        }
+        self.bring_in(hash, key, value, when)
+    }
+
+    /// [`upsert`](Self::upsert) where there is a clock to read or something to count.
+    #[inline(never)]
+    fn upsert_watched(&self, hash: u64, key: K, mut value: V, own: Own) -> Option<V> {
+        let when = self.when(hash, &key, &value, own);
+        if self.context.is_plain
+            && self.stripe(hash).replace_in_place(&self.context, hash, &key, &mut value, when)
+        {
+            self.context.count(Event::Update);
+            self.context.record_write(hash, 1);
+            if let Some(counters) = &self.context.counters {
+                counters.removal(RemovalCause::Replaced, 1);
+            }
+            self.tidy(when.now);
+            return Some(value);
+        }
+        self.bring_in(hash, key, value, when)
+    }
+
+    /// Writes what could not be replaced in place: most often a new key.
+    #[inline(never)]
+    fn bring_in(&self, hash: u64, key: K, value: V, when: When) -> Option<V> {
+        let mut entry = Some((key, value));
         if self.context.is_plain {
-            let stripe = self.stripe(hash);
-            if stripe.replace_in_place(&self.context, hash, &key, &mut value, when) {
-                self.context.count(Event::Update);
-                if let Some(counters) = &self.context.counters {
-                    counters.removal(RemovalCause::Replaced, 1);
-                }
+            let admission = self.stripe(hash).admit(&self.context, hash, &mut entry, when, || true);
+            if admission != Admission::Undecided {
+                self.context.record_write(hash, 1);
+                self.part(admission, entry);
                 self.tidy(when.now);
-                return Some(value);
+                return None;
             }
         }
+        let (key, value) = entry.expect("undecided");
         match self.write(&mut self.weigh((hash, None), key, value, when), None) {
             Written::Done(old) => old,
             Written::Unwanted(..) => None,
         }
+    }
+
+    /// Counts what came of bringing a key in, and drops what had to leave.
+    #[inline]
+    pub(super) fn part(&self, admission: Admission, left: Option<(K, V)>) {
+        if let Some(counters) = &self.context.counters {
+            let cause = match admission {
+                Admission::Refused => RemovalCause::Rejected,
+                _ => RemovalCause::Size,
+            };
+            if admission != Admission::Refused {
+                counters.count(Event::Insert);
+            }
+            if left.is_some() {
+                counters.removal(cause, 1);
+            }
+        }
+        drop(left);
     }
 
     /// Weighs, tags and dates a value, before any lock, for a write that supersedes loads.
@@ -176,6 +225,7 @@ where
         self.weigh((hash, None), key, value, when)
     }
 
+    /// Weighs and tags a value.
     ///
     /// `born` is how many tags had been removed when the value was made, if that was before now.
     #[inline]
@@ -199,7 +249,7 @@ where
     #[inline]
     pub(super) fn when(&self, hash: u64, key: &K, value: &V, own: Own) -> When {
         if !self.context.is_timed() {
-            return When { now: 0, life: Lifetime::FOR_EVER };
+            return When::ALWAYS;
         }
         let now = match own {
             Own::Rules => self.context.time_of_write(),
@@ -252,6 +302,9 @@ where
                 crate::sync::yield_now();
             }
         };
+        if !matches!(outcome, Outcome::Unwanted) {
+            self.context.record_write(write.hash, write.weight);
+        }
         let written = match outcome {
             Outcome::Inserted => {
                 self.context.count(Event::Insert);

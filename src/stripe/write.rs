@@ -53,8 +53,11 @@ impl<K, V> Write<K, V> {
 }
 
 impl When {
+    /// Where nothing expires and no clock is read.
+    pub(crate) const ALWAYS: Self = Self { now: 0, life: Lifetime::FOR_EVER };
+
     /// Whether the lifetime ends before it begins.
-    fn is_over(self) -> bool {
+    pub(super) fn is_over(self) -> bool {
         self.life.deadline != Tick::NEVER && self.life.deadline <= Tick::of(self.now)
     }
 }
@@ -257,9 +260,9 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             self.set_tags(context, slot, tags);
             self.set_weight(slot, new, is_weighted);
             if context.has_hints() {
-                self.set_lifetime(context, slot, &found.state.hint, life, now);
+                self.set_lifetime(context, slot, &found.lane.state.hint, life, now);
             }
-            self.recorder.on_hit(slot, &found.state.mark, hash);
+            self.recorder.on_hit(slot, &found.lane.state.mark, hash);
             if let Some(version) = &mut write.version {
                 *version = self.version_or(slot, next);
             }
@@ -352,7 +355,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
 
     /// Whether room for a newcomer should come from another stripe: this one has too little to
     /// give, or much less than its fair share.
-    fn should_take_elsewhere<S>(
+    pub(super) fn should_take_elsewhere<S>(
         &self,
         context: &Context<K, V, S>,
         shard: &Shard<K, V, P>,
@@ -391,7 +394,11 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         }
     }
 
-    fn grow<S: BuildHasher>(&self, context: &Context<K, V, S>, shard: &mut Shard<K, V, P>) {
+    pub(super) fn grow<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        shard: &mut Shard<K, V, P>,
+    ) {
         let is_weighted = context.weigher.is_some();
         let Shard { arena, policy, .. } = shard;
         let mut panicked = None;
@@ -463,7 +470,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             return false;
         }
         shard.arena.with(slot, |found| {
-            self.set_lifetime(context, slot, &found.state.hint, life, now);
+            self.set_lifetime(context, slot, &found.lane.state.hint, life, now);
         });
         self.schedule(context, shard, slot, life.deadline);
         true

@@ -16,7 +16,6 @@ use super::{
 };
 use crate::{
     LoadError,
-    cache::load::Started,
     flight::{Driver, Lead, Running, block_on},
     policy::Policy,
     stats::Event,
@@ -138,10 +137,10 @@ where
     async fn load_many(self: Arc<Self>, leads: Leads<K, V, L::Error>, is_nested: bool) {
         let inner = &self.cache.inner;
         let permit = self.permit(is_nested).await;
-        let started = inner.start(true);
-        let leads = self.settle_unwritten(leads, started);
+        let leads = self.settle_unwritten(leads);
         let (leads, keys): (Vec<_>, Vec<_>) = leads.into_iter().unzip();
-        let versions: Vec<_> = keys.iter().map(|key| self.cache.version(key)).collect();
+        let start = |key| inner.start(true).over(self.cache.version(key));
+        let started: Vec<_> = keys.iter().map(start).collect();
         let mut results = match permit.as_ref() {
             _ if keys.is_empty() => return,
             Err(refused) => Err(refused.clone()),
@@ -156,7 +155,7 @@ where
                 }
             }
         };
-        for ((lead, key), version) in leads.into_iter().zip(&keys).zip(versions) {
+        for ((lead, key), started) in leads.into_iter().zip(&keys).zip(started) {
             let loaded = match &mut results {
                 Err(error) => Err(error.clone()),
                 Ok(results) => match results.next() {
@@ -167,25 +166,19 @@ where
             if permit.is_ok() {
                 self.count_load(started, &loaded);
             }
-            self.settle(lead, started.over(version), key, loaded);
+            self.settle(lead, started, key, loaded);
         }
         drop(permit);
     }
 
     /// Settles the keys of which the store does not have the newest write yet; answers with the
     /// others.
-    fn settle_unwritten(
-        &self,
-        leads: Leads<K, V, L::Error>,
-        started: Started,
-    ) -> Leads<K, V, L::Error> {
+    fn settle_unwritten(&self, leads: Leads<K, V, L::Error>) -> Leads<K, V, L::Error> {
         let mut others = Vec::with_capacity(leads.len());
         for (lead, key) in leads {
+            let started = self.cache.inner.start(true).over(self.cache.version(&key));
             match self.behind.unwritten(&key) {
-                Some(unwritten) => {
-                    let started = started.over(self.cache.version(&key));
-                    self.settle(lead, started, &key, Ok(unwritten.into_loaded()));
-                }
+                Some(unwritten) => self.settle(lead, started, &key, Ok(unwritten.into_loaded())),
                 None => others.push((lead, key)),
             }
         }

@@ -16,7 +16,7 @@
 //! sampling by hash is that of SHARDS, FAST 2015). The one with most hits of late names the live
 //! setting. Nothing moves at a switch: the queues drift to what the new setting wants.
 //!
-//! A hit costs a relaxed update of two bits in the entry's mark; one in 1 to 64 (by the capacity)
+//! A hit costs a relaxed update of two bits in the entry's mark; one in 1 to 256 (by the capacity)
 //! also goes to a lossy ring, from which the shadows are fed, a batch at a time, by whoever holds
 //! the stripe's lock.
 //!

@@ -9,12 +9,13 @@ use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering, lock, try_loc
 /// Shadows have at least so many entries. Twice as many cost twice the time and say no more; with a
 /// quarter as many the verdicts become noisy.
 const MIN_SHADOW: u64 = 128;
-/// At most one key in `2^6` is sampled: at 1/256 nothing is lost yet, but nothing is left to gain.
-const MAX_SHIFT: u32 = 6;
+/// At most one key in `2^8` is sampled: that loses nothing yet, and less would gain nothing.
+const MAX_SHIFT: u32 = 8;
 
-/// The shared state. Its first line is read by every hit and written when the setting changes.
+/// The shared state. Its first line is read by every hit and written when the setting changes; the
+/// fields are in this order so that the shadows, which change all the time, lie apart from it.
 #[derive(Debug)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub(super) struct Shared {
     seed: u64,
     /// What hashes are multiplied by to choose the keys that are sampled: odd, made from the seed.
@@ -30,6 +31,7 @@ pub(super) struct Shared {
 
 /// The shadows and what they were made for.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct State {
     pub(super) shadows: Shadows,
     capacity: u64,
@@ -175,7 +177,7 @@ mod tests {
     #[test]
     fn shadows_hold_128_to_255_entries_as_far_as_the_rate_goes() {
         for (entries, shift) in
-            [(0, 0), (255, 0), (256, 1), (511, 1), (512, 2), (16_383, 6), (1 << 30, 6)]
+            [(0, 0), (255, 0), (256, 1), (511, 1), (512, 2), (65_535, 8), (1 << 30, 8)]
         {
             assert_eq!(shift_for(entries), shift, "{entries}");
         }
