@@ -74,6 +74,9 @@ struct Flight<K, V> {
     is_led: bool,
     /// Whether the key was written or removed since the leader began.
     is_superseded: bool,
+    /// Whether some keys were removed since, which may include this one: who comes later does not
+    /// share the outcome, and sees what was stored.
+    is_closed: bool,
     /// The thread that must not wait for it, because it holds it.
     owner: Option<ThreadId>,
     /// Where the outcome will be, once somebody waits for it.
@@ -197,6 +200,7 @@ impl<K, V> Flight<K, V> {
     fn lead(&mut self, owner: Option<ThreadId>) {
         self.is_led = true;
         self.is_superseded = false;
+        self.is_closed = false;
         self.owner = owner;
         self.job = None;
     }
@@ -254,6 +258,16 @@ impl<K, V> Flights<K, V> {
         }
     }
 
+    /// Keeps who joins later from sharing the outcome of any flight there is.
+    pub(crate) fn close_all(&self) {
+        for list in &self.lists {
+            // SeqCst: see `supersede`.
+            if list.active.load(Ordering::SeqCst) != 0 {
+                list.lock().flights.iter_mut().for_each(|flight| flight.is_closed = true);
+            }
+        }
+    }
+
     /// Leads the flight of a key, or waits for who does. `key` makes an owned key, and runs only if
     /// there is somebody to wait for; `equals` compares with another's.
     pub(crate) fn join<R>(
@@ -283,7 +297,8 @@ impl<K, V> Flights<K, V> {
             {
                 return Joined::Reentrant;
             }
-            let mut shares = matches!(asker, Asker::Load) && !flight.is_superseded;
+            let mut shares =
+                matches!(asker, Asker::Load) && !flight.is_superseded && !flight.is_closed;
             if shares && flight.landing.is_none() {
                 let Some(made) = landing.take() else {
                     drop(air);
@@ -351,6 +366,7 @@ fn begin<R: Hangar>(
         hash,
         is_led: true,
         is_superseded: false,
+        is_closed: false,
         owner: asker.owner(),
         landing: None,
         job: None,

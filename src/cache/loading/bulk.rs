@@ -208,7 +208,7 @@ where
             let Poll::Ready(waited) = wait.poll(context) else { return Poll::Pending };
             // The seat is given up before the next is taken.
             drop(mem::replace(step, Step::Done(Err(LoadError::NotFound))));
-            *step = self.resume(many.keys[many.done], waited);
+            *step = self.resume(many.keys[many.done], Want::Again, waited);
         }
         Poll::Ready(())
     }
