@@ -24,7 +24,7 @@ const LAYERS: &[&[&str]] = &[
     &["policy"],
     // They share `Lifetime`s and slots, and know nothing of the policies' insides.
     &["expiry", "table", "tags"],
-    &["budget", "claims", "outbox", "stats"],
+    &["budget", "flight", "outbox", "record", "stats"],
     &["context"],
     &["stripe"],
     &["cache"],

@@ -28,7 +28,7 @@ pub(crate) enum Admission {
 
 impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
     /// Brings the key and value in `entry` in, for caches without weigher, listener and tags, and
-    /// leaves there what had to leave instead.
+    /// leaves there what had to leave instead. `is_wanted` is asked last, under the stripe's lock.
     #[inline]
     pub(crate) fn admit<S: BuildHasher>(
         &self,
@@ -36,6 +36,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         hash: u64,
         entry: &mut Option<(K, V)>,
         when: When,
+        is_wanted: impl FnOnce() -> bool,
     ) -> Admission {
         let mut guard = self.lock();
         let shard = &mut *guard;
@@ -46,7 +47,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             let _running = enter_user_code::<K, V>();
             entry.as_ref().is_some_and(|(key, _)| key == resident)
         });
-        if resident.is_some() || when.is_over() {
+        if resident.is_some() || when.is_over() || !is_wanted() {
             return Admission::Undecided;
         }
         if shard.arena.is_crowded() {
