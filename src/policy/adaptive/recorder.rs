@@ -83,14 +83,15 @@ impl AdaptiveRecorder {
     #[inline]
     fn count(&self, mark: &Mark) {
         let content = mark.get();
-        if content & IN_MAIN == 0 && self.is_correlated(content) {
+        if content & (IN_MAIN | FREQUENCY) < FREQUENCY && self.is_correlated(content) {
             return;
         }
-        // No branch, which would often go the unforeseen way; the line is being written anyway.
+        // Without a branch, which would often go the unforeseen way; the line is written anyway.
         mark.set(content + u8::from(frequency(content) < FREQUENCY));
     }
 
     /// Whether a hit now on an entry of the small queue comes too soon to count.
+    #[inline]
     fn is_correlated(&self, content: u8) -> bool {
         // Relaxed: see `set_clock`.
         let clock = self.pulse.clock.load(Ordering::Relaxed);
