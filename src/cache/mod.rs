@@ -6,6 +6,7 @@ mod builder;
 mod compute;
 mod iter;
 mod load;
+mod load_future;
 mod loading;
 mod maintain;
 mod share;
