@@ -22,6 +22,8 @@ pub(crate) struct Context<K, V, S> {
     pub(crate) weigher: Option<Box<Weigher<K, V>>>,
     pub(crate) listener: Option<Box<Listener<K, V>>>,
     pub(crate) counters: Option<Counters>,
+    #[cfg(feature = "record")]
+    pub(crate) recorder: Option<crate::record::Recorder>,
     pub(crate) rules: Rules<K, V>,
     pub(crate) tagger: Option<Tagger<K, V>>,
     pub(crate) clock: Clock,
@@ -111,6 +113,30 @@ impl<K, V, S> Context<K, V, S> {
         if let Some(counters) = &self.counters {
             counters.count(event);
         }
+    }
+
+    /// Records a look-up, if that is wanted.
+    #[inline]
+    pub(crate) fn record_look(&self, hash: u64, is_found: bool) {
+        #[cfg(feature = "record")]
+        if let Some(recorder) = &self.recorder {
+            use crate::record::What;
+            let what = if is_found { What::Hit } else { What::Miss };
+            recorder.access(&self.clock, hash, what);
+        }
+        #[cfg(not(feature = "record"))]
+        let _ = (hash, is_found);
+    }
+
+    /// Records a write, if that is wanted.
+    #[inline]
+    pub(crate) fn record_write(&self, hash: u64, weight: u64) {
+        #[cfg(feature = "record")]
+        if let Some(recorder) = &self.recorder {
+            recorder.access(&self.clock, hash, crate::record::What::Write(weight));
+        }
+        #[cfg(not(feature = "record"))]
+        let _ = (hash, weight);
     }
 
     /// A stripe's fair share of the capacity, at least 1.

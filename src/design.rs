@@ -4,11 +4,13 @@
 //!
 //! ```text
 //! cache/     the public API: hash -> stripe -> one call below -> publish what left
+//!   loading/ a cache with a loader of its own: what is asked, loaded, kept, written
+//! flight/    one computation per key: who leads, who waits, what it came to
 //!   stripe/  one stripe: its lock, and what that guards
 //!     table/   hash -> bucket -> lane; read without the stripe's lock
 //!     policy/  who goes next: slots, hashes and weights, never keys, values, locks or time
 //!     expiry/  rules -> deadline -> hint; the timer wheel
-//!   claims, outbox, tags, budget, stats    small things the layers above share
+//!   outbox, tags, budget, stats            small things the layers above share
 //! sync, time, slot, event                  leaves
 //! ```
 //!
@@ -39,22 +41,64 @@
 //! alone, first takes room from the stripe that holds most. Two stripes are never locked at once:
 //! the room travels as a reservation.
 //!
+//! Where nothing beside an entry depends on its value, `stripe/light.rs` does the same in fewer
+//! steps: one entry comes in and at most one leaves, in the same place, with nothing to tell.
+//!
+//! # The life of a load
+//!
+//! A miss joins the *flight* of its key (`flight/`). The first becomes its leader, and looks into
+//! the cache once more, since who led before may just have stored the value. Then it computes under
+//! no lock, stores, and *lands* the flight: those who wait get the outcome. A leader that goes away
+//! without landing (a panic, a dropped future) leaves the flight to whichever waiter is polled
+//! first. An entry (`Cache::entry`) and a write through the cache hold the flight of their key in
+//! the same way, so one list decides over everything that must happen once.
+//!
+//! Waiting is one state machine, `Wait::poll`; blocking callers run it with a waker that unparks
+//! their thread. A leader's closure or borrowed future can be driven by nobody else. Where the
+//! future borrows nothing (a loader's, or `get_or_insert_shared`) it is a `Job`: all who wait
+//! register with it, whoever is polled first while it is ready polls it, and the last to go drops it.
+//!
+//! *What overtakes a load wins.* A write or removal marks the key's flight as superseded, and then
+//! acts. The leader looks at that mark under the stripe's lock, when it is about to store; that of
+//! the two which comes second there sees the other. A mark costs nothing while no key of that list
+//! is being computed: one load of a counter. A removal that found a flight takes the stripe's lock
+//! even if the key is surely absent, because the leader may have looked already and not yet stored.
+//! The value goes to those who joined before the mark; who joins later waits until the flight is
+//! over, as there is one computation per key at a time, and then leads one of his own. For tags a
+//! value is as old as the beginning of its load, so a tag that is removed meanwhile kills it.
+//!
+//! The waiters of a key are woken all at once when its leader gives up: waking one alone would be
+//! cheaper, but one that is never polled would hold up the others. Errors are shared, not given
+//! up on, so that is rare.
+//!
+//! *Keys are borrowed.* The list knows a flight by its hash. The leader's key need not be owned
+//! until it is stored; the first who waits leaves an owned one, with which later ones and the leader
+//! compare theirs, outside the lock. Different keys of one 64-bit hash wait for each other, and share
+//! nothing.
+//!
+//! *Nothing found, and errors,* are entries of a loading cache like values. So they have weight,
+//! expire, are evicted and removed, and are replaced by a write, with no further rule. The price is
+//! some forty bytes an entry for the times and the kind, in a `LoadingCache` only.
+//!
 //! # Locks
 //!
 //! | lock | guards | order | who waits how |
 //! |---|---|---|---|
-//! | stripe (`Mutex`) | placing, taking, growing, the policy, the wheel | first; never two | parks |
+//! | stripe (one word) | placing, taking, growing, the policy, the wheel | first; never two | spins, yields, sleeps |
 //! | bucket (one word) | its entries' values and lanes, its chain | after the stripe's; a leaf; two at a split | spins, yields, sleeps |
 //! | outbox | the queue of notices | alone | parks |
-//! | claims, tag registry, counters' numbers, shadows of the default policy | their lists | leaves | parks (the shadows: tries only) |
+//! | flights of a list | who computes which key, who waits | a leaf | parks |
+//! | job, write queue, cap on loads | their state, never while user code runs | leaves | parks |
+//! | tag registry, counters' numbers, shadows of the default policy | their lists | leaves | parks (the shadows: tries only) |
 //!
-//! The bucket's lock has no wake-up list: releasing is a plain store instead of a second locked
+//! The bucket's lock, and the stripe's, which is the same, has no wake-up list: releasing is a plain store instead of a second locked
 //! instruction, which is 4 of 10 ns here. A waiter gets as far as sleeping only if the holder was
 //! descheduled within its few nanoseconds.
 //!
 //! # User code
 //!
-//! Runs under no lock: weigher, expiry, tags, loaders of computed entries, the listener, `Drop`.
+//! Runs under no lock: weigher, expiry, tags, loaders, writers and spawners, closures of computed
+//! entries, the listener, wakers, `Drop`.
 //! Runs under the bucket's lock: `Eq`, `Clone`, the closures of `read`, `retain` and the
 //! conditional writes. There, a call of the cache that would have to wait for any lock panics and
 //! says so (a thread-local counter is set around them where keys or values have drop glue; other

@@ -26,9 +26,11 @@ mod table;
 mod tags;
 
 mod budget;
-mod claims;
+mod flight;
 mod hash;
 mod outbox;
+#[cfg(feature = "record")]
+pub mod record;
 mod stats;
 
 mod context;
@@ -36,12 +38,16 @@ mod stripe;
 
 mod cache;
 
-pub use cache::{BuildError, Builder, Cache, Compute, Entry, Iter, Keys};
+pub use cache::{
+    BuildError, Builder, Cache, Compute, Entry, Iter, Keys, LoadingBuilder, LoadingCache, WhenFull,
+    WriteError, loader,
+};
 pub use event::{Removal, RemovalCause};
 pub use expiry::Expiry;
+pub use flight::LoadError;
 pub use hashbrown::Equivalent;
 pub use slot::Slot;
-pub use stats::{ByCause, Removals, Stats};
+pub use stats::{ByCause, LoadTimes, Removals, Stats};
 
 /// The examples in the README are tested with the documentation.
 #[cfg(doctest)]

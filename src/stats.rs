@@ -4,7 +4,7 @@
 //! cell numbers of threads that ended are given to new ones; threads beyond the last cell share it
 //! and count atomically.
 
-use std::{cell::Cell, ops::Index};
+use std::{cell::Cell, ops::Index, time::Duration};
 
 use crate::{
     RemovalCause,
@@ -20,9 +20,14 @@ pub(crate) enum Event {
     Insert,
     Update,
     ListenerPanic,
+    Load,
+    LoadSuccess,
+    LoadFailure,
+    Coalesced,
+    Superseded,
 }
 
-const EVENTS: usize = 5;
+const EVENTS: usize = 10;
 
 /// Cells, the last of which is shared.
 const CELLS: usize = 64;
@@ -38,29 +43,58 @@ struct Counts {
 
 /// The counters of one cache.
 #[derive(Debug)]
-pub(crate) struct Counters(Box<[Counts]>);
+pub(crate) struct Counters {
+    cells: Box<[Counts]>,
+    load_times: LoadTimeCounters,
+}
+
+/// Loads are slow, so their times are counted in one place.
+#[derive(Debug)]
+struct LoadTimeCounters {
+    /// Loads that took less than 2^(i+1) nanoseconds, but not less than 2^i (the first one: less
+    /// than 2).
+    buckets: [AtomicU64; TIMES],
+    /// Nanoseconds.
+    total: AtomicU64,
+}
+
+/// Buckets of load times: up to 2^40 ns, eighteen minutes.
+const TIMES: usize = 40;
 
 impl Counters {
     pub(crate) fn new() -> Self {
-        Self((0..CELLS).map(|_| Counts::default()).collect())
+        let load_times = LoadTimeCounters {
+            buckets: std::array::from_fn(|_| AtomicU64::new(0)),
+            total: AtomicU64::new(0),
+        };
+        Self { cells: (0..CELLS).map(|_| Counts::default()).collect(), load_times }
     }
 
     #[inline]
     pub(crate) fn count(&self, event: Event) {
         let cell = cell_of_thread();
-        add(&self.0[cell].events[event as usize], 1, cell);
+        add(&self.cells[cell].events[event as usize], 1, cell);
+    }
+
+    /// Counts a load that took so many nanoseconds.
+    pub(crate) fn load(&self, took: u64, is_success: bool) {
+        self.count(if is_success { Event::LoadSuccess } else { Event::LoadFailure });
+        let bucket = (took.max(1).ilog2() as usize).min(TIMES - 1);
+        // Relaxed (both): counters.
+        self.load_times.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        self.load_times.total.fetch_add(took, Ordering::Relaxed);
     }
 
     pub(crate) fn removal(&self, cause: RemovalCause, weight: u64) {
         let cell = cell_of_thread();
-        add(&self.0[cell].removals[cause as usize], 1, cell);
-        add(&self.0[cell].weights[cause as usize], weight, cell);
+        add(&self.cells[cell].removals[cause as usize], 1, cell);
+        add(&self.cells[cell].weights[cause as usize], weight, cell);
     }
 
     pub(crate) fn snapshot(&self) -> Stats {
         // Relaxed: counters publish nothing, and a snapshot is not of one moment.
         let sum = |of: &dyn Fn(&Counts) -> &AtomicU64| {
-            self.0
+            self.cells
                 .iter()
                 .map(|counts| of(counts).load(Ordering::Relaxed))
                 .fold(0, u64::wrapping_add)
@@ -76,6 +110,16 @@ impl Counters {
             inserts: event(Event::Insert),
             updates: event(Event::Update),
             listener_panics: event(Event::ListenerPanic),
+            loads: event(Event::Load),
+            load_successes: event(Event::LoadSuccess),
+            load_failures: event(Event::LoadFailure),
+            coalesced: event(Event::Coalesced),
+            superseded: event(Event::Superseded),
+            // Relaxed (both): as above.
+            load_time: Duration::from_nanos(self.load_times.total.load(Ordering::Relaxed)),
+            load_times: LoadTimes(std::array::from_fn(|bucket| {
+                self.load_times.buckets[bucket].load(Ordering::Relaxed)
+            })),
             removals: ByCause(removals),
         }
     }
@@ -165,6 +209,44 @@ impl Index<RemovalCause> for ByCause {
     }
 }
 
+/// How many loads took how long, in buckets that double.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadTimes([u64; TIMES]);
+
+impl Default for LoadTimes {
+    fn default() -> Self {
+        Self([0; TIMES])
+    }
+}
+
+impl LoadTimes {
+    /// Every bucket's end (loads that took less) and count, the fastest first. The last bucket has
+    /// the slower ones too.
+    pub fn iter(&self) -> impl Iterator<Item = (Duration, u64)> + '_ {
+        self.0.iter().enumerate().map(|(i, &count)| (Duration::from_nanos(2 << i), count))
+    }
+
+    /// A bound that this share (from 0 to 1) of all loads stayed below, at most twice what they
+    /// took; zero if there were none.
+    ///
+    /// ```
+    /// let cache = larder::Cache::<u32, u32>::builder().capacity(10).stats(true).build();
+    /// cache.get_or_insert_with(&1, || 2);
+    /// assert!(!cache.stats().load_times.quantile(0.99).is_zero());
+    /// ```
+    #[must_use]
+    pub fn quantile(&self, share: f64) -> Duration {
+        let all: u64 = self.0.iter().sum();
+        let wanted = (all as f64 * share.clamp(0.0, 1.0)).ceil() as u64;
+        let mut seen = 0;
+        let found = self.iter().find(|&(_, count)| {
+            seen += count;
+            count > 0 && seen >= wanted
+        });
+        found.map_or(Duration::ZERO, |(below, _)| below)
+    }
+}
+
 /// What a cache has counted since it was built. See [`Builder::stats`](crate::Builder::stats).
 ///
 /// Counters are exact once the operations they count have returned; a snapshot taken meanwhile is
@@ -182,6 +264,21 @@ pub struct Stats {
     pub updates: u64,
     /// Times the removal listener panicked.
     pub listener_panics: u64,
+    /// Loads that were started: closures and futures of read-through calls, and those of a loader. A
+    /// bulk load counts once for each key.
+    pub loads: u64,
+    /// Loads that gave a value.
+    pub load_successes: u64,
+    /// Loads that gave an error, nothing, or panicked. Loads that were dropped count as neither.
+    pub load_failures: u64,
+    /// Calls that waited for another's load instead of loading themselves.
+    pub coalesced: u64,
+    /// Loads whose value was not stored because the key was written or removed meanwhile.
+    pub superseded: u64,
+    /// How long all loads took together.
+    pub load_time: Duration,
+    /// How long loads took.
+    pub load_times: LoadTimes,
     /// Entries that left, by cause, with their weights. Refused newcomers are under
     /// [`RemovalCause::Rejected`].
     pub removals: ByCause,

@@ -65,6 +65,29 @@ pub(crate) fn wait<'a, T>(changed: &Condvar, guard: MutexGuard<'a, T>) -> MutexG
     }
 }
 
+/// [`wait`] for that long at most.
+#[cfg(not(larder_loom))]
+pub(crate) fn wait_for<'a, T>(
+    changed: &Condvar,
+    guard: MutexGuard<'a, T>,
+    at_most: std::time::Duration,
+) -> MutexGuard<'a, T> {
+    match changed.wait_timeout(guard, at_most) {
+        Ok((guard, _)) => guard,
+        Err(poisoned) => poisoned.into_inner().0,
+    }
+}
+
+/// Loom has no time: who would wait a while gives others a turn.
+#[cfg(larder_loom)]
+pub(crate) fn wait_for<'a, T>(
+    _changed: &Condvar,
+    guard: MutexGuard<'a, T>,
+    _at_most: std::time::Duration,
+) -> MutexGuard<'a, T> {
+    guard
+}
+
 /// Waits a little before the `round`-th look at a lock: spins, then yields, then sleeps.
 #[cfg(not(larder_loom))]
 pub(crate) fn back_off(round: u32, spins: u32, yields: u32, longest_us: u64) {
@@ -94,7 +117,21 @@ pub(crate) fn yield_now() {
 }
 
 #[cfg(not(larder_loom))]
-pub(crate) use std::thread::{ThreadId, current};
+pub(crate) use std::{
+    thread::{ThreadId, current},
+    thread_local,
+};
 
 #[cfg(larder_loom)]
 pub(crate) use loom::thread::{ThreadId, current};
+
+/// Loom's does not know of constant initialisers.
+#[cfg(larder_loom)]
+macro_rules! model_local {
+    ($vis:vis static $name:ident: $type:ty = const { $init:expr };) => {
+        loom::thread_local! { $vis static $name: $type = $init; }
+    };
+}
+
+#[cfg(larder_loom)]
+pub(crate) use model_local as thread_local;

@@ -47,7 +47,7 @@ pub(crate) struct TagSet {
 }
 
 impl TagSet {
-    fn is_dead(&self) -> bool {
+    pub(crate) fn is_dead(&self) -> bool {
         // Acquire: pairs with the Release in `Registry::remove`, so that what the remover saw
         // before is older than what this thread does next.
         self.tags.iter().any(|tag| tag.removed.load(Ordering::Acquire) > self.born)
@@ -91,13 +91,18 @@ impl Registry {
         hasher.hash_one(tag)
     }
 
-    /// Notes what tags an entry has. Call it before the value can become visible.
-    pub(crate) fn tag(&self, hashes: &[u64]) -> Option<Box<TagSet>> {
+    /// How many removals there have been: an entry that is made from now on is newer.
+    pub(crate) fn removals(&self) -> u64 {
+        // Acquire: pairs with the Release in `remove`.
+        self.removals.load(Ordering::Acquire)
+    }
+
+    /// Notes what tags an entry has whose value is of the time when there had been `born` removals.
+    /// Call it before the value can become visible.
+    pub(crate) fn tag(&self, hashes: &[u64], born: u64) -> Option<Box<TagSet>> {
         if hashes.is_empty() {
             return None;
         }
-        // Acquire: pairs with the Release in `remove`: an entry made after a removal is newer.
-        let born = self.removals.load(Ordering::Acquire);
         let mut tags = lock(&self.tags);
         if tags.len() >= FEW && tags.len() == tags.capacity() {
             tags.retain(|tag| Arc::strong_count(tag) > 1);

@@ -92,6 +92,21 @@ impl Clock {
         }
     }
 
+    /// Whether it is not the system's.
+    pub(crate) fn is_injected(&self) -> bool {
+        matches!(self, Self::Injected { .. })
+    }
+
+    /// How long a thread may sleep if it wants to be back at `deadline`: zero if that has come. A
+    /// clock that is set by hand must be looked at often, as nobody tells when it is.
+    pub(crate) fn sleep_until(&self, deadline: u64) -> Duration {
+        let left = Duration::from_nanos(deadline.saturating_sub(self.now()));
+        match self {
+            Self::System(_) => left,
+            Self::Injected { .. } => left.min(Duration::from_millis(1)),
+        }
+    }
+
     /// The same as of the system's last tick: some milliseconds late, and far cheaper.
     #[inline]
     pub(crate) fn coarse(&self) -> u64 {

@@ -8,54 +8,18 @@
 #![cfg(larder_loom)]
 
 mod common;
+#[path = "common/models.rs"]
+mod models;
 
 use std::sync::Arc;
 
 use common::Identity;
 use larder::{
     Cache, Compute,
-    policy::{Fifo, Policy, Sieve},
+    policy::{Fifo, Sieve},
 };
 use loom::thread;
-
-type Model<P> = Cache<u64, u64, P, Identity>;
-
-/// Keys are their own hashes: the low bits choose the bucket, bits 40 to 47 are the fingerprint.
-fn key(number: u64) -> u64 {
-    number | (number + 1) << 40
-}
-
-fn cache<P: Policy>(policy: P, capacity: u64) -> Model<P> {
-    Cache::builder()
-        .capacity(capacity)
-        .stripes(1)
-        .policy(policy)
-        .hasher(Identity::default())
-        .build()
-}
-
-fn model(explore: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound.get_or_insert(2);
-    builder.max_branches = 100_000;
-    let schedules = std::sync::atomic::AtomicU64::new(0);
-    let schedules = Arc::new(schedules);
-    let count = Arc::clone(&schedules);
-    builder.check(move || {
-        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        explore();
-    });
-    println!("{} schedules", schedules.load(std::sync::atomic::Ordering::Relaxed));
-}
-
-/// Runs the two as threads of their own: the model's main thread would hide schedules from it.
-fn together<A: 'static, B: 'static>(
-    one: impl FnOnce() -> A + 'static,
-    two: impl FnOnce() -> B + 'static,
-) -> (A, B) {
-    let (one, two) = (thread::spawn(one), thread::spawn(two));
-    (one.join().unwrap(), two.join().unwrap())
-}
+use models::{Model, cache, key, model, together};
 
 /// P1, P5: an insert that evicts, and readers of the newcomer and of the victim.
 #[test]

@@ -40,16 +40,7 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let clone = |value: &mut V| {
-            let _running = enter_user_code::<K, V>();
-            value.clone()
-        };
-        let inner = &*self.inner;
-        let hash = inner.hash(key);
-        if inner.context.is_watched() {
-            return inner.get_watched(hash, key);
-        }
-        inner.stripe(hash).hit(&inner.context, hash, same::<K, V, Q>(key), clone)
+        self.inner.get(self.inner.hash(key), key)
     }
 
     /// The values of many keys, in their order.
@@ -72,15 +63,7 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let inner = &*self.inner;
-        let hash = inner.hash(key);
-        let (stripe, now) = inner.approach(hash);
-        let value = stripe.peek(&inner.context, hash, same::<K, V, Q>(key), now, |found| {
-            let _running = enter_user_code::<K, V>();
-            found.value.clone()
-        });
-        inner.tidy(now);
-        value
+        self.inner.peek(self.inner.hash(key), key)
     }
 }
 
@@ -195,6 +178,9 @@ where
         let inner = &*self.inner;
         let hash = inner.hash(key);
         let (stripe, now) = inner.approach(hash);
+        if stripe.table.surely_absent(hash) {
+            return None;
+        }
         stripe.version(&inner.context, hash, same::<K, V, Q>(key), now)
     }
 }
@@ -205,6 +191,40 @@ where
     P: Policy,
     S: BuildHasher,
 {
+    /// [`get`](Cache::get) by hash.
+    #[inline]
+    pub(super) fn get<Q>(&self, hash: u64, key: &Q) -> Option<V>
+    where
+        V: Clone,
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let clone = |value: &mut V| {
+            let _running = enter_user_code::<K, V>();
+            value.clone()
+        };
+        if self.context.is_watched() {
+            return self.get_watched(hash, key);
+        }
+        let found = self.stripe(hash).hit(&self.context, hash, same::<K, V, Q>(key), clone);
+        self.context.record_look(hash, found.is_some());
+        found
+    }
+
+    /// [`peek`](Cache::peek) by hash.
+    pub(super) fn peek<Q>(&self, hash: u64, key: &Q) -> Option<V>
+    where
+        V: Clone,
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let (stripe, now) = self.approach(hash);
+        let value = stripe.peek(&self.context, hash, same::<K, V, Q>(key), now, |found| {
+            let _running = enter_user_code::<K, V>();
+            found.value.clone()
+        });
+        self.tidy(now);
+        value
+    }
+
     /// [`get`](Cache::get) where there is a clock to read or something to count. Kept apart, so
     /// that where there is not nothing is spent on it.
     #[inline(never)]
@@ -235,6 +255,7 @@ where
         let stripe = self.stripe(hash);
         let (found, now) = stripe.hit_timed(&self.context, hash, same::<K, V, Q>(key), then);
         self.context.count(if found.is_some() { Event::Hit } else { Event::Miss });
+        self.context.record_look(hash, found.is_some());
         self.tidy(now);
         found
     }
@@ -247,7 +268,7 @@ where
         let hash = self.hash(key);
         let (stripe, now) = self.approach(hash);
         let equals = same::<K, V, Q>(key);
-        let Some(life) = stripe.life(&self.context, hash, &equals, now) else { return };
+        let Some(life) = stripe.life(&self.context, hash, equals, now) else { return };
         let remaining = life.remaining(now);
         let renewed = expiry.after_read(value, remaining);
         if renewed == remaining {

@@ -14,9 +14,9 @@ use super::{Cache, Inner};
 use crate::{
     Expiry, Removal,
     budget::Budget,
-    claims::Claims,
     context::{Context, Weigher},
     expiry::{Rules, hint},
+    flight::Flights,
     hash,
     outbox::{Listener, forget_panic},
     policy::{Adaptive, Policy},
@@ -35,6 +35,8 @@ const WEIGHT_PER_STRIPE: u64 = 1 << 18;
 const LONG: u64 = 60_000_000_000;
 /// The most stripes.
 const MOST_STRIPES: usize = 1024;
+/// The most lists of keys being computed.
+const MOST_FLIGHT_LISTS: usize = 64;
 /// Stripes for each thread that can run at once.
 const STRIPES_PER_THREAD: usize = 4;
 
@@ -50,6 +52,14 @@ pub enum BuildError {
     NoInterval,
     /// The maintenance thread could not be started.
     Thread(String),
+    /// The factor for early refreshes is negative or no number.
+    EarlyRefresh,
+    /// There may be no loads at all.
+    NoLoads,
+    /// The queue of writes has no room, or its batches are empty.
+    NoQueue,
+    /// A loading cache was given an expiry that wants to be asked after reads.
+    WatchesReads,
 }
 
 impl fmt::Display for BuildError {
@@ -67,6 +77,22 @@ impl fmt::Display for BuildError {
             Self::NoInterval => write!(
                 f,
                 "a maintenance interval of zero: call `maintenance_thread` with some milliseconds"
+            ),
+            Self::EarlyRefresh => write!(
+                f,
+                "an early refresh by a factor that is negative or no number: call `early_refresh` \
+                 with 1, or 0 for none"
+            ),
+            Self::NoLoads => {
+                write!(f, "no loads at once: call `max_loads` with 1 or more, or leave it out")
+            }
+            Self::NoQueue => {
+                write!(f, "a write queue of no length: call `write_queue` with 1 or more for both")
+            }
+            Self::WatchesReads => write!(
+                f,
+                "an expiry that watches reads: a loading cache has deadlines from create and update \
+                 alone; use `time_to_idle` for what a read prolongs"
             ),
             Self::Thread(why) => write!(
                 f,
@@ -111,6 +137,8 @@ pub struct Builder<K, V, P = Adaptive, S = ahash::RandomState> {
     listener: Option<Box<Listener<K, V>>>,
     tagger: Option<Tagger<K, V>>,
     stats: bool,
+    #[cfg(feature = "record")]
+    recording: Option<crate::record::Recording>,
     clock: Option<Box<dyn Ticker>>,
     maintenance: Option<Duration>,
 }
@@ -128,6 +156,8 @@ impl<K, V> Builder<K, V> {
             listener: None,
             tagger: None,
             stats: false,
+            #[cfg(feature = "record")]
+            recording: None,
             clock: None,
             maintenance: None,
         }
@@ -185,6 +215,8 @@ impl<K, V, P, S> Builder<K, V, P, S> {
             listener: self.listener,
             tagger: self.tagger,
             stats: self.stats,
+            #[cfg(feature = "record")]
+            recording: self.recording,
             clock: self.clock,
             maintenance: self.maintenance,
         }
@@ -205,6 +237,8 @@ impl<K, V, P, S> Builder<K, V, P, S> {
             listener: self.listener,
             tagger: self.tagger,
             stats: self.stats,
+            #[cfg(feature = "record")]
+            recording: self.recording,
             clock: self.clock,
             maintenance: self.maintenance,
         }
@@ -275,6 +309,15 @@ impl<K, V, P, S> Builder<K, V, P, S> {
         self
     }
 
+    /// Records a sample of the cache's accesses, for `larder-lab`. A thread writes the file; it ends
+    /// with the cache, whose last handle waits for it when it is dropped. Costs a multiplication for
+    /// an access that is not sampled.
+    #[cfg(feature = "record")]
+    pub fn record(mut self, recording: crate::record::Recording) -> Self {
+        self.recording = Some(recording);
+        self
+    }
+
     /// The clock; by default the processor's. Tests give a
     /// [`ManualTicker`](crate::time::ManualTicker).
     pub fn clock(mut self, ticker: impl Ticker) -> Self {
@@ -321,7 +364,16 @@ where
         if interval.is_some_and(|interval| interval.is_zero()) {
             return Err(BuildError::NoInterval);
         }
-        let cache = Cache { inner: Arc::new(self.assemble(capacity, stripes)) };
+        #[cfg(feature = "record")]
+        let recorder = self.recording.take().map(crate::record::Recorder::start).transpose();
+        #[cfg_attr(not(feature = "record"), expect(unused_mut, reason = "there is no recorder"))]
+        let mut inner = self.assemble(capacity, stripes);
+        #[cfg(feature = "record")]
+        {
+            inner.context.recorder =
+                recorder.map_err(|error| BuildError::Thread(error.to_string()))?;
+        }
+        let cache = Cache { inner: Arc::new(inner) };
         if let Some(interval) = interval {
             spawn_maintenance(&cache, interval)
                 .map_err(|error| BuildError::Thread(error.to_string()))?;
@@ -353,6 +405,8 @@ where
             weigher: self.weigher,
             listener: self.listener,
             counters: self.stats.then(Counters::new),
+            #[cfg(feature = "record")]
+            recorder: None,
             quantum: hint::quantum(self.rules.longest()),
             is_coarse: self.rules.shortest().is_some_and(|shortest| shortest >= LONG),
             timed: AtomicBool::new(self.rules.any()),
@@ -367,7 +421,7 @@ where
             context,
             stripes,
             mask,
-            claims: Claims::new(),
+            flights: Arc::new(Flights::new(count.min(MOST_FLIGHT_LISTS))),
             maintainer: OnceLock::new(),
             resizing: Mutex::new(()),
         }
@@ -384,6 +438,64 @@ where
         let most = usize::try_from(capacity / least).unwrap_or(usize::MAX).clamp(1, MOST_STRIPES);
         // Rounded down to a power of two.
         Ok(wanted.min(1 << most.ilog2()))
+    }
+}
+
+/// What turns a cache of values into one of values and more.
+impl<K: 'static, V: 'static, P, S> Builder<K, V, P, S> {
+    /// Takes the expiry out.
+    pub(super) fn take_expiry(&mut self) -> Option<Box<dyn Expiry<K, V>>> {
+        self.rules.expiry.take()
+    }
+
+    /// Keeps entries so much longer (nanoseconds); answers with the time to live so far.
+    pub(super) fn prolong_time_to_live(&mut self, by: u64) -> Option<u64> {
+        let so_far = self.rules.time_to_live;
+        self.rules.time_to_live = so_far.map(|so_far| so_far.saturating_add(by));
+        so_far
+    }
+
+    /// The same for entries of type `W`, some of which have a value of type `V`: they are weighed,
+    /// tagged and reported as such. The others weigh `weight`, have no tags and leave in silence.
+    pub(super) fn wrap<W: 'static>(
+        self,
+        value: fn(&W) -> Option<&V>,
+        weight: u64,
+    ) -> Builder<K, W, P, S> {
+        let weigher = self.weigher.map(|weigher| -> Box<Weigher<K, W>> {
+            Box::new(move |key, entry| value(entry).map_or(weight, |value| weigher(key, value)))
+        });
+        let listener = self.listener.map(|listener| -> Box<Listener<K, W>> {
+            Box::new(move |key, entry, removal| {
+                if let Some(value) = value(entry) {
+                    listener(key, value, removal);
+                }
+            })
+        });
+        let tagger = self.tagger.map(|tagger| {
+            let Tagger { tags_of, hasher, registry } = tagger;
+            let tags_of = move |key: &K, entry: &W| {
+                value(entry).map_or_else(Vec::new, |value| tags_of(key, value))
+            };
+            Tagger { tags_of: Box::new(tags_of), hasher, registry }
+        });
+        let Rules { time_to_live, time_to_idle, expiry: _ } = self.rules;
+        Builder {
+            capacity: self.capacity,
+            weigher,
+            rules: Rules { time_to_live, time_to_idle, expiry: None },
+            policy: self.policy,
+            hasher: self.hasher,
+            stripes: self.stripes,
+            initial_capacity: self.initial_capacity,
+            listener,
+            tagger,
+            stats: self.stats,
+            #[cfg(feature = "record")]
+            recording: self.recording,
+            clock: self.clock,
+            maintenance: self.maintenance,
+        }
     }
 }
 

@@ -1,12 +1,22 @@
 //! Entries: reading, computing and writing a key as one step.
 
 use std::{
+    convert::Infallible,
     fmt,
+    future::poll_fn,
     hash::{BuildHasher, Hash},
+    pin::pin,
 };
 
-use super::{Cache, Inner, same, write::Own};
-use crate::{claims::Claim, policy::Policy, stats::Event, table::deny_reentry};
+use super::{Cache, Inner, load::Started, same, write::Own};
+use crate::{
+    LoadError,
+    flight::{Asker, Flights, Joined, Lead, Outcome, Running, Waited, block_on},
+    policy::Policy,
+    stats::Event,
+    stripe::Condition,
+    table::deny_reentry,
+};
 
 impl<K, V, P, S> Cache<K, V, P, S>
 where
@@ -17,8 +27,8 @@ where
 {
     /// The entry of `key`, to be looked at and changed as one step.
     ///
-    /// Computations through `entry` exclude each other per key, so a counter counted this way loses
-    /// nothing; this waits for another thread's. They do not exclude plain
+    /// Computations through `entry` exclude each other per key, and loads, so a counter counted this
+    /// way loses nothing; this waits for another's. They do not exclude plain
     /// [`insert`](Self::insert) and [`remove`](Self::remove): what these do while a closure runs
     /// wins, and the closure's result is returned but not stored, as if it had come just before.
     /// Closures run under no lock, and may use the cache, entries of other keys included.
@@ -39,14 +49,62 @@ where
     /// assert_eq!(counters.get("a"), Some(2));
     /// ```
     pub fn entry(&self, key: K) -> Entry<'_, K, V, P, S> {
-        deny_reentry();
         let hash = self.inner.hash(&key);
-        let claim = self.inner.claims.claim(hash);
-        let seen = self.look(&key, hash);
+        loop {
+            let mut wait = match self.hold(hash, Asker::Holder) {
+                Joined::Lead(lead) => return self.enter(key, lead),
+                Joined::Reentrant => panic!("{}", LoadError::<Infallible>::Reentrant),
+                Joined::Wait(wait) => wait,
+            };
+            let waited = block_on(|context| wait.poll(context), || None);
+            if let Some(Waited::Lead(lead)) = waited {
+                return self.enter(key, lead);
+            }
+        }
+    }
+
+    /// [`entry`](Self::entry) for async code: waits without blocking the thread, and the entry may
+    /// be held across an `await`, though those who ask for the key wait meanwhile.
+    ///
+    /// # Panics
+    /// If a load or an `entry` closure of the same key asks for it: it would wait for itself. A task
+    /// that holds an entry and asks for the same one waits for ever.
+    ///
+    /// ```
+    /// # async fn example() {
+    /// # let rates = larder::Cache::<String, f64>::new(10);
+    /// # async fn fetch() -> Result<f64, String> { Ok(1.0) }
+    /// let entry = rates.entry_async("EUR".to_string()).await;
+    /// let rate = entry.or_try_insert_async(fetch()).await;
+    /// # }
+    /// ```
+    pub async fn entry_async(&self, key: K) -> Entry<'_, K, V, P, S> {
+        let hash = self.inner.hash(&key);
+        loop {
+            let mut wait = match self.hold(hash, Asker::Wanderer) {
+                Joined::Lead(lead) => return self.enter(key, lead),
+                Joined::Reentrant => panic!("{}", LoadError::<Infallible>::Reentrant),
+                Joined::Wait(wait) => wait,
+            };
+            if let Waited::Lead(lead) = std::future::poll_fn(|context| wait.poll(context)).await {
+                return self.enter(key, lead);
+            }
+        }
+    }
+
+    /// Joins the flight of a key for oneself.
+    fn hold(&self, hash: u64, asker: Asker) -> Joined<&Flights<K, V>> {
+        deny_reentry();
+        let no_key = || unreachable!("only a load makes keys for others");
+        Flights::join(&*self.inner.flights, hash, asker, no_key, |_| false)
+    }
+
+    fn enter<'a>(&'a self, key: K, lead: Lead<&'a Flights<K, V>>) -> Entry<'a, K, V, P, S> {
+        let seen = self.look(&key, lead.hash());
         if seen.is_none() {
             self.inner.context.count(Event::Miss);
         }
-        Entry { cache: self, key, hash, seen, _claim: claim }
+        Entry { cache: self, key, seen, lead }
     }
 
     /// The value of `key` and its version. Counts as a use.
@@ -75,14 +133,13 @@ pub enum Compute<V> {
     Remove,
 }
 
-/// The entry of one key, claimed: see [`Cache::entry`].
+/// The entry of one key, held: see [`Cache::entry`].
 pub struct Entry<'a, K, V, P: Policy, S> {
     cache: &'a Cache<K, V, P, S>,
     key: K,
-    hash: u64,
     /// The value and its version when it was last looked at.
     seen: Option<(V, u64)>,
-    _claim: Claim<'a>,
+    lead: Lead<&'a Flights<K, V>>,
 }
 
 impl<K, V, P, S> Entry<'_, K, V, P, S>
@@ -109,13 +166,75 @@ where
         self.or_insert_with(|| value)
     }
 
-    /// The value; if there is none, what `make` makes, which is stored.
-    pub fn or_insert_with(self, make: impl FnOnce() -> V) -> V {
-        let made = self.compute(|seen| match seen {
-            Some(_) => Compute::Keep,
-            None => Compute::Put(make()),
+    /// The value; if there is none, what `load` makes, which is stored. Calls of
+    /// [`get_or_insert_with`](Cache::get_or_insert_with) and its kin wait for it meanwhile.
+    pub fn or_insert_with(self, load: impl FnOnce() -> V) -> V {
+        match self.or_try_insert_with(|| Ok::<V, Infallible>(load())) {
+            Ok(value) => value,
+            Err(never) => match never {},
+        }
+    }
+
+    /// The value; if there is none, what `load` makes, which is stored if it is no error.
+    ///
+    /// # Errors
+    /// What `load` returns. It is not shared: those who wait see for themselves.
+    pub fn or_try_insert_with<E>(self, load: impl FnOnce() -> Result<V, E>) -> Result<V, E> {
+        if let Some((value, _)) = self.seen {
+            return Ok(value);
+        }
+        let started = self.cache.inner.start(false);
+        self.cache.inner.context.count(Event::Load);
+        let loaded = {
+            let _running = Running::enter(self.lead.mark());
+            load()
+        };
+        self.finish(started, loaded)
+    }
+
+    /// [`or_insert_with`](Self::or_insert_with) with a future.
+    pub async fn or_insert_async(self, load: impl Future<Output = V>) -> V {
+        let load = async { Ok::<V, Infallible>(load.await) };
+        match self.or_try_insert_async(load).await {
+            Ok(value) => value,
+            Err(never) => match never {},
+        }
+    }
+
+    /// [`or_try_insert_with`](Self::or_try_insert_with) with a future.
+    ///
+    /// # Errors
+    /// What `load` returns.
+    pub async fn or_try_insert_async<E>(
+        self,
+        load: impl Future<Output = Result<V, E>>,
+    ) -> Result<V, E> {
+        if let Some((value, _)) = self.seen {
+            return Ok(value);
+        }
+        let started = self.cache.inner.start(false);
+        self.cache.inner.context.count(Event::Load);
+        let mut load = pin!(load);
+        let loaded = poll_fn(|context| {
+            let _running = Running::enter(self.lead.mark());
+            load.as_mut().poll(context)
         });
-        made.expect("kept or put")
+        let loaded = loaded.await;
+        self.finish(started, loaded)
+    }
+
+    fn finish<E>(self, started: Started, loaded: Result<V, E>) -> Result<V, E> {
+        let Self { cache, key, lead, .. } = self;
+        let inner = &*cache.inner;
+        if inner.context.counters.is_some() {
+            inner.count_load(inner.took(started), loaded.is_ok());
+        }
+        // Should it fail, whoever waits leads.
+        let value = loaded?;
+        let awaited = lead.is_awaited_for(|other| *other == key);
+        inner.store(&lead, started, (key, value.clone()), Own::Rules);
+        lead.land(|_| awaited, || Outcome::Value(value.clone()));
+        Ok(value)
     }
 
     /// Changes the value, if there is one, and stores it.
@@ -146,16 +265,26 @@ where
     /// ```
     pub fn compute(mut self, compute: impl FnOnce(Option<V>) -> Compute<V>) -> Option<V> {
         let (value, version) = self.seen.take().unzip();
-        match compute(value.clone()) {
+        let inner = &*self.cache.inner;
+        let started = inner.start(false);
+        let running = Running::enter(self.lead.mark());
+        let done = compute(value.clone());
+        drop(running);
+        match done {
             Compute::Keep => value,
+            Compute::Put(new) if version.is_some() => {
+                inner.put_over(self.key, new.clone(), version);
+                Some(new)
+            }
+            // Where there was nothing before, no version tells of a removal meanwhile.
             Compute::Put(new) => {
-                self.cache.inner.put_over(self.key, new.clone(), version);
+                inner.store(&self.lead, started, (self.key, new.clone()), Own::Rules);
                 Some(new)
             }
             Compute::Remove => {
                 let is_unchanged =
                     |now: Option<(&V, u64)>| now.map(|(_, version)| version) == version;
-                self.cache.inner.remove(&self.key, Some(&is_unchanged));
+                inner.remove(&self.key, Some(Condition::Present(&is_unchanged)));
                 None
             }
         }
@@ -175,7 +304,7 @@ where
         let mut write = self.prepare(key, value, Own::Rules);
         write.version = Some(0);
         let is_unchanged = |now: Option<(&V, u64)>| now.map(|(_, version)| version) == version;
-        drop(self.write(&mut write, Some(&is_unchanged)));
+        drop(self.write(&mut write, Some(Condition::Present(&is_unchanged))));
         write.version.filter(|&version| version != 0)
     }
 }
@@ -183,7 +312,7 @@ where
 impl<K, V, P: Policy, S> fmt::Debug for Entry<'_, K, V, P, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entry")
-            .field("hash", &self.hash)
+            .field("hash", &self.lead.hash())
             .field("is_present", &self.seen.is_some())
             .finish_non_exhaustive()
     }

@@ -50,6 +50,9 @@ where
         let inner = &*self.inner;
         let resizing = lock(&inner.resizing);
         inner.context.budget.set_target(capacity);
+        if capacity == 0 {
+            inner.flights.supersede_all();
+        }
         let share = inner.context.share();
         for stripe in &inner.stripes {
             stripe.set_capacity(share, capacity, inner.context.weigher.is_some());
@@ -69,7 +72,8 @@ where
         }
     }
 
-    /// Removes all entries. Those inserted while it runs may or may not stay.
+    /// Removes all entries. Those inserted while it runs may or may not stay; what is being loaded
+    /// meanwhile is not stored.
     ///
     /// Memory for entries is kept for those to come (see `design`); what the policy remembers of
     /// the past is forgotten.
@@ -82,7 +86,7 @@ where
     }
 
     /// Removes the entries for which `keep` answers `false`. Entries inserted while it runs may or
-    /// may not be asked about.
+    /// may not be asked about; what is being loaded meanwhile is not stored.
     ///
     /// The closure runs under a bucket's lock, and under the stripe's: keep it short, and do not
     /// call this cache from it.
@@ -102,13 +106,29 @@ where
     pub fn remove_tag<T: Hash + ?Sized>(&self, tag: &T) -> bool {
         let context = &self.inner.context;
         let Some(tagger) = &context.tagger else { return false };
-        let is_known = tagger.registry.remove(Registry::hash(&tagger.hasher, tag));
+        let tag = Registry::hash(&tagger.hasher, tag);
+        let mut is_known = tagger.registry.remove(tag);
+        if !is_known {
+            // What is being loaded may have it, and nothing is kept of an unknown tag. What was
+            // loaded just before this has made it known.
+            self.inner.flights.supersede_all();
+            is_known = tagger.registry.remove(tag);
+        }
         if is_known {
+            // What is being loaded and has it will not be stored; nor may those who ask from now on
+            // be given it.
+            self.inner.flights.close_all();
             for stripe in &self.inner.stripes {
                 stripe.ask_tag_sweep(context);
             }
         }
         is_known
+    }
+
+    /// How many keys are being computed. For tests: when nobody is, there must be none.
+    #[doc(hidden)]
+    pub fn flights(&self) -> usize {
+        self.inner.flights.len()
     }
 
     /// Checks every internal invariant of the cache. For tests, while no other thread uses it.
@@ -189,6 +209,7 @@ where
     }
 
     fn remove_where(&self, mut remove: impl FnMut(&K, &V) -> bool) {
+        self.flights.supersede_all();
         let now = self.context.now();
         for stripe in &self.stripes {
             let mut at = Some(stripe.table.start());

@@ -1,15 +1,20 @@
 //! The public cache: hash, pick the stripe, one call below, then publish what left.
 
 mod access;
+mod advise;
 mod builder;
 mod compute;
 mod iter;
+mod load;
+mod loading;
 mod maintain;
+mod share;
 mod write;
 
 pub use builder::{BuildError, Builder};
 pub use compute::{Compute, Entry};
 pub use iter::{Iter, Keys};
+pub use loading::{LoadingBuilder, LoadingCache, WhenFull, WriteError, loader};
 
 use std::{
     fmt,
@@ -24,9 +29,9 @@ use hashbrown::Equivalent;
 
 use crate::{
     Stats,
-    claims::Claims,
     context::Context,
     event::{Effects, Leaving},
+    flight::Flights,
     policy::{Adaptive, Policy},
     stripe::Stripe,
     sync::{Arc, Mutex},
@@ -36,7 +41,8 @@ use crate::{
 /// A concurrent cache. Cloning it gives another handle to the same cache.
 ///
 /// All methods take `&self` and may be called from any thread, in blocking and in async code
-/// alike: none waits for anything but another thread's short critical section.
+/// alike. None waits for anything but another thread's short critical section, except those that
+/// say so: read-through waits for whoever computes the same key.
 ///
 /// # What runs where
 /// | yours | runs | may call the cache |
@@ -46,7 +52,7 @@ use crate::{
 /// | `Clone` of a value | under the bucket's lock | no |
 /// | the closures of [`read`](Self::read), [`retain`](Self::retain), [`remove_if`](Self::remove_if), [`replace_if`](Self::replace_if) | under the bucket's lock | no |
 /// | weigher, [`Expiry`](crate::Expiry), tags | before any lock | yes |
-/// | closures of [`entry`](Self::entry) | under no lock, alone for their key | yes, for other keys |
+/// | closures of [`entry`](Self::entry), loads of [`get_or_insert_with`](Self::get_or_insert_with) and its kin | under no lock, alone for their key | yes, for other keys |
 /// | the removal listener, `Drop` of keys and values | after all locks | yes |
 ///
 /// Where it says no, a call that would have to wait for a lock panics and says so instead of hanging
@@ -83,7 +89,8 @@ pub(crate) struct Inner<K, V, P: Policy, S> {
     stripes: Box<[Stripe<K, V, P>]>,
     /// The number of stripes less one; it is a power of two.
     mask: u32,
-    claims: Claims,
+    /// Which keys are being computed.
+    flights: Arc<Flights<K, V>>,
     /// Held while the capacity changes, so that all stripes are told of the same one.
     resizing: Mutex<()>,
     /// The maintenance thread, if there is one.
@@ -161,6 +168,13 @@ impl<K, V, P: Policy, S> Cache<K, V, P, S> {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.inner.context.counters.as_ref().map_or_else(Stats::default, |all| all.snapshot())
+    }
+
+    /// How the recording goes; `None` if there is none.
+    #[cfg(feature = "record")]
+    #[must_use]
+    pub fn recorded(&self) -> Option<crate::record::Recorded> {
+        self.inner.context.recorder.as_ref().map(crate::record::Recorder::recorded)
     }
 
     /// The number of stripes.
@@ -250,7 +264,9 @@ impl<K: Hash + Eq, V, P: Policy, S: BuildHasher> Drop for Departures<'_, K, V, P
 
 /// Compares keys, some of which are borrowed.
 #[inline]
-fn same<'a, K, V, Q: Equivalent<K> + ?Sized>(key: &'a Q) -> impl Fn(&K) -> bool + use<'a, K, V, Q> {
+fn same<'a, K, V, Q: Equivalent<K> + ?Sized>(
+    key: &'a Q,
+) -> impl Fn(&K) -> bool + Copy + use<'a, K, V, Q> {
     move |resident| {
         let _running = enter_user_code::<K, V>();
         key.equivalent(resident)

@@ -13,7 +13,7 @@ use crate::{
     expiry::Lifetime,
     policy::Policy,
     stats::Event,
-    stripe::{Condition, Outcome, When, Write},
+    stripe::{Admission, Condition, Outcome, When, Write},
 };
 
 /// How long an entry lives by a rule of its own.
@@ -65,7 +65,8 @@ where
     /// ```
     pub fn insert_if_absent(&self, key: K, value: V) -> Result<(), (K, V)> {
         let mut write = self.inner.prepare(key, value, Own::Rules);
-        match self.inner.write(&mut write, Some(&|resident| resident.is_none())) {
+        match self.inner.write(&mut write, Some(Condition::Present(&|resident| resident.is_none())))
+        {
             Written::Unwanted(key, value) => Err((key, value)),
             Written::Done(_) => Ok(()),
         }
@@ -86,7 +87,9 @@ where
     /// assert_eq!(cache.replace_if("stock", 1, |&now| now == 3), Err(1));
     /// ```
     pub fn replace_if(&self, key: K, value: V, condition: impl Fn(&V) -> bool) -> Result<V, V> {
-        self.replace_where(key, value, &|resident| resident.is_some_and(|(now, _)| condition(now)))
+        let condition =
+            |resident: Option<(&V, u64)>| resident.is_some_and(|(now, _)| condition(now));
+        self.replace_where(key, value, Condition::Present(&condition))
     }
 
     /// Replaces the value of `key` if it still has the version that [`version`](Self::version)
@@ -95,7 +98,9 @@ where
     /// # Errors
     /// Gives the new value back if it was not stored.
     pub fn replace_if_version(&self, key: K, value: V, version: u64) -> Result<V, V> {
-        self.replace_where(key, value, &|resident| resident.is_some_and(|(_, now)| now == version))
+        let condition =
+            |resident: Option<(&V, u64)>| resident.is_some_and(|(_, now)| now == version);
+        self.replace_where(key, value, Condition::Present(&condition))
     }
 
     fn replace_where(&self, key: K, value: V, condition: Condition<'_, V>) -> Result<V, V> {
@@ -121,8 +126,9 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        self.inner
-            .remove(key, Some(&|resident| resident.is_some_and(|(value, _)| condition(value))))
+        let condition =
+            |resident: Option<(&V, u64)>| resident.is_some_and(|(value, _)| condition(value));
+        self.inner.remove(key, Some(Condition::Present(&condition)))
     }
 }
 
@@ -141,48 +147,109 @@ where
     S: BuildHasher,
 {
     #[inline]
-    fn upsert(&self, key: K, mut value: V, own: Own) -> Option<V> {
+    pub(super) fn upsert(&self, key: K, mut value: V, own: Own) -> Option<V> {
         let hash = self.hash(&key);
+        self.flights.supersede(hash);
+        if !self.context.is_plain || self.context.is_watched() {
+            return self.upsert_watched(hash, key, value, own);
+        }
+        let when = When::ALWAYS;
+        if self.stripe(hash).replace_in_place(&self.context, hash, &key, &mut value, when) {
+            self.context.record_write(hash, 1);
+            return Some(value);
+        }
+        self.bring_in(hash, key, value, when)
+    }
+
+    /// [`upsert`](Self::upsert) where there is a clock to read or something to count.
+    #[inline(never)]
+    fn upsert_watched(&self, hash: u64, key: K, mut value: V, own: Own) -> Option<V> {
         let when = self.when(hash, &key, &value, own);
+        if self.context.is_plain
+            && self.stripe(hash).replace_in_place(&self.context, hash, &key, &mut value, when)
+        {
+            self.context.count(Event::Update);
+            self.context.record_write(hash, 1);
+            if let Some(counters) = &self.context.counters {
+                counters.removal(RemovalCause::Replaced, 1);
+            }
+            self.tidy(when.now);
+            return Some(value);
+        }
+        self.bring_in(hash, key, value, when)
+    }
+
+    /// Writes what could not be replaced in place: most often a new key.
+    #[inline(never)]
+    fn bring_in(&self, hash: u64, key: K, value: V, when: When) -> Option<V> {
+        let mut entry = Some((key, value));
         if self.context.is_plain {
-            let stripe = self.stripe(hash);
-            if stripe.replace_in_place(&self.context, hash, &key, &mut value, when) {
-                self.context.count(Event::Update);
-                if let Some(counters) = &self.context.counters {
-                    counters.removal(RemovalCause::Replaced, 1);
-                }
+            let admission = self.stripe(hash).admit(&self.context, hash, &mut entry, when, || true);
+            if admission != Admission::Undecided {
+                self.context.record_write(hash, 1);
+                self.part(admission, entry);
                 self.tidy(when.now);
-                return Some(value);
+                return None;
             }
         }
-        match self.write(&mut self.weigh(hash, key, value, when), None) {
+        let (key, value) = entry.expect("undecided");
+        match self.write(&mut self.weigh((hash, None), key, value, when), None) {
             Written::Done(old) => old,
             Written::Unwanted(..) => None,
         }
     }
 
-    /// Weighs, tags and dates a value, before any lock.
+    /// Counts what came of bringing a key in, and drops what had to leave.
+    #[inline]
+    pub(super) fn part(&self, admission: Admission, left: Option<(K, V)>) {
+        if let Some(counters) = &self.context.counters {
+            let cause = match admission {
+                Admission::Refused => RemovalCause::Rejected,
+                _ => RemovalCause::Size,
+            };
+            if admission != Admission::Refused {
+                counters.count(Event::Insert);
+            }
+            if left.is_some() {
+                counters.removal(cause, 1);
+            }
+        }
+        drop(left);
+    }
+
+    /// Weighs, tags and dates a value, before any lock, for a write that supersedes loads.
     pub(super) fn prepare(&self, key: K, value: V, own: Own) -> Write<K, V> {
         let hash = self.hash(&key);
         let when = self.when(hash, &key, &value, own);
-        self.weigh(hash, key, value, when)
+        self.flights.supersede(hash);
+        self.weigh((hash, None), key, value, when)
     }
 
+    /// Weighs and tags a value.
+    ///
+    /// `born` is how many tags had been removed when the value was made, if that was before now.
     #[inline]
-    fn weigh(&self, hash: u64, key: K, value: V, when: When) -> Write<K, V> {
+    pub(super) fn weigh(
+        &self,
+        (hash, born): (u64, Option<u64>),
+        key: K,
+        value: V,
+        when: When,
+    ) -> Write<K, V> {
         let context = &self.context;
         let weight = context.weigher.as_ref().map_or(1, |weigher| weigher(&key, &value));
         let tags = context.tagger.as_ref().and_then(|tagger| {
             let hashes = (tagger.tags_of)(&key, &value);
-            tagger.registry.tag(&hashes)
+            let registry = &tagger.registry;
+            registry.tag(&hashes, born.unwrap_or_else(|| registry.removals()))
         });
         Write { hash, entry: Some((key, value)), weight, tags, when, version: None }
     }
 
     #[inline]
-    fn when(&self, hash: u64, key: &K, value: &V, own: Own) -> When {
+    pub(super) fn when(&self, hash: u64, key: &K, value: &V, own: Own) -> When {
         if !self.context.is_timed() {
-            return When { now: 0, life: Lifetime::FOR_EVER };
+            return When::ALWAYS;
         }
         let now = match own {
             Own::Rules => self.context.time_of_write(),
@@ -235,6 +302,9 @@ where
                 crate::sync::yield_now();
             }
         };
+        if !matches!(outcome, Outcome::Unwanted) {
+            self.context.record_write(write.hash, write.weight);
+        }
         let written = match outcome {
             Outcome::Inserted => {
                 self.context.count(Event::Insert);
@@ -276,6 +346,13 @@ where
     {
         let hash = self.hash(key);
         let (stripe, now) = self.approach(hash);
+        // A load that looked whether it stands before this may be about to store: then only the
+        // stripe's lock tells.
+        let may_come = self.flights.supersede(hash);
+        if !may_come && stripe.table.surely_absent(hash) {
+            self.tidy(now);
+            return None;
+        }
         let mut leaving = self.departures();
         let equals = same::<K, V, Q>(key);
         let effects = &mut leaving.effects;

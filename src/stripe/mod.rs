@@ -6,11 +6,13 @@
 //! stripes are never locked at once.
 
 mod expire;
+mod light;
 mod read;
 mod room;
 mod write;
 
-pub(crate) use write::{Condition, Outcome, When, Write};
+pub(crate) use light::Admission;
+pub(crate) use write::{Condition, Outcome, Over, When, Write};
 
 use std::{
     hash::{BuildHasher, Hash},
@@ -24,10 +26,11 @@ use crate::{
     expiry::{deadlines::Deadlines, wheel::Wheel},
     outbox::{Outbox, forget_panic},
     policy::{Mark, Policy, Residents},
-    sync::{
-        AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, lock, try_lock,
+    sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    table::{
+        Arena, Cursor, Guard, Guarded, Lane, Side, Table, deny_reentry, enter_user_code,
+        in_user_code,
     },
-    table::{Arena, Cursor, Side, Table, deny_reentry, enter_user_code, in_user_code},
     tags::TagCell,
 };
 
@@ -52,14 +55,18 @@ pub(crate) struct Stripe<K, V, P: Policy> {
     sides: Sides,
     number: usize,
     pub(crate) outbox: Outbox<K, V>,
-    apart: Apart,
-    shard: Mutex<Shard<K, V, P>>,
+    counts: Line<Counts>,
+    shard: Line<Guarded<Shard<K, V, P>>>,
 }
 
-/// Counters that writers change, apart from what hits read.
+/// Keeps what writers change off the cache lines that hits read.
 #[derive(Debug)]
 #[repr(align(128))]
-struct Apart {
+struct Line<T>(T);
+
+/// What all may know of the shard without its lock.
+#[derive(Debug)]
+struct Counts {
     len: AtomicUsize,
     weight: AtomicU64,
 }
@@ -114,8 +121,8 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
             },
             number,
             outbox: Outbox::new(),
-            apart: Apart { len: AtomicUsize::new(0), weight: AtomicU64::new(0) },
-            shard: Mutex::new(Shard {
+            counts: Line(Counts { len: AtomicUsize::new(0), weight: AtomicU64::new(0) }),
+            shard: Line(Guarded::new(Shard {
                 arena,
                 policy,
                 wheel: Wheel::new(),
@@ -124,7 +131,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
                 notices: 0,
                 tag_sweep: None,
                 tag_sweep_again: false,
-            }),
+            })),
         }
     }
 
@@ -144,26 +151,26 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     /// # Panics
     /// If the user's code under a bucket's lock calls: it may hold the very bucket that is wanted
     /// next, and by then something would be half done.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Shard<K, V, P>> {
+    pub(crate) fn lock(&self) -> Guard<'_, Shard<K, V, P>> {
         deny_reentry();
-        lock(&self.shard)
+        self.shard.0.lock()
     }
 
     /// The same, if that needs no waiting.
-    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, Shard<K, V, P>>> {
-        if in_user_code() { None } else { try_lock(&self.shard) }
+    pub(crate) fn try_lock(&self) -> Option<Guard<'_, Shard<K, V, P>>> {
+        if in_user_code() { None } else { self.shard.0.try_lock() }
     }
 
     /// The number of entries; exact for whoever made or saw the last change.
     pub(crate) fn len(&self) -> usize {
         // Relaxed: a counter, written under the stripe's lock.
-        self.apart.len.load(Ordering::Relaxed)
+        self.counts.0.len.load(Ordering::Relaxed)
     }
 
     /// The sum of the entries' weights.
     pub(crate) fn weight(&self) -> u64 {
         // Relaxed: a counter, written under the stripe's lock.
-        self.apart.weight.load(Ordering::Relaxed)
+        self.counts.0.weight.load(Ordering::Relaxed)
     }
 
     /// Keeps the entry in `slot`, whose bucket is locked, from being replaced in place.
@@ -172,20 +179,24 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         self.pinned.store(slot.as_u32() + 1, Ordering::Relaxed);
     }
 
-    /// Whether the entry in `slot`, whose bucket is locked, must not be replaced in place.
+    /// Whether this entry, whose bucket is locked, must not be replaced in place.
     #[inline]
-    fn is_pinned(&self, slot: Slot) -> bool {
+    fn is_pinned(&self, lane: Lane<'_>) -> bool {
         // Relaxed: guarded by the bucket's lock.
-        self.pinned.load(Ordering::Relaxed) == slot.as_u32() + 1
+        let pinned = self.pinned.load(Ordering::Relaxed);
+        pinned != 0 && pinned == lane.slot().as_u32() + 1
     }
 
     /// Publishes the counters after a change, and ends what [`pin`](Self::pin) began.
     fn publish_counts(&self, shard: &Shard<K, V, P>) {
-        // Relaxed: an update in place that misses it takes the longer way.
-        self.pinned.store(0, Ordering::Relaxed);
+        // Relaxed (both): an update in place that misses it takes the longer way. Written only if it
+        // changes, as every such update reads it.
+        if self.pinned.load(Ordering::Relaxed) != 0 {
+            self.pinned.store(0, Ordering::Relaxed);
+        }
         // Relaxed (both): counters.
-        self.apart.len.store(shard.arena.len(), Ordering::Relaxed);
-        self.apart.weight.store(shard.weight, Ordering::Relaxed);
+        self.counts.0.len.store(shard.arena.len(), Ordering::Relaxed);
+        self.counts.0.weight.store(shard.weight, Ordering::Relaxed);
     }
 
     /// The weight of an entry; to be read under the bucket's or the stripe's lock.

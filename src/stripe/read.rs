@@ -12,7 +12,7 @@ use crate::{
     expiry::{Lifetime, hint},
     policy::{Policy, Recorder},
     sync::Ordering,
-    table::{Found, Further, Locked, Look, enter_user_code},
+    table::{Found, Further, Lane, Locked, Look, enter_user_code},
     time::Tick,
 };
 
@@ -23,7 +23,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         &self,
         context: &Context<K, V, S>,
         hash: u64,
-        equals: impl Fn(&K) -> bool,
+        equals: impl Fn(&K) -> bool + Copy,
         then: impl FnOnce(&mut V) -> R,
     ) -> Option<R>
     where
@@ -33,7 +33,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
             Look::Found(locked) => self.use_found(context, locked, (hash, None), then),
             Look::Absent => None,
             Look::Further(further) => {
-                self.hit_further(context, further, (hash, None), &equals, then)
+                self.hit_further(context, further, (hash, None), equals, then)
             }
         }
     }
@@ -44,7 +44,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         &self,
         context: &Context<K, V, S>,
         hash: u64,
-        equals: impl Fn(&K) -> bool,
+        equals: impl Fn(&K) -> bool + Copy,
         then: impl FnOnce(&mut V) -> R,
     ) -> (Option<R>, u64)
     where
@@ -56,7 +56,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         let used = match self.table.look(spot, hash, &equals) {
             Look::Found(locked) => self.use_found(context, locked, when, then),
             Look::Absent => None,
-            Look::Further(further) => self.hit_further(context, further, when, &equals, then),
+            Look::Further(further) => self.hit_further(context, further, when, equals, then),
         };
         (used, now)
     }
@@ -68,7 +68,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         context: &Context<K, V, S>,
         further: Further<'_, K, V>,
         when: (u64, Option<u64>),
-        equals: &impl Fn(&K) -> bool,
+        equals: impl Fn(&K) -> bool + Copy,
         then: impl FnOnce(&mut V) -> R,
     ) -> Option<R>
     where
@@ -92,14 +92,15 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     {
         let Locked { found, guard } = locked;
         // Relaxed: guarded by the bucket's lock.
-        let hint = found.state.hint.load(Ordering::Relaxed);
+        let hint = found.lane.state.hint.load(Ordering::Relaxed);
         if hint != hint::NEVER {
             let now = now.unwrap_or_else(|| context.time_of_use());
-            if !self.use_mortal(context, &found, hint, now) {
+            if !self.use_mortal(context, found.lane, hint, now) {
                 return None;
             }
         }
-        let wants_maintenance = self.recorder.on_hit(found.slot(), &found.state.mark, hash);
+        let wants_maintenance =
+            self.recorder.on_hit(found.lane.slot(), &found.lane.state.mark, hash);
         let read = then(found.value);
         drop(guard);
         if wants_maintenance {
@@ -114,12 +115,12 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         &self,
         context: &Context<K, V, S>,
         hash: u64,
-        equals: impl Fn(&K) -> bool,
+        equals: impl Fn(&K) -> bool + Copy,
         now: u64,
         then: impl FnOnce(Found<'_, K, V>) -> R,
     ) -> Option<R> {
-        let locked = self.table.find(hash, &equals)?;
-        self.is_alive(context, &locked.found, now).then(|| then(locked.found))
+        let locked = self.table.find(hash, equals)?;
+        self.is_alive(context, locked.found.lane, now).then(|| then(locked.found))
     }
 
     /// The lifetime of a living entry.
@@ -127,23 +128,18 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         &self,
         context: &Context<K, V, S>,
         hash: u64,
-        equals: impl Fn(&K) -> bool,
+        equals: impl Fn(&K) -> bool + Copy,
         now: u64,
     ) -> Option<Lifetime> {
-        self.peek(context, hash, equals, now, |found| self.lifetime_of(context, found.slot()))
+        self.peek(context, hash, equals, now, |found| self.lifetime_of(context, found.lane.slot()))
     }
 
     /// Whether the entry, whose bucket is locked, may still be seen.
     #[inline]
-    pub(super) fn is_alive<S>(
-        &self,
-        context: &Context<K, V, S>,
-        found: &Found<'_, K, V>,
-        now: u64,
-    ) -> bool {
+    pub(super) fn is_alive<S>(&self, context: &Context<K, V, S>, lane: Lane<'_>, now: u64) -> bool {
         // Relaxed: guarded by the bucket's lock.
-        let hint = found.state.hint.load(Ordering::Relaxed);
-        hint == hint::NEVER || self.is_mortal_alive(context, found, hint, now)
+        let hint = lane.state.hint.load(Ordering::Relaxed);
+        hint == hint::NEVER || self.is_mortal_alive(context, lane, hint, now)
     }
 
     /// Uses an entry that has a deadline or tags; answers whether it is alive.
@@ -151,13 +147,13 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     fn use_mortal<S>(
         &self,
         context: &Context<K, V, S>,
-        found: &Found<'_, K, V>,
+        lane: Lane<'_>,
         hint: u8,
         now: u64,
     ) -> bool {
-        let is_alive = self.is_mortal_alive(context, found, hint, now);
+        let is_alive = self.is_mortal_alive(context, lane, hint, now);
         if is_alive && context.rules.time_to_idle.is_some() {
-            self.extend_idle(context, found, now);
+            self.extend_idle(context, lane, now);
         }
         is_alive
     }
@@ -166,7 +162,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     fn is_mortal_alive<S>(
         &self,
         context: &Context<K, V, S>,
-        found: &Found<'_, K, V>,
+        lane: Lane<'_>,
         hint: u8,
         now: u64,
     ) -> bool {
@@ -174,18 +170,13 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         // are not found.
         let swept = Tick(self.swept.load(Ordering::Acquire));
         hint::is_alive(hint, Tick::of(now), swept, context.quantum)
-            || self.look_up_life(context, found, now)
+            || self.look_up_life(context, lane, now)
     }
 
     /// Reads the deadline itself, and improves the hint if it can be; looks at the tags.
     #[cold]
-    fn look_up_life<S>(
-        &self,
-        context: &Context<K, V, S>,
-        found: &Found<'_, K, V>,
-        now: u64,
-    ) -> bool {
-        let deadline = self.sides.deadlines.get(found.slot());
+    fn look_up_life<S>(&self, context: &Context<K, V, S>, lane: Lane<'_>, now: u64) -> bool {
+        let deadline = self.sides.deadlines.get(lane.slot());
         if deadline != Tick::NEVER {
             // The time so far may have been the coarse clock's.
             let now = now.max(context.clock.now());
@@ -195,8 +186,8 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         }
         let hint = self.hint_for(context, deadline, now);
         // Relaxed: guarded by the bucket's lock.
-        found.state.hint.store(hint, Ordering::Relaxed);
-        context.tagger.is_none() || !self.is_tag_dead(found.slot())
+        lane.state.hint.store(hint, Ordering::Relaxed);
+        context.tagger.is_none() || !self.is_tag_dead(lane.slot())
     }
 
     /// The hint for a deadline; the bucket is locked, or the entry not yet published.
@@ -217,25 +208,25 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
 
     /// A use puts the idle deadline off. It stays in the timer wheel where it was: that fires, sees
     /// the new deadline, and puts it back.
-    fn extend_idle<S>(&self, context: &Context<K, V, S>, found: &Found<'_, K, V>, now: u64) {
-        let limit = self.sides.limits.get(found.slot());
+    fn extend_idle<S>(&self, context: &Context<K, V, S>, lane: Lane<'_>, now: u64) {
+        let limit = self.sides.limits.get(lane.slot());
         let deadline = context.rules.idle_from(now, limit);
-        if deadline > self.sides.deadlines.get(found.slot()) {
-            self.write_deadline(context, found, deadline, now);
+        if deadline > self.sides.deadlines.get(lane.slot()) {
+            self.write_deadline(context, lane, deadline, now);
         }
     }
 
     fn write_deadline<S>(
         &self,
         context: &Context<K, V, S>,
-        found: &Found<'_, K, V>,
+        lane: Lane<'_>,
         deadline: Tick,
         now: u64,
     ) {
-        self.sides.deadlines.set(found.slot(), deadline);
+        self.sides.deadlines.set(lane.slot(), deadline);
         let hint = self.hint_for(context, deadline, now);
         // Relaxed: guarded by the bucket's lock.
-        found.state.hint.store(hint, Ordering::Relaxed);
+        lane.state.hint.store(hint, Ordering::Relaxed);
     }
 
     /// The lifetime of an entry whose bucket is locked.
@@ -289,14 +280,30 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         match self.table.look_lightly(self.table.approach(hash), hash, &equals) {
             Look::Found(locked) => self.swap(context, locked, hash, value, when),
             Look::Absent => false,
-            Look::Further(further) => match self.table.look_further(further, hash, &equals) {
-                Some(locked) => self.swap(context, locked, hash, value, when),
-                None => false,
-            },
+            Look::Further(further) => {
+                self.swap_further(context, further, (hash, equals), value, when)
+            }
         }
     }
 
-    #[inline]
+    #[cold]
+    #[inline(never)]
+    fn swap_further<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        further: Further<'_, K, V>,
+        (hash, equals): (u64, impl Fn(&K) -> bool + Copy),
+        value: &mut V,
+        when: When,
+    ) -> bool
+    where
+        K: Hash,
+    {
+        let locked = self.table.look_further(further, hash, equals);
+        locked.is_some_and(|locked| self.swap(context, locked, hash, value, when))
+    }
+
+    #[inline(always)]
     fn swap<S: BuildHasher>(
         &self,
         context: &Context<K, V, S>,
@@ -310,19 +317,21 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     {
         let Locked { found, guard } = locked;
         // Relaxed: guarded by the bucket's lock.
-        let is_mortal = found.state.hint.load(Ordering::Relaxed) != hint::NEVER;
-        if (is_mortal || when.life.deadline != Tick::NEVER) && !self.prolong(context, &found, when)
+        let is_mortal = found.lane.state.hint.load(Ordering::Relaxed) != hint::NEVER;
+        if (is_mortal || when.life.deadline != Tick::NEVER)
+            && !self.prolong(context, found.lane, when)
         {
             return false;
         }
-        if self.is_pinned(found.slot()) {
+        if self.is_pinned(found.lane) {
             return false;
         }
         // Relaxed: a version asked for under the bucket's lock is asked for after this is set.
         if self.versioned.load(Ordering::Relaxed) {
-            self.renew_version(found.slot());
+            self.renew_version(found.lane.slot());
         }
-        let wants_maintenance = self.recorder.on_hit(found.slot(), &found.state.mark, hash);
+        let wants_maintenance =
+            self.recorder.on_hit(found.lane.slot(), &found.lane.state.mark, hash);
         mem::swap(found.value, value);
         drop(guard);
         if wants_maintenance {
@@ -333,19 +342,19 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
 
     /// Gives an entry the lifetime of the value that will replace its own, if it is alive and its
     /// deadline does not come nearer.
-    fn prolong<S>(&self, context: &Context<K, V, S>, found: &Found<'_, K, V>, when: When) -> bool {
+    fn prolong<S>(&self, context: &Context<K, V, S>, lane: Lane<'_>, when: When) -> bool {
         // Relaxed: guarded by the bucket's lock.
-        let hint = found.state.hint.load(Ordering::Relaxed);
+        let hint = lane.state.hint.load(Ordering::Relaxed);
         let later = hint != hint::NEVER
-            && self.is_mortal_alive(context, found, hint, when.now)
-            && self.sides.deadlines.put_off(found.slot(), when.life.deadline);
+            && self.is_mortal_alive(context, lane, hint, when.now)
+            && self.sides.deadlines.put_off(lane.slot(), when.life.deadline);
         if later {
             if context.rules.time_to_idle.is_some() {
-                self.sides.limits.set(found.slot(), when.life.limit);
+                self.sides.limits.set(lane.slot(), when.life.limit);
             }
             let hint = self.hint_for(context, when.life.deadline, when.now);
             // Relaxed: guarded by the bucket's lock.
-            found.state.hint.store(hint, Ordering::Relaxed);
+            lane.state.hint.store(hint, Ordering::Relaxed);
         }
         later
     }

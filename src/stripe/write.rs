@@ -53,15 +53,42 @@ impl<K, V> Write<K, V> {
 }
 
 impl When {
+    /// Where nothing expires and no clock is read.
+    pub(crate) const ALWAYS: Self = Self { now: 0, life: Lifetime::FOR_EVER };
+
     /// Whether the lifetime ends before it begins.
-    fn is_over(self) -> bool {
+    pub(super) fn is_over(self) -> bool {
         self.life.deadline != Tick::NEVER && self.life.deadline <= Tick::of(self.now)
     }
 }
 
-/// Whether to write, given what is resident: nothing, or a value and its version. Runs under the
-/// bucket's lock.
-pub(crate) type Condition<'a, V> = &'a dyn Fn(Option<(&V, u64)>) -> bool;
+/// Looks at what is resident: nothing, or a value and its version.
+type Look<'a, V> = dyn Fn(Option<(&V, u64)>) -> bool + 'a;
+
+/// Whether to write.
+pub(crate) enum Condition<'a, V> {
+    /// Given what is resident. Runs under the bucket's lock if there is anything.
+    Present(&'a Look<'a, V>),
+    /// Given that a flight still stands and no tag of the value was removed meanwhile.
+    Leading(&'a dyn Fn() -> bool, Over),
+}
+
+/// What the outcome of a flight may take the place of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Over {
+    /// An entry of this version, if there was one, unless it is gone by itself.
+    Version(Option<u64>),
+    /// The same, which must still be there.
+    Remaining(Option<u64>),
+}
+
+impl<V> Clone for Condition<'_, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V> Copy for Condition<'_, V> {}
 
 /// What a write came to.
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +135,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             resident = None;
         }
         if let Some(condition) = condition
-            && !self.wants(shard, resident, condition)
+            && !self.wants(shard, resident, condition, write.tags.as_deref())
         {
             return Outcome::Unwanted;
         }
@@ -131,7 +158,16 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         shard: &mut Shard<K, V, P>,
         resident: Option<Slot>,
         condition: Condition<'_, V>,
+        tags: Option<&TagSet>,
     ) -> bool {
+        let condition = match condition {
+            Condition::Present(condition) => condition,
+            Condition::Leading(stands, over) => {
+                return self.is_over(shard, resident, over)
+                    && stands()
+                    && !tags.is_some_and(TagSet::is_dead);
+            }
+        };
         let Some(slot) = resident else { return condition(None) };
         let next = shard.version + 1;
         let (version, wanted) = shard.arena.with(slot, |found| {
@@ -142,6 +178,16 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         });
         shard.version = shard.version.max(version);
         wanted
+    }
+
+    /// Whether what is resident is what may be replaced. It stays so until the write.
+    fn is_over(&self, shard: &mut Shard<K, V, P>, resident: Option<Slot>, over: Over) -> bool {
+        let (Over::Version(version) | Over::Remaining(version)) = over;
+        let Some(slot) = resident else { return matches!(over, Over::Version(_)) };
+        let Some(version) = version else { return false };
+        // Who swaps the value in place from here on finds the pin, and waits.
+        shard.arena.with(slot, |_| self.pin(slot));
+        self.locked_version(shard, slot) == version
     }
 
     /// Refuses a value that is heavier than the whole cache, or expired already, and drops the older
@@ -214,9 +260,9 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             self.set_tags(context, slot, tags);
             self.set_weight(slot, new, is_weighted);
             if context.has_hints() {
-                self.set_lifetime(context, slot, &found.state.hint, life, now);
+                self.set_lifetime(context, slot, &found.lane.state.hint, life, now);
             }
-            self.recorder.on_hit(slot, &found.state.mark, hash);
+            self.recorder.on_hit(slot, &found.lane.state.mark, hash);
             if let Some(version) = &mut write.version {
                 *version = self.version_or(slot, next);
             }
@@ -309,7 +355,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
 
     /// Whether room for a newcomer should come from another stripe: this one has too little to
     /// give, or much less than its fair share.
-    fn should_take_elsewhere<S>(
+    pub(super) fn should_take_elsewhere<S>(
         &self,
         context: &Context<K, V, S>,
         shard: &Shard<K, V, P>,
@@ -348,7 +394,11 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         }
     }
 
-    fn grow<S: BuildHasher>(&self, context: &Context<K, V, S>, shard: &mut Shard<K, V, P>) {
+    pub(super) fn grow<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        shard: &mut Shard<K, V, P>,
+    ) {
         let is_weighted = context.weigher.is_some();
         let Shard { arena, policy, .. } = shard;
         let mut panicked = None;
@@ -386,9 +436,6 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         wanted: Option<Condition<'_, V>>,
         effects: &mut Effects<K, V>,
     ) -> bool {
-        if self.table.surely_absent(hash) {
-            return false;
-        }
         let mut guard = self.lock();
         let shard = &mut *guard;
         let (policy, view) = self.policy(context, shard);
@@ -397,7 +444,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         let death = self.cause_of_death(context, shard, slot, now);
         if death.is_none()
             && let Some(wanted) = wanted
-            && !self.wants(shard, Some(slot), wanted)
+            && !self.wants(shard, Some(slot), wanted, None)
         {
             return false;
         }
@@ -423,7 +470,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             return false;
         }
         shard.arena.with(slot, |found| {
-            self.set_lifetime(context, slot, &found.state.hint, life, now);
+            self.set_lifetime(context, slot, &found.lane.state.hint, life, now);
         });
         self.schedule(context, shard, slot, life.deadline);
         true

@@ -126,6 +126,7 @@ impl<K, V, const N: usize, const WORDS: usize> Group<K, V, N, WORDS> {
     }
 
     /// A lane without an entry: the best one for this hash, or the next after it.
+    #[inline]
     pub(super) fn vacant(&self, hash: u64) -> Option<usize> {
         let preferred = Self::preferred(hash);
         let vacant = self.prints.matching(EMPTY);
@@ -183,10 +184,10 @@ impl<K, V, const N: usize, const WORDS: usize> Group<K, V, N, WORDS> {
     #[inline]
     pub(super) unsafe fn write(&self, lane: usize, key: K, value: V) {
         debug_assert_eq!(self.prints.get(lane), EMPTY, "writing over a published entry");
-        self.states[lane].mark.set(0);
+        self.state(lane).mark.set(0);
         // Relaxed: published, like the entry, by the fingerprint.
-        self.states[lane].hint.store(0, Ordering::Relaxed);
-        let cell = self.entries[lane].get();
+        self.state(lane).hint.store(0, Ordering::Relaxed);
+        let cell = self.entries[lane % N].get();
         // SAFETY: the lane is empty and belongs to the stripe's lock, which the caller holds.
         unsafe { cell.write(MaybeUninit::new(Entry { key, value })) };
     }
@@ -199,7 +200,7 @@ impl<K, V, const N: usize, const WORDS: usize> Group<K, V, N, WORDS> {
     #[inline]
     pub(super) unsafe fn take(&self, lane: usize) -> (K, V) {
         debug_assert_eq!(self.prints.get(lane), EMPTY, "taking an entry that is still published");
-        let cell = self.entries[lane].get();
+        let cell = self.entries[lane % N].get();
         // SAFETY: initialised, and nobody else can reach it any more (contract).
         let filled = unsafe { cell.read() };
         // SAFETY: initialised (contract).

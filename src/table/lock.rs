@@ -7,7 +7,14 @@
 //!
 //! It is a leaf of the lock order: nothing else is ever locked under it.
 
-use std::{cell::Cell, mem::needs_drop};
+#![allow(unsafe_code, reason = "`Guarded` gives out what its lock guards")]
+
+use std::{
+    cell::{Cell, UnsafeCell},
+    fmt,
+    mem::needs_drop,
+    ops::{Deref, DerefMut},
+};
 
 use crate::sync::{self, AtomicU32, Ordering};
 
@@ -70,6 +77,64 @@ impl Drop for BucketGuard<'_> {
     fn drop(&mut self) {
         // Release: pairs with the Acquire in `BucketLock::try_take`.
         self.0.0.store(FREE, Ordering::Release);
+    }
+}
+
+/// A value behind such a lock: what the lock of a stripe guards. It is held for some hundred
+/// nanoseconds at a time, so what is said of a bucket's lock holds for it too.
+pub(crate) struct Guarded<T> {
+    lock: BucketLock,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: only the holder of the lock reaches the value, so sharing it is handing it around.
+unsafe impl<T: Send> Sync for Guarded<T> {}
+
+impl<T> Guarded<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self { lock: BucketLock::new(), value: UnsafeCell::new(value) }
+    }
+
+    /// Takes the lock. A holder that panicked has given it back like any other.
+    #[inline]
+    pub(crate) fn lock(&self) -> Guard<'_, T> {
+        Guard { _lock: self.lock.lock(), value: &self.value }
+    }
+
+    /// [`lock`](Self::lock) without waiting.
+    #[inline]
+    pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
+        self.lock.try_take().then(|| Guard { _lock: BucketGuard(&self.lock), value: &self.value })
+    }
+}
+
+impl<T> fmt::Debug for Guarded<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guarded").field("lock", &self.lock).finish_non_exhaustive()
+    }
+}
+
+/// Holds the lock of a [`Guarded`] value.
+pub(crate) struct Guard<'a, T> {
+    _lock: BucketGuard<'a>,
+    value: &'a UnsafeCell<T>,
+}
+
+impl<T> Deref for Guard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: the lock is held as long as `self` lives, and the reference lives no longer.
+        unsafe { &*self.value.get() }
+    }
+}
+
+impl<T> DerefMut for Guard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as in `deref`; `&mut self` makes this the only reference.
+        unsafe { &mut *self.value.get() }
     }
 }
 

@@ -22,7 +22,7 @@ mod prints;
 mod side;
 
 pub(crate) use arena::Arena;
-pub(crate) use lock::{UserCode, deny_reentry, enter_user_code, in_user_code};
+pub(crate) use lock::{Guard, Guarded, UserCode, deny_reentry, enter_user_code, in_user_code};
 pub(crate) use side::Side;
 
 use std::{fmt, ptr};
@@ -106,21 +106,27 @@ pub(crate) struct Further<'a, K, V> {
 pub(crate) struct Found<'a, K, V> {
     pub(crate) key: &'a K,
     pub(crate) value: &'a mut V,
-    pub(crate) state: &'a LaneState,
-    place: u32,
+    pub(crate) lane: Lane<'a>,
 }
 
-impl<K, V> Found<'_, K, V> {
-    /// Where it lies.
+/// Where an entry lies, and what lies beside it. Handed around in registers: to who needs it only
+/// now and then, a hit should not have to write a [`Found`] to memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lane<'a> {
+    pub(crate) state: &'a LaneState,
+    place: Place,
+}
+
+impl Lane<'_> {
     #[inline(always)]
-    pub(crate) fn slot(&self) -> Slot {
-        slot_of(self.place)
+    pub(crate) fn slot(self) -> Slot {
+        self.place.slot()
     }
 }
 
 impl<K, V> fmt::Debug for Found<'_, K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Found").field("slot", &self.slot()).finish_non_exhaustive()
+        f.debug_struct("Found").field("slot", &self.lane.slot()).finish_non_exhaustive()
     }
 }
 
@@ -240,8 +246,12 @@ impl<K, V> Table<K, V> {
 
     /// Finds the entry with this hash whose key `equals`, and keeps its bucket's lock (and no other)
     /// as long as the answer lives.
-    pub(crate) fn find(&self, hash: u64, equals: &impl Fn(&K) -> bool) -> Option<Locked<'_, K, V>> {
-        match self.look(self.approach(hash), hash, equals) {
+    pub(crate) fn find(
+        &self,
+        hash: u64,
+        equals: impl Fn(&K) -> bool + Copy,
+    ) -> Option<Locked<'_, K, V>> {
+        match self.look(self.approach(hash), hash, &equals) {
             Look::Found(locked) => Some(locked),
             Look::Absent => None,
             Look::Further(further) => self.look_further(further, hash, equals),
@@ -262,11 +272,13 @@ impl<K, V> Table<K, V> {
         if bucket.level() != mask {
             return Look::Further(Further { bucket, is_stale: true, guard });
         }
-        for lane in bucket.group.prints.matching(fingerprint(hash)) {
-            let place = home_place(index, lane);
+        let mut lanes = bucket.group.prints.matching(fingerprint(hash));
+        while let Some(lane) = lanes.first() {
+            let place = Place::Home { bucket: index, lane };
             if let Some(found) = found_in(&bucket.group, lane, equals, place) {
                 return Look::Found(Locked { found, guard });
             }
+            lanes = lanes.but_first();
         }
         if bucket.overflow().is_none() {
             return Look::Absent;
@@ -295,11 +307,11 @@ impl<K, V> Table<K, V> {
         &'a self,
         further: Further<'a, K, V>,
         hash: u64,
-        equals: &impl Fn(&K) -> bool,
+        equals: impl Fn(&K) -> bool + Copy,
     ) -> Option<Locked<'a, K, V>> {
         let Further { bucket, is_stale, guard } = further;
         if !is_stale {
-            let found = find_in_chain(bucket.overflow()?, fingerprint(hash), equals)?;
+            let found = find_in_chain(bucket.overflow()?, fingerprint(hash), &equals)?;
             return Some(Locked { found, guard });
         }
         drop(guard);
@@ -332,7 +344,7 @@ fn find_in_chain<'a, K, V>(
     let mut next = Some(first);
     while let Some(group) = next {
         for lane in group.group.prints.matching(print) {
-            let place = overflow_place(group.number, lane);
+            let place = Place::Overflow { number: group.number, lane };
             if let Some(found) = found_in(&group.group, lane, equals, place) {
                 return Some(found);
             }
@@ -349,7 +361,7 @@ fn found_in<'a, K, V, const N: usize, const WORDS: usize>(
     group: &'a Group<K, V, N, WORDS>,
     lane: usize,
     equals: &impl Fn(&K) -> bool,
-    place: u32,
+    place: Place,
 ) -> Option<Found<'a, K, V>> {
     // SAFETY: the caller holds the bucket's lock, and the lane's fingerprint is set.
     let key = unsafe { group.key(lane) };
@@ -358,7 +370,7 @@ fn found_in<'a, K, V, const N: usize, const WORDS: usize>(
     }
     // SAFETY: as above; this is the only reference to the value under this lock.
     let value = unsafe { group.value(lane) };
-    Some(Found { key, value, state: group.state(lane), place })
+    Some(Found { key, value, lane: Lane { state: group.state(lane), place } })
 }
 
 /// A place in the order in which iteration passes the table: by family, then by the hash's low
@@ -386,42 +398,35 @@ impl Cursor {
 /// Slots come in runs of this many: even runs name lanes of home buckets, odd ones overflow lanes.
 const RUN: u32 = if cfg!(larder_loom) { 32 } else { 1024 };
 
-/// The place of a lane of a home bucket: an even number.
-#[inline(always)]
-fn home_place(bucket: u32, lane: usize) -> u32 {
-    (bucket * LANES as u32 + lane as u32) << 1
-}
-
-/// The place of a lane of an overflow group: an odd number.
-#[inline(always)]
-fn overflow_place(number: u32, lane: usize) -> u32 {
-    (number * OVERFLOW_LANES as u32 + lane as u32) << 1 | 1
-}
-
-/// The slot of a place.
-#[inline(always)]
-fn slot_of(place: u32) -> Slot {
-    let (flat, is_overflow) = (place >> 1, place & 1);
-    Slot::new(((flat & !(RUN - 1)) << 1) | (is_overflow * RUN) | (flat & (RUN - 1)))
-}
-
-/// The slot of a lane of a home bucket.
-#[inline]
-fn home_slot(bucket: u32, lane: usize) -> Slot {
-    slot_of(home_place(bucket, lane))
-}
-
-/// The slot of a lane of an overflow group.
-#[inline]
-fn overflow_slot(number: u32, lane: usize) -> Slot {
-    slot_of(overflow_place(number, lane))
-}
-
 /// What a slot names.
 #[derive(Clone, Copy, Debug)]
 enum Place {
     Home { bucket: u32, lane: usize },
     Overflow { number: u32, lane: usize },
+}
+
+impl Place {
+    /// The slot that names this place.
+    #[inline(always)]
+    fn slot(self) -> Slot {
+        let (flat, run) = match self {
+            Self::Home { bucket, lane } => (bucket * LANES as u32 + lane as u32, 0),
+            Self::Overflow { number, lane } => (number * OVERFLOW_LANES as u32 + lane as u32, RUN),
+        };
+        Slot::new(((flat & !(RUN - 1)) << 1) | run | (flat & (RUN - 1)))
+    }
+}
+
+/// The slot of a lane of a home bucket.
+#[inline]
+fn home_slot(bucket: u32, lane: usize) -> Slot {
+    Place::Home { bucket, lane }.slot()
+}
+
+/// The slot of a lane of an overflow group.
+#[inline]
+fn overflow_slot(number: u32, lane: usize) -> Slot {
+    Place::Overflow { number, lane }.slot()
 }
 
 #[inline]

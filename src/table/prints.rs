@@ -40,6 +40,12 @@ impl Lanes {
     pub(super) fn first(self) -> Option<usize> {
         (self.0 != 0).then(|| self.0.trailing_zeros() as usize)
     }
+
+    /// Those after the first, which there is.
+    #[inline]
+    pub(super) fn but_first(self) -> Self {
+        Self(self.0 & (self.0 - 1))
+    }
 }
 
 impl Iterator for Lanes {
@@ -48,7 +54,7 @@ impl Iterator for Lanes {
     #[inline]
     fn next(&mut self) -> Option<usize> {
         let lane = self.first()?;
-        self.0 &= self.0 - 1;
+        *self = self.but_first();
         Some(lane)
     }
 }
@@ -78,8 +84,10 @@ impl<const WORDS: usize> Prints<WORDS> {
     }
 
     /// The fingerprint of `lane`.
+    #[inline]
     pub(super) fn get(&self, lane: usize) -> u8 {
-        (self.load()[lane / 8] >> (8 * (lane % 8))) as u8
+        // Acquire: as in `load`.
+        (self.0[lane / 8 % WORDS].load(Ordering::Acquire) >> (8 * (lane % 8))) as u8
     }
 
     /// Sets the fingerprint of `lane`. Only one thread may do so at a time: the holder of the
@@ -87,7 +95,7 @@ impl<const WORDS: usize> Prints<WORDS> {
     #[inline]
     pub(super) fn set(&self, lane: usize, print: u8) {
         let shift = 8 * (lane % 8);
-        let word = &self.0[lane / 8];
+        let word = &self.0[lane / 8 % WORDS];
         // Relaxed: this thread, holding the stripe's lock, is the only writer.
         let old = word.load(Ordering::Relaxed);
         let new = (old & !(0xff << shift)) | (u64::from(print) << shift);

@@ -16,7 +16,7 @@
 //! sampling by hash is that of SHARDS, FAST 2015). The one with most hits of late names the live
 //! setting. Nothing moves at a switch: the queues drift to what the new setting wants.
 //!
-//! A hit costs a relaxed update of two bits in the entry's mark; one in 1 to 64 (by the capacity)
+//! A hit costs a relaxed update of two bits in the entry's mark; one in 1 to 256 (by the capacity)
 //! also goes to a lossy ring, from which the shadows are fed, a batch at a time, by whoever holds
 //! the stripe's lock.
 //!
@@ -39,6 +39,7 @@
 //! * what an entry weighs decides where queues end, but not which entry wins a duel.
 
 mod memory;
+mod outlook;
 mod recorder;
 mod ring;
 mod setting;
@@ -47,6 +48,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 
+pub use outlook::{Advice, Outlook};
 pub use recorder::AdaptiveRecorder;
 pub use setting::Setting;
 
@@ -262,7 +264,7 @@ impl Adaptive {
     fn drain(&mut self, residents: &dyn Residents) {
         let (mean, entries) = (self.mean_weight(), self.len());
         let Self { shared, pulse, links, is_uniform, .. } = &*self;
-        let _ = shared.try_feed(entries, |shadows| {
+        let _ = shared.try_feed(entries, |state| {
             pulse.ring.drain(|Event { id, slot }| {
                 // The entry may have left since, or another one may be in its place.
                 let weight = match (*is_uniform, links.queue_of(slot)) {
@@ -270,7 +272,7 @@ impl Adaptive {
                     (false, Some(_)) => residents.weight(slot),
                     (false, None) => mean,
                 };
-                shadows.access(id, weight);
+                state.access(id, weight);
             });
         });
     }

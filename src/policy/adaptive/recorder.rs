@@ -1,6 +1,7 @@
 //! What a hit does: count it in the entry's mark, and now and then note it for the shadows.
 
 use super::memory::is_correlated;
+use super::outlook::Advice;
 use super::ring::{Event, Ring};
 use super::shared::Shared;
 use crate::Slot;
@@ -58,29 +59,43 @@ pub struct AdaptiveRecorder {
 impl Recorder for AdaptiveRecorder {
     #[inline]
     fn on_hit(&self, slot: Slot, mark: &Mark, hash: u64) -> bool {
-        let content = mark.get();
-        if frequency(content) < FREQUENCY {
-            self.count(mark, content);
-        }
+        self.count(mark);
         match self.shared.sample(hash) {
             None => false,
-            Some(id) => self.pulse.ring.push(Event { id, slot }) >= self.shared.batch(),
+            Some(id) => self.note(id, slot),
         }
     }
 }
 
 impl AdaptiveRecorder {
-    /// Counts a hit in a mark that is not full, unless it belongs to the insertion.
+    /// What the shadows say of this capacity and others.
+    pub(crate) fn advise(&self) -> Option<Advice> {
+        self.shared.advise()
+    }
+
+    /// Notes a sampled hit for the shadows; answers whether enough wait.
+    #[cold]
+    fn note(&self, id: u32, slot: Slot) -> bool {
+        self.pulse.ring.push(Event { id, slot }) >= self.shared.batch()
+    }
+
+    /// Counts a hit in the mark, up to 3, unless it belongs to the insertion.
     #[inline]
-    fn count(&self, mark: &Mark, content: u8) {
-        if content & IN_MAIN == 0 {
-            // Relaxed: see `set_clock`.
-            let clock = self.pulse.clock.load(Ordering::Relaxed);
-            let (now, window) = (clock as u8, (clock >> 8) as u8);
-            if is_correlated::<STAMP_BITS>(now, content >> STAMP, window) {
-                return;
-            }
+    fn count(&self, mark: &Mark) {
+        let content = mark.get();
+        if content & (IN_MAIN | FREQUENCY) < FREQUENCY && self.is_correlated(content) {
+            return;
         }
-        mark.set(content + 1);
+        // Without a branch, which would often go the unforeseen way; the line is written anyway.
+        mark.set(content + u8::from(frequency(content) < FREQUENCY));
+    }
+
+    /// Whether a hit now on an entry of the small queue comes too soon to count.
+    #[inline]
+    fn is_correlated(&self, content: u8) -> bool {
+        // Relaxed: see `set_clock`.
+        let clock = self.pulse.clock.load(Ordering::Relaxed);
+        let (now, window) = (clock as u8, (clock >> 8) as u8);
+        is_correlated::<STAMP_BITS>(now, content >> STAMP, window)
     }
 }

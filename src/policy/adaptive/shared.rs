@@ -1,5 +1,6 @@
 //! What all stripes of a cache share: the live setting, the sampling and the shadows.
 
+use super::outlook::{Advice, Scales, outlook};
 use super::ring::MAX_BATCH;
 use super::setting::Setting;
 use super::shadow::Shadows;
@@ -9,12 +10,13 @@ use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering, lock, try_loc
 /// Shadows have at least so many entries. Twice as many cost twice the time and say no more; with a
 /// quarter as many the verdicts become noisy.
 const MIN_SHADOW: u64 = 128;
-/// At most one key in `2^6` is sampled: at 1/256 nothing is lost yet, but nothing is left to gain.
-const MAX_SHIFT: u32 = 6;
+/// At most one key in `2^8` is sampled: that loses nothing yet, and less would gain nothing.
+const MAX_SHIFT: u32 = 8;
 
-/// The shared state. Its first line is read by every hit and written when the setting changes.
+/// The shared state. Its first line is read by every hit and written when the setting changes; the
+/// fields are in this order so that the shadows, which change all the time, lie apart from it.
 #[derive(Debug)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub(super) struct Shared {
     seed: u64,
     /// What hashes are multiplied by to choose the keys that are sampled: odd, made from the seed.
@@ -30,10 +32,31 @@ pub(super) struct Shared {
 
 /// The shadows and what they were made for.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct State {
-    pub(super) shadows: Shadows,
+    shadows: Shadows,
     capacity: u64,
     shift: u32,
+    /// What would be at other sizes, once somebody asked.
+    scales: Option<Box<Scales>>,
+}
+
+impl State {
+    /// Makes shadows of other sizes.
+    fn scale(&mut self, seed: u64) {
+        let scales = Scales::new(self.capacity >> self.shift, self.shadows.period(), seed);
+        self.scales = Some(scales);
+    }
+
+    /// Runs the access to the key `id` through the shadows.
+    #[inline]
+    pub(super) fn access(&mut self, id: u32, weight: u64) {
+        self.shadows.access(id, weight);
+        if let Some(scales) = &mut self.scales {
+            scales.half.access(id, weight);
+            scales.double.access(id, weight);
+        }
+    }
 }
 
 impl Shared {
@@ -48,7 +71,7 @@ impl Shared {
             threshold: AtomicU64::new(u64::MAX >> shift),
             batch: AtomicU32::new(batch_for(entries)),
             live: AtomicU8::new(Setting::START as u8),
-            shadows: Mutex::new(State { shadows, capacity, shift }),
+            shadows: Mutex::new(State { shadows, capacity, shift, scales: None }),
         }
     }
 
@@ -91,11 +114,11 @@ impl Shared {
 
     /// Lets `feed` run events through the shadows, then follows their verdict; `None` if another
     /// stripe is at it. The stripe has `entries` entries.
-    pub(super) fn try_feed(&self, entries: usize, feed: impl FnOnce(&mut Shadows)) -> Option<()> {
+    pub(super) fn try_feed(&self, entries: usize, feed: impl FnOnce(&mut State)) -> Option<()> {
         let mut state = try_lock(&self.shadows)?;
         let shift = state.shift;
         state.shadows.limit(entries.saturating_mul(self.stripes) >> shift);
-        feed(&mut state.shadows);
+        feed(&mut state);
         let live = state.shadows.live() as u8;
         // Relaxed: see `live`. Written only when it changes, as every stripe reads this line.
         if live != self.live.load(Ordering::Relaxed) {
@@ -141,10 +164,30 @@ impl Shared {
         let in_shadow = (entries >> shift) as usize;
         let live = state.shadows.live();
         let shadows = Shadows::new(capacity >> shift, in_shadow, live, self.seed);
-        *state = State { shadows, capacity, shift };
+        let had_scales = state.scales.is_some();
+        *state = State { shadows, capacity, shift, scales: None };
+        if had_scales {
+            state.scale(self.seed);
+        }
         // Relaxed: hints both, see their readers.
         self.threshold.store(u64::MAX >> shift, Ordering::Relaxed);
         self.batch.store(batch_for(in_shadow), Ordering::Relaxed);
+    }
+
+    /// What the shadows say of this capacity and others; `None` if they have not seen enough. From
+    /// the first time on there are shadows of other sizes.
+    pub(super) fn advise(&self) -> Option<Advice> {
+        let mut state = lock(&self.shadows);
+        if state.scales.is_none() {
+            state.scale(self.seed);
+        }
+        let State { shadows, capacity, scales, .. } = &*state;
+        let scales = scales.as_ref()?;
+        Some(Advice {
+            half: outlook(&scales.half, capacity / 2)?,
+            same: outlook(shadows, *capacity)?,
+            double: outlook(&scales.double, capacity.saturating_mul(2))?,
+        })
     }
 
     /// Checks the shadows.
@@ -175,7 +218,7 @@ mod tests {
     #[test]
     fn shadows_hold_128_to_255_entries_as_far_as_the_rate_goes() {
         for (entries, shift) in
-            [(0, 0), (255, 0), (256, 1), (511, 1), (512, 2), (16_383, 6), (1 << 30, 6)]
+            [(0, 0), (255, 0), (256, 1), (511, 1), (512, 2), (65_535, 8), (1 << 30, 8)]
         {
             assert_eq!(shift_for(entries), shift, "{entries}");
         }

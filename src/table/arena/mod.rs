@@ -2,12 +2,14 @@
 
 #![allow(unsafe_code, reason = "owns the chunks that readers reach through shared pointers")]
 
+mod grow;
+
 use std::{fmt, ptr::NonNull};
 
 use super::{
     CHUNK, Chunk, ChunkPtr, Cursor, Found, Level, MOST_BUCKETS, Place, Table,
     bucket::{Bucket, Group, LANES, LaneState, Overflow},
-    buckets_for, found_in, home_place, home_slot, overflow_place, overflow_slot, pack, place_of,
+    buckets_for, found_in, home_slot, overflow_slot, pack, place_of,
     prints::{EMPTY, fingerprint},
 };
 use crate::{
@@ -43,6 +45,8 @@ pub(crate) struct Arena<K, V> {
     level: Level,
     /// Buckets when the table is full, if that is known.
     planned: u32,
+    /// How many entries fit before the next split; see [`fit_room`](Self::fit_room).
+    room: usize,
     /// The entries of the bucket being split and whether each moves; kept for its memory.
     split: Vec<(Slot, u64)>,
 }
@@ -62,8 +66,10 @@ impl<K, V> Arena<K, V> {
             count: table.base,
             level: Level { split: 0, mask: 0 },
             planned,
+            room: 0,
             split: Vec::new(),
         };
+        arena.fit_room();
         arena.cover(table, arena.count);
         for index in 0..arena.count {
             arena.bucket(index).set_level(0);
@@ -78,6 +84,7 @@ impl<K, V> Arena<K, V> {
         while self.planned < wanted {
             self.planned *= 2;
         }
+        self.fit_room();
     }
 
     /// The number of entries.
@@ -112,14 +119,21 @@ impl<K, V> Arena<K, V> {
     ///
     /// # Panics
     /// If the slot holds no entry.
+    #[inline]
     pub(crate) fn key(&self, slot: Slot) -> &K {
-        assert!(self.holds(slot), "{slot:?} holds no entry");
         match place_of(slot) {
-            // SAFETY: slots are handed out for entries and invalid once these are taken; `&self`
-            // comes from the stripe's lock.
-            Place::Home { bucket, lane } => unsafe { self.bucket(bucket).group.key(lane) },
-            // SAFETY: as above.
-            Place::Overflow { number, lane } => unsafe { self.group(number).group.key(lane) },
+            Place::Home { bucket, lane } => {
+                let group = &self.bucket(bucket).group;
+                self.check(group, lane, slot);
+                // SAFETY: the lane holds an entry; `&self` comes from the stripe's lock.
+                unsafe { group.key(lane) }
+            }
+            Place::Overflow { number, lane } => {
+                let group = &self.group(number).group;
+                self.check(group, lane, slot);
+                // SAFETY: as above.
+                unsafe { group.key(lane) }
+            }
         }
     }
 
@@ -132,21 +146,17 @@ impl<K, V> Arena<K, V> {
         }
     }
 
-    /// Whether `slot` holds an entry. Asked wherever a slot comes back from a policy: it may be
-    /// anybody's code, and must not be able to do harm.
-    #[inline]
-    pub(crate) fn holds(&self, slot: Slot) -> bool {
-        if self.pending == Some(slot) {
-            return true;
-        }
-        match place_of(slot) {
-            Place::Home { bucket, lane } => {
-                bucket < self.count && self.bucket(bucket).group.prints.get(lane) != EMPTY
-            }
-            Place::Overflow { number, lane } => {
-                (number as usize) < self.groups.len() * GROUPS
-                    && self.group(number).group.prints.get(lane) != EMPTY
-            }
+    /// Checks that `slot`, which is this lane of this group, holds an entry. Done wherever a slot
+    /// comes back from a policy: it may be anybody's code, and must not be able to do harm.
+    #[inline(always)]
+    fn check<const N: usize, const WORDS: usize>(
+        &self,
+        group: &Group<K, V, N, WORDS>,
+        lane: usize,
+        slot: Slot,
+    ) {
+        if group.prints.get(lane) == EMPTY && self.pending != Some(slot) {
+            no_entry(slot);
         }
     }
 
@@ -158,7 +168,23 @@ impl<K, V> Arena<K, V> {
         hash: u64,
         equals: impl Fn(&K) -> bool,
     ) -> Option<Slot> {
-        let (index, _) = table.address(hash, self.level);
+        self.find_in(self.home_of(table, hash), hash, equals)
+    }
+
+    /// The bucket where a key of this hash belongs until the next split.
+    #[inline]
+    pub(crate) fn home_of(&self, table: &Table<K, V>, hash: u64) -> u32 {
+        table.address(hash, self.level).0
+    }
+
+    /// [`find`](Self::find) in the bucket where the hash belongs.
+    #[inline]
+    pub(crate) fn find_in(
+        &self,
+        index: u32,
+        hash: u64,
+        equals: impl Fn(&K) -> bool,
+    ) -> Option<Slot> {
         let bucket = self.bucket(index);
         let print = fingerprint(hash);
         for lane in bucket.group.prints.matching(print) {
@@ -182,16 +208,17 @@ impl<K, V> Arena<K, V> {
 
     /// Runs `then` on the entry in `slot` under its bucket's lock.
     pub(crate) fn with<R>(&self, slot: Slot, then: impl FnOnce(Found<'_, K, V>) -> R) -> R {
-        assert!(self.holds(slot), "{slot:?} holds no entry");
         let _guard = self.bucket(self.home(slot)).lock.lock();
         let found = match place_of(slot) {
-            Place::Home { bucket, lane } => {
-                let place = home_place(bucket, lane);
-                found_in(&self.bucket(bucket).group, lane, &|_| true, place)
+            place @ Place::Home { bucket, lane } => {
+                let group = &self.bucket(bucket).group;
+                self.check(group, lane, slot);
+                found_in(group, lane, &|_| true, place)
             }
-            Place::Overflow { number, lane } => {
-                let place = overflow_place(number, lane);
-                found_in(&self.group(number).group, lane, &|_| true, place)
+            place @ Place::Overflow { number, lane } => {
+                let group = &self.group(number).group;
+                self.check(group, lane, slot);
+                found_in(group, lane, &|_| true, place)
             }
         };
         then(found.expect("every key is accepted"))
@@ -199,25 +226,39 @@ impl<K, V> Arena<K, V> {
 
     /// Puts a new entry where its hash belongs. Nobody sees it before [`publish`](Self::publish).
     pub(crate) fn place(&mut self, table: &Table<K, V>, hash: u64, key: K, value: V) -> Slot {
+        self.place_at(self.home_of(table, hash), hash, key, value)
+    }
+
+    /// [`place`](Self::place) in the bucket where the hash belongs.
+    #[inline]
+    pub(crate) fn place_at(&mut self, index: u32, hash: u64, key: K, value: V) -> Slot {
         self.len += 1;
-        let (index, _) = table.address(hash, self.level);
         let slot = self.place_in(index, hash, key, value);
         debug_assert_eq!(self.pending, None, "one newcomer at a time");
         self.pending = Some(slot);
         slot
     }
 
+    #[inline]
     fn place_in(&mut self, index: u32, hash: u64, key: K, value: V) -> Slot {
         let bucket = self.bucket(index);
-        if let Some(lane) = bucket.group.vacant(hash) {
-            // SAFETY: the lane is empty, and `&mut self` comes from the stripe's lock.
-            unsafe { bucket.group.write(lane, key, value) };
-            return home_slot(index, lane);
-        }
+        let Some(lane) = bucket.group.vacant(hash) else {
+            return self.chain_in(index, hash, key, value);
+        };
+        // SAFETY: the lane is empty, and `&mut self` comes from the stripe's lock.
+        unsafe { bucket.group.write(lane, key, value) };
+        home_slot(index, lane)
+    }
+
+    /// [`place_in`](Self::place_in) where the bucket's own lanes are taken.
+    #[cold]
+    #[inline(never)]
+    fn chain_in(&mut self, index: u32, hash: u64, key: K, value: V) -> Slot {
+        let bucket = self.bucket(index);
         let mut next = bucket.overflow();
         while let Some(group) = next {
             if let Some(lane) = group.group.vacant(hash) {
-                // SAFETY: as above.
+                // SAFETY: the lane is empty, and `&mut self` comes from the stripe's lock.
                 unsafe { group.group.write(lane, key, value) };
                 return overflow_slot(group.number, lane);
             }
@@ -244,11 +285,13 @@ impl<K, V> Arena<K, V> {
     }
 
     /// Makes a placed entry visible.
+    #[inline]
     pub(crate) fn publish(&mut self, slot: Slot, hash: u64) {
         self.pending = None;
         self.set_print(slot, fingerprint(hash));
     }
 
+    #[inline]
     fn set_print(&mut self, slot: Slot, print: u8) {
         match place_of(slot) {
             Place::Home { bucket, lane } => self.bucket(bucket).group.prints.set(lane, print),
@@ -257,176 +300,68 @@ impl<K, V> Arena<K, V> {
     }
 
     /// Moves an entry out, published or not.
+    #[inline]
     pub(crate) fn take(&mut self, slot: Slot) -> (K, V) {
-        assert!(self.holds(slot), "{slot:?} holds no entry");
+        let entry = match place_of(slot) {
+            Place::Home { bucket, lane } => {
+                let bucket = self.bucket(bucket);
+                self.check(&bucket.group, lane, slot);
+                let _guard = bucket.lock.lock();
+                take_from(&bucket.group, lane)
+            }
+            Place::Overflow { number, lane } => self.take_chained(slot, number, lane),
+        };
         self.len -= 1;
         if self.pending == Some(slot) {
             self.pending = None;
         }
-        match place_of(slot) {
-            Place::Home { bucket, lane } => {
-                let bucket = self.bucket(bucket);
-                let _guard = bucket.lock.lock();
-                take_from(&bucket.group, lane)
-            }
-            Place::Overflow { number, lane } => {
-                let group = self.group(number);
-                let home = self.bucket(group.home());
-                let guard = home.lock.lock();
-                let entry = take_from(&group.group, lane);
-                let emptied = group.group.occupied().next().is_none() && !self.is_pending(number);
-                if emptied {
-                    unlink(home, group);
-                }
-                drop(guard);
-                if emptied {
-                    self.spare.push(number);
-                }
-                entry
-            }
-        }
+        entry
     }
 
-    /// Whether the entry that is not yet published lies in this overflow group.
-    fn is_pending(&self, number: u32) -> bool {
-        self.pending.is_some_and(
+    /// [`take`](Self::take) from an overflow group, which is unlinked if that empties it.
+    #[cold]
+    #[inline(never)]
+    fn take_chained(&mut self, slot: Slot, number: u32, lane: usize) -> (K, V) {
+        self.check(&self.group(number).group, lane, slot);
+        let other = self.pending.filter(|&pending| pending != slot);
+        let group = self.group(number);
+        let home = self.bucket(group.home());
+        let guard = home.lock.lock();
+        let entry = take_from(&group.group, lane);
+        // The lane of an entry that is not yet published looks empty.
+        let holds_other = other.is_some_and(
             |slot| matches!(place_of(slot), Place::Overflow { number: own, .. } if own == number),
-        )
+        );
+        let emptied = group.group.occupied().next().is_none() && !holds_other;
+        if emptied {
+            unlink(home, group);
+        }
+        drop(guard);
+        if emptied {
+            self.spare.push(number);
+        }
+        entry
     }
 
     /// Whether the next insert should be preceded by a split.
     #[inline]
     pub(crate) fn is_crowded(&self) -> bool {
-        self.len >= self.room() && self.count < MOST_BUCKETS
+        self.len >= self.room
     }
 
     /// How many entries fit before the next split.
-    #[inline]
     pub(crate) fn room(&self) -> usize {
+        self.room
+    }
+
+    /// Follows a change of the number of buckets, in use or planned.
+    fn fit_room(&mut self) {
         let load = match self.planned {
             u32::MAX => SPLIT_LOAD,
             planned if self.count < planned => EARLY_LOAD,
             _ => CROWDED_LOAD,
         };
-        load * self.count as usize
-    }
-
-    /// Splits the next bucket. `hash_of` may run the user's code: it is called for each key before
-    /// anything changes, and answers `None` to give up. `moved` is told each entry's old and new
-    /// slot, under both buckets' locks. Answers the two buckets.
-    pub(crate) fn grow(
-        &mut self,
-        table: &Table<K, V>,
-        hash_of: impl Fn(&K) -> Option<u64>,
-        mut moved: impl FnMut(Slot, Slot),
-    ) -> Option<(u32, u32)> {
-        let Level { split: parent, mask: below } = self.level;
-        let (child, mask) = (self.count, 2 * below + 1);
-        let half = below + 1;
-        let mut split = std::mem::take(&mut self.split);
-        split.clear();
-        let mut is_sound = true;
-        self.each_slot_of(parent, |slot| {
-            let hash = if is_sound { hash_of(self.key(slot)) } else { None };
-            is_sound = hash.is_some();
-            split.extend(hash.map(|hash| (slot, hash)));
-        });
-        if !is_sound {
-            return None;
-        }
-        self.cover(table, child + 1);
-        // SAFETY: as in `bucket`; taken by pointer so that `self` stays free to place entries.
-        let old = unsafe { &*std::ptr::from_ref(self.bucket(parent)) };
-        // SAFETY: as above.
-        let new = unsafe { &*std::ptr::from_ref(self.bucket(child)) };
-        let old_guard = old.lock.lock();
-        let new_guard = new.lock.lock();
-        for &(from, hash) in &split {
-            if hash as u32 & half != 0 {
-                self.copy(from, child, hash, &mut moved);
-            }
-        }
-        self.count = child + 1;
-        self.level = if self.count == table.base * (mask + 1) {
-            Level { split: 0, mask }
-        } else {
-            Level { split: parent + 1, mask: below }
-        };
-        new.set_level(mask);
-        old.set_level(mask);
-        // Only now, so that whoever misses a moved entry here, having come by the old state, sees the
-        // new level.
-        for &(from, hash) in &split {
-            if hash as u32 & half != 0 {
-                self.set_print(from, EMPTY);
-            }
-        }
-        self.gather(parent, &mut moved);
-        // Last, so that whoever comes by the new state sees entries that `gather` moved within the
-        // bucket in their new places: the level would not tell.
-        // Release: pairs with the Acquire in `Table::locate`; it publishes the chunk and directory.
-        table.state.store(pack(self.level), Ordering::Release);
-        drop((new_guard, old_guard));
-        self.split = split;
-        Some((parent, child))
-    }
-
-    /// Copies an entry to another bucket, publishes it there, and leaves its old lane to be
-    /// cleared. Both buckets are locked.
-    fn copy(&mut self, from: Slot, to: u32, hash: u64, moved: &mut impl FnMut(Slot, Slot)) {
-        let mark = self.state(from).mark.get();
-        // Relaxed: guarded by the bucket's lock.
-        let hint = self.state(from).hint.load(Ordering::Relaxed);
-        let (key, value) = self.read(from);
-        let slot = self.place_in(to, hash, key, value);
-        self.state(slot).mark.set(mark);
-        // Relaxed: guarded by the bucket's lock.
-        self.state(slot).hint.store(hint, Ordering::Relaxed);
-        moved(from, slot);
-        self.set_print(slot, fingerprint(hash));
-    }
-
-    /// The bytes of the entry in `slot`, whose lane the caller must clear without dropping.
-    fn read(&self, slot: Slot) -> (K, V) {
-        match place_of(slot) {
-            // SAFETY: the lane holds an entry, the caller holds both locks, and the lane is cleared
-            // before they are released, so the entry lives on only where it was copied to.
-            Place::Home { bucket, lane } => unsafe { self.bucket(bucket).group.copy_out(lane) },
-            // SAFETY: as above.
-            Place::Overflow { number, lane } => unsafe { self.group(number).group.copy_out(lane) },
-        }
-    }
-
-    /// Moves entries of a bucket that was just split from its chain into lanes that fell free, and
-    /// frees emptied groups. The bucket is locked and its new level set.
-    fn gather(&mut self, index: u32, moved: &mut impl FnMut(Slot, Slot)) {
-        // SAFETY: as in `grow`.
-        let bucket = unsafe { &*std::ptr::from_ref(self.bucket(index)) };
-        let mut next = bucket.overflow();
-        while let Some(group) = next {
-            next = group.next();
-            for lane in group.group.occupied() {
-                let Some(vacant) = bucket.group.vacant(0) else { break };
-                let (from, to) = (overflow_slot(group.number, lane), home_slot(index, vacant));
-                let print = group.group.prints.get(lane);
-                let mark = group.group.state(lane).mark.get();
-                // Relaxed: guarded by the bucket's lock.
-                let hint = group.group.state(lane).hint.load(Ordering::Relaxed);
-                let (key, value) = self.read(from);
-                // SAFETY: the lane is vacant, and `&mut self` comes from the stripe's lock.
-                unsafe { bucket.group.write(vacant, key, value) };
-                bucket.group.state(vacant).mark.set(mark);
-                // Relaxed: as above.
-                bucket.group.state(vacant).hint.store(hint, Ordering::Relaxed);
-                moved(from, to);
-                bucket.group.prints.set(vacant, print);
-                group.group.prints.set(lane, EMPTY);
-            }
-            if group.group.occupied().next().is_none() {
-                unlink(bucket, group);
-                self.spare.push(group.number);
-            }
-        }
+        self.room = if self.count < MOST_BUCKETS { load * self.count as usize } else { usize::MAX };
     }
 
     /// The slots of a bucket's published entries, its chain's included.
@@ -518,6 +453,11 @@ impl<K, V> Arena<K, V> {
         assert_eq!(chained + self.spare.len(), self.groups.len() * GROUPS, "groups lost");
         all
     }
+}
+
+#[cold]
+fn no_entry(slot: Slot) -> ! {
+    panic!("{slot:?} holds no entry")
 }
 
 fn take_from<K, V, const N: usize, const WORDS: usize>(

@@ -1,0 +1,596 @@
+//! Read-through with the caller's own closure or future.
+//!
+//! Blocking and async calls take the same steps: look up, join the key's flight, look up again as
+//! its leader, compute, store, land. Only computing and waiting differ.
+
+use std::{
+    convert::Infallible,
+    hash::{BuildHasher, Hash},
+    pin::Pin,
+    task::{Context as Polling, Poll},
+    time::Duration,
+};
+
+use hashbrown::Equivalent;
+use pin_project_lite::pin_project;
+
+use super::{Cache, Inner, write::Own};
+use crate::{
+    LoadError,
+    flight::{
+        Asker, Flights, Hangar, Joined, Landing, Lead, Outcome, Running, Wait, Waited, block_on,
+    },
+    policy::Policy,
+    stats::Event,
+    stripe::{Admission, Condition, Over, When},
+    sync::Arc,
+    table::deny_reentry,
+    time::nanos,
+};
+
+impl<K, V, P, S> Cache<K, V, P, S>
+where
+    K: Hash + Eq,
+    V: Clone,
+    P: Policy,
+    S: BuildHasher,
+{
+    /// The value of `key`; if there is none, what `load` makes, which is stored.
+    ///
+    /// Of all that ask for a key at the same time, here, with [a future](Self::get_or_insert_async),
+    /// through [`entry`](Self::entry) or a [`LoadingCache`](crate::LoadingCache), one computes; the
+    /// others wait for it and share its value. `load` runs under no lock and may take its time: it
+    /// keeps nobody waiting but those who ask for this key. It may use the cache, other keys' loads
+    /// included. Should it panic, one of those who wait runs its own.
+    ///
+    /// If the key is written or removed while `load` runs, or the cache cleared, what it returns goes
+    /// to those who asked before, and is not stored. Who asks after that waits until `load` has
+    /// returned, and then loads afresh.
+    ///
+    /// The key is made owned (`to_owned`) only on a miss. A hit costs what [`get`](Self::get) does.
+    ///
+    /// # Panics
+    /// If `load` asks for the same key: it would wait for itself. If `load` panics.
+    ///
+    /// ```
+    /// # fn query(name: &str) -> usize { name.len() }
+    /// # let cache = larder::Cache::<String, usize>::new(10);
+    /// assert_eq!(cache.get_or_insert_with("ada", || query("ada")), 3);
+    /// assert_eq!(cache.get_or_insert_with("ada", || unreachable!()), 3);
+    /// ```
+    #[inline]
+    pub fn get_or_insert_with<Q>(&self, key: &Q, load: impl FnOnce() -> V) -> V
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    {
+        let hash = self.inner.hash(key);
+        if let Some(value) = self.inner.get(hash, key) {
+            return value;
+        }
+        let load = || Ok::<V, Infallible>(load());
+        certain(self.inner.load((hash, key), load, || None))
+    }
+
+    /// [`get_or_insert_with`](Self::get_or_insert_with) with a `load` that can fail.
+    ///
+    /// An error is not stored. Those who wait for the same load and expect the same type of error
+    /// share it; those who expect another type run their own `load`.
+    ///
+    /// # Errors
+    /// [`LoadError::Failed`] if the load failed; [`LoadError::Reentrant`] if `load` asked for its
+    /// own key.
+    ///
+    /// ```
+    /// # let cache = larder::Cache::<String, u32>::new(10);
+    /// let parsed = cache.try_get_or_insert_with("36", || "36".parse());
+    /// assert_eq!(parsed.ok(), Some(36));
+    /// let wrong = cache.try_get_or_insert_with("x", || "x".parse());
+    /// assert_eq!(wrong.unwrap_err().to_string(), "the load failed: invalid digit found in string");
+    /// ```
+    #[inline]
+    pub fn try_get_or_insert_with<Q, E>(
+        &self,
+        key: &Q,
+        load: impl FnOnce() -> Result<V, E>,
+    ) -> Result<V, LoadError<E>>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        E: Send + Sync + 'static,
+    {
+        let hash = self.inner.hash(key);
+        match self.inner.get(hash, key) {
+            Some(value) => Ok(value),
+            None => self.inner.load((hash, key), load, || None),
+        }
+    }
+
+    /// [`try_get_or_insert_with`](Self::try_get_or_insert_with) that waits for another's load no
+    /// longer than `patience` (of the cache's clock). That load goes on; the own one is never
+    /// interrupted.
+    ///
+    /// # Errors
+    /// The same, and [`LoadError::TimedOut`].
+    pub fn try_get_or_insert_within<Q, E>(
+        &self,
+        key: &Q,
+        patience: Duration,
+        load: impl FnOnce() -> Result<V, E>,
+    ) -> Result<V, LoadError<E>>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        E: Send + Sync + 'static,
+    {
+        let hash = self.inner.hash(key);
+        if let Some(value) = self.inner.get(hash, key) {
+            return Ok(value);
+        }
+        let clock = &self.inner.context.clock;
+        let deadline = clock.now().saturating_add(nanos(patience));
+        self.inner.load((hash, key), load, || Some(clock.sleep_until(deadline)))
+    }
+
+    /// [`get_or_insert_with`](Self::get_or_insert_with) with a future.
+    ///
+    /// Nothing happens before the returned future is polled, and `load` is polled only on a miss,
+    /// by the task that awaits this. Dropping the returned future while it waits harms nobody;
+    /// dropping it while it leads makes one of those who wait run its own. But as `load` may borrow,
+    /// nobody else can drive it: a task that leads and is not polled keeps the others waiting until
+    /// it is dropped. Where that can happen use
+    /// [`get_or_insert_shared`](Self::get_or_insert_shared) or a
+    /// [`LoadingCache`](crate::LoadingCache), whose loads are driven by any who wait.
+    ///
+    /// Works in every runtime and needs none. A hit allocates nothing.
+    ///
+    /// # Panics
+    /// As there.
+    ///
+    /// ```
+    /// # async fn query(name: &str) -> usize { name.len() }
+    /// # async fn example() {
+    /// # let cache = larder::Cache::<String, usize>::new(10);
+    /// assert_eq!(cache.get_or_insert_async("ada", query("ada")).await, 3);
+    /// # }
+    /// ```
+    pub fn get_or_insert_async<'a, Q, F>(
+        &'a self,
+        key: &'a Q,
+        load: F,
+    ) -> impl Future<Output = V> + use<'a, K, V, P, S, Q, F>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        F: Future<Output = V>,
+    {
+        Certain { load: Load::new(&self.inner, key, Sure { load }) }
+    }
+
+    /// [`try_get_or_insert_with`](Self::try_get_or_insert_with) with a future: see
+    /// [`get_or_insert_async`](Self::get_or_insert_async).
+    ///
+    /// # Errors
+    /// As in the blocking call.
+    ///
+    /// ```
+    /// # #[derive(Debug)] struct Oops;
+    /// # async fn query(name: &str) -> Result<usize, Oops> { Ok(name.len()) }
+    /// # async fn example() -> Result<(), larder::LoadError<Oops>> {
+    /// # let cache = larder::Cache::<String, usize>::new(10);
+    /// assert_eq!(cache.try_get_or_insert_async("ada", query("ada")).await?, 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn try_get_or_insert_async<'a, Q, F, E>(
+        &'a self,
+        key: &'a Q,
+        load: F,
+    ) -> impl Future<Output = Result<V, LoadError<E>>> + use<'a, K, V, P, S, Q, F, E>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        F: Future<Output = Result<V, E>>,
+        E: Send + Sync + 'static,
+    {
+        Load::new(&self.inner, key, load)
+    }
+}
+
+/// The lead of a call that borrows the cache.
+type Leader<'a, K, V> = Lead<&'a Flights<K, V>>;
+
+/// A load that cannot fail gives a value, unless it waits for itself.
+pub(super) fn certain<V>(loaded: Result<V, LoadError<Infallible>>) -> V {
+    match loaded {
+        Ok(value) => value,
+        Err(LoadError::Failed(never)) => match *never {},
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// What waiting for another's load comes to.
+pub(super) enum Heard<R: Hangar, E> {
+    Loaded(Result<R::V, LoadError<E>>),
+    /// There is nothing that can be used here.
+    Nothing,
+    Lead(Lead<R>),
+}
+
+/// Takes from an outcome what a caller that expects errors of type `E` can use.
+pub(super) fn hear<R, E>(waited: Waited<R>) -> Heard<R, E>
+where
+    R: Hangar,
+    R::V: Clone,
+    E: Send + Sync + 'static,
+{
+    match waited {
+        Waited::Lead(lead) => Heard::Lead(lead),
+        Waited::Retry => Heard::Nothing,
+        Waited::Landed(landing) => take_from(&landing).map_or(Heard::Nothing, Heard::Loaded),
+    }
+}
+
+fn take_from<K, V, E>(landing: &Landing<K, V>) -> Option<Result<V, LoadError<E>>>
+where
+    V: Clone,
+    E: Send + Sync + 'static,
+{
+    match landing.outcome()? {
+        Outcome::Value(value) => Some(Ok(value.clone())),
+        Outcome::Failed(error) => {
+            Some(Err(LoadError::Failed(Arc::clone(error).downcast::<E>().ok()?)))
+        }
+        // These are for those who asked the same loader.
+        _ => None,
+    }
+}
+
+impl<K, V, P, S> Inner<K, V, P, S>
+where
+    K: Hash + Eq,
+    V: Clone,
+    P: Policy,
+    S: BuildHasher,
+{
+    /// Joins the flight of a key.
+    pub(super) fn join<'a, Q>(&'a self, (hash, key): (u64, &Q)) -> Joined<&'a Flights<K, V>>
+    where
+        Q: Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    {
+        deny_reentry();
+        let equals = |other: &K| key.equivalent(other);
+        let joined = Flights::join(&*self.flights, hash, Asker::Load, || key.to_owned(), equals);
+        if let Joined::Wait(wait) = &joined
+            && wait.is_sharing()
+        {
+            self.context.count(Event::Coalesced);
+        }
+        joined
+    }
+
+    /// Loads a key that was not found, or waits for who does.
+    #[cold]
+    #[inline(never)]
+    fn load<Q, E>(
+        &self,
+        (hash, key): (u64, &Q),
+        load: impl FnOnce() -> Result<V, E>,
+        patience: impl Fn() -> Option<Duration>,
+    ) -> Result<V, LoadError<E>>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        E: Send + Sync + 'static,
+    {
+        let lead = loop {
+            let mut wait = match self.join((hash, key)) {
+                Joined::Reentrant => return Err(LoadError::Reentrant),
+                Joined::Lead(lead) => break lead,
+                Joined::Wait(wait) => wait,
+            };
+            let waited = block_on(|context| wait.poll(context), &patience);
+            match hear(waited.ok_or(LoadError::TimedOut)?) {
+                Heard::Loaded(loaded) => return loaded,
+                Heard::Lead(lead) => break lead,
+                Heard::Nothing => {}
+            }
+        };
+        let (lead, started) = match self.present_or_start(lead, (hash, key)) {
+            Ok(value) => return Ok(value),
+            Err(started) => started,
+        };
+        let loaded = {
+            let _running = Running::enter(lead.mark());
+            load()
+        };
+        self.finish(lead, started, key, loaded)
+    }
+
+    /// A new leader looks once more: who led before may have stored the value. If it is there, those
+    /// who wait look for themselves: this flight may have begun while a removal was already under way
+    /// that it knows nothing of, and they may have asked after it.
+    fn present_or_start<'a, Q>(
+        &self,
+        lead: Leader<'a, K, V>,
+        (hash, key): (u64, &Q),
+    ) -> Result<V, (Leader<'a, K, V>, Started)>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let Some(value) = self.peek(hash, key) else {
+            self.context.count(Event::Load);
+            return Err((lead, self.start(false)));
+        };
+        lead.land(|_| false, || Outcome::Unshared);
+        Ok(value)
+    }
+
+    /// What has to be known of the moment a load starts.
+    pub(super) fn start(&self, is_timed: bool) -> Started {
+        let born = self.context.tagger.as_ref().map_or(0, |tagger| tagger.registry.removals());
+        let is_timed = is_timed || self.context.counters.is_some();
+        Started { born, at: if is_timed { self.context.clock.now() } else { 0 }, over: None }
+    }
+
+    /// How long a load took that is timed, in nanoseconds.
+    pub(super) fn took(&self, started: Started) -> u64 {
+        self.context.clock.now().saturating_sub(started.at)
+    }
+
+    /// Stores what was loaded, unless it was overtaken, and tells those who wait.
+    pub(super) fn finish<R, Q, E>(
+        &self,
+        lead: Lead<R>,
+        started: Started,
+        key: &Q,
+        loaded: Result<V, E>,
+    ) -> Result<V, LoadError<E>>
+    where
+        R: Hangar<K = K, V = V>,
+        Q: Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        E: Send + Sync + 'static,
+    {
+        if self.context.counters.is_some() {
+            self.count_load(self.took(started), loaded.is_ok());
+        }
+        let is_same = |other: &K| key.equivalent(other);
+        match loaded {
+            Ok(value) => {
+                self.store(&lead, started, (key.to_owned(), value.clone()), Own::Rules);
+                lead.land(is_same, || Outcome::Value(value.clone()));
+                Ok(value)
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                lead.land(is_same, || {
+                    let error: Arc<E> = Arc::clone(&error);
+                    Outcome::Failed(error)
+                });
+                Err(LoadError::Failed(error))
+            }
+        }
+    }
+
+    /// Counts a load that took so many nanoseconds.
+    pub(super) fn count_load(&self, took: u64, is_success: bool) {
+        if let Some(counters) = &self.context.counters {
+            counters.load(took, is_success);
+        }
+    }
+
+    /// Stores what a flight's leader has, if the flight still stands and nobody else stored anything
+    /// since it began. (Who writes tells flights *before*, so one that begins between that and the
+    /// write does not know.)
+    pub(super) fn store<R>(&self, lead: &Lead<R>, started: Started, (key, value): (K, V), own: Own)
+    where
+        R: Hangar<K = K, V = V>,
+    {
+        let when = self.when(lead.hash(), &key, &value, own);
+        let mut entry = Some((key, value));
+        if self.context.is_plain {
+            let stands = || lead.stands();
+            let stripe = self.stripe(lead.hash());
+            let admission = stripe.admit(&self.context, lead.hash(), &mut entry, when, stands);
+            if admission != Admission::Undecided {
+                self.context.record_write(lead.hash(), 1);
+                self.part(admission, entry);
+                return self.tidy(when.now);
+            }
+        }
+        let entry = entry.expect("undecided");
+        self.store_over(lead, started, entry, when, Over::Version(started.over));
+    }
+
+    /// Stores what was there when a flight began, changed, if it still is there.
+    pub(super) fn store_again<R>(&self, lead: &Lead<R>, started: Started, entry: (K, V), own: Own)
+    where
+        R: Hangar<K = K, V = V>,
+    {
+        let when = self.when(lead.hash(), &entry.0, &entry.1, own);
+        self.store_over(lead, started, entry, when, Over::Remaining(started.over));
+    }
+
+    fn store_over<R>(
+        &self,
+        lead: &Lead<R>,
+        started: Started,
+        (key, value): (K, V),
+        when: When,
+        over: Over,
+    ) where
+        R: Hangar<K = K, V = V>,
+    {
+        let mut write = self.weigh((lead.hash(), Some(started.born)), key, value, when);
+        let stands = || lead.stands();
+        let written = self.write(&mut write, Some(Condition::Leading(&stands, over)));
+        if matches!(written, super::write::Written::Unwanted(..)) {
+            self.context.count(Event::Superseded);
+        }
+    }
+}
+
+/// The moment a load started.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Started {
+    /// How many tags had been removed.
+    born: u64,
+    /// The time in nanoseconds, where loads are timed.
+    at: u64,
+    /// The version of the entry there was, if there was one, which the load may replace.
+    over: Option<u64>,
+}
+
+impl Started {
+    /// For a load that replaces what has this version now.
+    pub(super) fn over(self, version: Option<u64>) -> Self {
+        Self { over: version, ..self }
+    }
+}
+
+pin_project! {
+    /// A read-through call in async code.
+    struct Load<'a, K, V, P: Policy, S, Q: ?Sized, F> {
+        inner: &'a Inner<K, V, P, S>,
+        key: &'a Q,
+        hash: u64,
+        // Dropped before the right to load is given up with `stage`: who takes over may load at once.
+        #[pin]
+        load: F,
+        stage: Stage<'a, K, V>,
+    }
+}
+
+enum Stage<'a, K, V> {
+    /// Not polled yet.
+    New,
+    /// Not found; to be joined.
+    Missed,
+    Waiting(Wait<&'a Flights<K, V>>),
+    Leading(Leader<'a, K, V>, Started),
+    Over,
+}
+
+impl<'a, K, V, P, S, Q, F> Load<'a, K, V, P, S, Q, F>
+where
+    P: Policy,
+    Q: ?Sized,
+{
+    fn new(inner: &'a Inner<K, V, P, S>, key: &'a Q, load: F) -> Self {
+        Self { inner, key, hash: 0, load, stage: Stage::New }
+    }
+}
+
+impl<K, V, P, S, Q, F, E> Future for Load<'_, K, V, P, S, Q, F>
+where
+    K: Hash + Eq,
+    V: Clone,
+    P: Policy,
+    S: BuildHasher,
+    Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    F: Future<Output = Result<V, E>>,
+    E: Send + Sync + 'static,
+{
+    type Output = Result<V, LoadError<E>>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Polling<'_>) -> Poll<Self::Output> {
+        let this = self.as_mut().project();
+        if matches!(this.stage, Stage::New) {
+            *this.hash = this.inner.hash(*this.key);
+            if let Some(value) = this.inner.get(*this.hash, *this.key) {
+                *this.stage = Stage::Over;
+                return Poll::Ready(Ok(value));
+            }
+            *this.stage = Stage::Missed;
+        }
+        self.poll_missed(context)
+    }
+}
+
+impl<K, V, P, S, Q, F, E> Load<'_, K, V, P, S, Q, F>
+where
+    K: Hash + Eq,
+    V: Clone,
+    P: Policy,
+    S: BuildHasher,
+    Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    F: Future<Output = Result<V, E>>,
+    E: Send + Sync + 'static,
+{
+    #[cold]
+    #[inline(never)]
+    fn poll_missed(
+        self: Pin<&mut Self>,
+        context: &mut Polling<'_>,
+    ) -> Poll<Result<V, LoadError<E>>> {
+        let mut this = self.project();
+        let place = (*this.hash, *this.key);
+        loop {
+            // Taken out, so that a panic below gives it up at once.
+            match std::mem::replace(this.stage, Stage::Over) {
+                Stage::New | Stage::Missed => match this.inner.join(place) {
+                    Joined::Reentrant => return Poll::Ready(Err(LoadError::Reentrant)),
+                    Joined::Wait(wait) => *this.stage = Stage::Waiting(wait),
+                    Joined::Lead(lead) => match this.inner.present_or_start(lead, place) {
+                        Ok(value) => return Poll::Ready(Ok(value)),
+                        Err((lead, started)) => *this.stage = Stage::Leading(lead, started),
+                    },
+                },
+                Stage::Waiting(mut wait) => {
+                    let Poll::Ready(waited) = wait.poll(context) else {
+                        *this.stage = Stage::Waiting(wait);
+                        return Poll::Pending;
+                    };
+                    match hear(waited) {
+                        Heard::Loaded(loaded) => return Poll::Ready(loaded),
+                        Heard::Nothing => *this.stage = Stage::Missed,
+                        Heard::Lead(lead) => match this.inner.present_or_start(lead, place) {
+                            Ok(value) => return Poll::Ready(Ok(value)),
+                            Err((lead, started)) => *this.stage = Stage::Leading(lead, started),
+                        },
+                    }
+                }
+                Stage::Leading(lead, started) => {
+                    let running = Running::enter(lead.mark());
+                    let polled = this.load.as_mut().poll(context);
+                    drop(running);
+                    let Poll::Ready(loaded) = polled else {
+                        *this.stage = Stage::Leading(lead, started);
+                        return Poll::Pending;
+                    };
+                    return Poll::Ready(this.inner.finish(lead, started, *this.key, loaded));
+                }
+                Stage::Over => panic!("a load was polled after it was ready"),
+            }
+        }
+    }
+}
+
+pin_project! {
+    /// A future that cannot fail as one that could.
+    struct Sure<F> {
+        #[pin]
+        load: F,
+    }
+}
+
+impl<F: Future> Future for Sure<F> {
+    type Output = Result<F::Output, Infallible>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, context: &mut Polling<'_>) -> Poll<Self::Output> {
+        self.project().load.poll(context).map(Ok)
+    }
+}
+
+pin_project! {
+    /// A load that cannot fail, as its value.
+    struct Certain<L> {
+        #[pin]
+        load: L,
+    }
+}
+
+impl<V, L: Future<Output = Result<V, LoadError<Infallible>>>> Future for Certain<L> {
+    type Output = V;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, context: &mut Polling<'_>) -> Poll<V> {
+        self.project().load.poll(context).map(certain)
+    }
+}

@@ -1,0 +1,326 @@
+//! Asking for a key: from what is kept, or by waiting for a load.
+
+use std::{
+    future::poll_fn,
+    hash::{BuildHasher, Hash},
+    time::Duration,
+};
+
+use hashbrown::Equivalent;
+
+use super::{
+    LoadingCache, Shared,
+    kept::{Kept, Verdict},
+    loader::Loader,
+};
+use crate::{
+    LoadError,
+    flight::{Asker, Flights, Joined, Landing, Lead, Outcome, Wait, Waited, block_on},
+    policy::Policy,
+    stats::Event,
+    sync::Arc,
+    table::deny_reentry,
+    time::nanos,
+};
+
+/// The flights of a loading cache, as loads hold them.
+pub(super) type Hangar<K, V, E> = Arc<Flights<K, Kept<V, E>>>;
+
+/// What asking for a key came to.
+pub(super) enum Step<K, V, E> {
+    Done(Result<V, LoadError<E>>),
+    /// Somebody loads it.
+    Wait(Wait<Hangar<K, V, E>>),
+}
+
+/// Starts a load, now or a little later, and waits for it.
+type Start<'a, K, V, E> = &'a mut dyn FnMut(Lead<Hangar<K, V, E>>, K) -> Wait<Hangar<K, V, E>>;
+
+/// Why somebody asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    /// To get the value; counted as a use.
+    Value,
+    /// The same again, after waiting for a load that left nothing.
+    Again,
+    /// To have it loaded anew, whatever there is.
+    Reload,
+}
+
+impl Want {
+    /// What is wanted after waiting in vain.
+    pub(super) fn again(self) -> Self {
+        match self {
+            Self::Value | Self::Again => Self::Again,
+            Self::Reload => Self::Reload,
+        }
+    }
+}
+
+impl<K, V, L, P, S> LoadingCache<K, V, L, P, S>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    L: Loader<K, V>,
+    P: Policy,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// The value of `key`, loaded if there is none. Blocks the thread while it is loaded.
+    ///
+    /// This thread drives the load while it waits; a loader that needs a runtime must be given one
+    /// with [`spawner`](crate::LoadingBuilder::spawner), or this be called from within it.
+    ///
+    /// # Errors
+    /// What the load came to, if not to a value. See [`LoadError`].
+    pub fn get<Q>(&self, key: &Q) -> Result<V, LoadError<L::Error>>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    {
+        self.wait_for(key, Want::Value, || None)
+    }
+
+    /// [`get`](Self::get) that waits no longer than `patience`. The load goes on if others wait for
+    /// it.
+    ///
+    /// # Errors
+    /// The same, and [`LoadError::TimedOut`].
+    pub fn get_within<Q>(&self, key: &Q, patience: Duration) -> Result<V, LoadError<L::Error>>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    {
+        let clock = &self.shared.cache.inner.context.clock;
+        let deadline = clock.now().saturating_add(nanos(patience));
+        self.wait_for(key, Want::Value, || Some(clock.sleep_until(deadline)))
+    }
+
+    /// [`get`](Self::get) for async code. To give up after a while drop it, with the time-out of your
+    /// runtime: the load goes on if others wait for it. A hit allocates nothing.
+    ///
+    /// # Errors
+    /// What the load came to, if not to a value. See [`LoadError`].
+    ///
+    /// ```
+    /// # async fn example() {
+    /// use larder::{Cache, loader};
+    /// let squares = Cache::<u64, u64>::builder()
+    ///     .capacity(100)
+    ///     .loader(loader::from_fn(async |n: u64| Ok::<u64, std::io::Error>(n * n)))
+    ///     .build();
+    /// assert_eq!(squares.get_async(&7).await.unwrap(), 49);
+    /// # }
+    /// ```
+    pub async fn get_async<Q>(&self, key: &Q) -> Result<V, LoadError<L::Error>>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    {
+        self.wait_for_async(key, Want::Value).await
+    }
+
+    /// Loads the value of `key` anew, or waits for who does, and returns it. The old value is served
+    /// to others meanwhile. If the key is written or removed during the load, that wins.
+    ///
+    /// # Errors
+    /// What the load came to. If the old value is still of use, that is returned instead.
+    pub fn refresh<Q>(&self, key: &Q) -> Result<V, LoadError<L::Error>>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    {
+        self.wait_for(key, Want::Reload, || None)
+    }
+
+    /// [`refresh`](Self::refresh) for async code.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn refresh_async<Q>(&self, key: &Q) -> Result<V, LoadError<L::Error>>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    {
+        self.wait_for_async(key, Want::Reload).await
+    }
+
+    fn wait_for<Q>(
+        &self,
+        key: &Q,
+        want: Want,
+        patience: impl Fn() -> Option<Duration>,
+    ) -> Result<V, LoadError<L::Error>>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    {
+        let shared = &self.shared;
+        let hash = shared.cache.inner.hash(key);
+        let mut step = shared.ask_alone((hash, key), want);
+        loop {
+            let mut wait = match step {
+                Step::Done(result) => return result,
+                Step::Wait(wait) => wait,
+            };
+            let waited = block_on(|context| wait.poll(context), &patience);
+            step = shared.resume((hash, key), want.again(), waited.ok_or(LoadError::TimedOut)?);
+        }
+    }
+
+    async fn wait_for_async<Q>(&self, key: &Q, want: Want) -> Result<V, LoadError<L::Error>>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    {
+        let shared = &self.shared;
+        let hash = shared.cache.inner.hash(key);
+        let mut step = shared.ask_alone((hash, key), want);
+        loop {
+            let mut wait = match step {
+                Step::Done(result) => return result,
+                Step::Wait(wait) => wait,
+            };
+            let waited = poll_fn(|context| wait.poll(context)).await;
+            step = shared.resume((hash, key), want.again(), waited);
+        }
+    }
+}
+
+impl<K, V, L, P, S> Shared<K, V, L, P, S>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    L: Loader<K, V>,
+    P: Policy,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// [`ask`](Self::ask) for one key.
+    fn ask_alone<Q>(self: &Arc<Self>, place: (u64, &Q), want: Want) -> Step<K, V, L::Error>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    {
+        self.ask(place, want, &mut |lead, key| self.start_load(lead, key, true))
+    }
+
+    /// Answers from what is kept, or starts a load, or joins one.
+    pub(super) fn ask<Q>(
+        &self,
+        (hash, key): (u64, &Q),
+        want: Want,
+        start: Start<'_, K, V, L::Error>,
+    ) -> Step<K, V, L::Error>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    {
+        let kept = match want {
+            Want::Value => self.cache.inner.get(hash, key),
+            Want::Again => self.cache.inner.peek(hash, key),
+            Want::Reload => None,
+        };
+        if let Some(kept) = kept {
+            match self.judge(&kept) {
+                Verdict::Serve => return Step::Done(kept.into_result()),
+                Verdict::ServeAndReload => return self.serve_and_reload((hash, key), kept, start),
+                Verdict::Reload => {}
+            }
+        }
+        match self.join((hash, key), Asker::Load) {
+            Joined::Reentrant => Step::Done(Err(LoadError::Reentrant)),
+            Joined::Wait(wait) => {
+                self.cache.inner.context.count(Event::Coalesced);
+                Step::Wait(wait)
+            }
+            Joined::Lead(lead) => self.lead((hash, key), want, lead, start),
+        }
+    }
+
+    /// What comes after waiting.
+    pub(super) fn resume<Q>(
+        self: &Arc<Self>,
+        (hash, key): (u64, &Q),
+        want: Want,
+        waited: Waited<Hangar<K, V, L::Error>>,
+    ) -> Step<K, V, L::Error>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    {
+        match waited {
+            Waited::Landed(landing) => match hear(&landing) {
+                Some(result) => Step::Done(result),
+                None => self.ask_alone((hash, key), want),
+            },
+            Waited::Retry => self.ask_alone((hash, key), want),
+            // Whoever led gave up. If that was a spawner, it may do so again.
+            Waited::Lead(lead) => {
+                let start = &mut |lead, key| self.start_load(lead, key, false);
+                self.lead((hash, key), want, lead, start)
+            }
+        }
+    }
+
+    /// As the leader: looks once more, as who led before may have stored something, and loads; at
+    /// once if that is what is wanted.
+    fn lead<Q>(
+        &self,
+        (hash, key): (u64, &Q),
+        want: Want,
+        lead: Lead<Hangar<K, V, L::Error>>,
+        start: Start<'_, K, V, L::Error>,
+    ) -> Step<K, V, L::Error>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    {
+        match self.cache.inner.peek(hash, key).filter(|_| want != Want::Reload) {
+            Some(kept) if self.judge(&kept) == Verdict::Serve => {
+                // Not shared: see `Inner::present_or_start`.
+                lead.land(|_| false, || Outcome::Unshared);
+                Step::Done(kept.into_result())
+            }
+            _ => Step::Wait(start(lead, key.to_owned())),
+        }
+    }
+
+    /// Serves what is kept and has it loaded anew; without a spawner this caller must.
+    fn serve_and_reload<Q>(
+        &self,
+        (hash, key): (u64, &Q),
+        kept: Kept<V, L::Error>,
+        start: Start<'_, K, V, L::Error>,
+    ) -> Step<K, V, L::Error>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    {
+        if self.cache.inner.flights.is_led(hash) {
+            return Step::Done(kept.into_result());
+        }
+        let Joined::Lead(lead) = self.join((hash, key), Asker::Wanderer) else {
+            return Step::Done(kept.into_result());
+        };
+        let now = self.cache.inner.peek(hash, key);
+        if !now.is_some_and(|now| now.is_as_old_as(&kept)) {
+            // Loaded meanwhile, or gone.
+            return Step::Done(kept.into_result());
+        }
+        let wait = start(lead, key.to_owned());
+        if self.spawner.is_some() { Step::Done(kept.into_result()) } else { Step::Wait(wait) }
+    }
+
+    fn join<Q>(&self, (hash, key): (u64, &Q), asker: Asker) -> Joined<Hangar<K, V, L::Error>>
+    where
+        Q: Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    {
+        deny_reentry();
+        let flights = Arc::clone(&self.cache.inner.flights);
+        Flights::join(flights, hash, asker, || key.to_owned(), |other| key.equivalent(other))
+    }
+}
+
+/// What an outcome is to a caller of this loader; `None` if it says nothing.
+fn hear<K, V, E>(landing: &Landing<K, Kept<V, E>>) -> Option<Result<V, LoadError<E>>>
+where
+    V: Clone,
+    E: Send + Sync + 'static,
+{
+    Some(match landing.outcome()? {
+        Outcome::Value(kept) => kept.clone().into_result(),
+        Outcome::Failed(error) => Err(LoadError::Failed(Arc::clone(error).downcast::<E>().ok()?)),
+        Outcome::NotFound => Err(LoadError::NotFound),
+        Outcome::Panicked => Err(LoadError::Panicked),
+        Outcome::TimedOut => Err(LoadError::TimedOut),
+        Outcome::Overloaded => Err(LoadError::Overloaded),
+        Outcome::Unshared => return None,
+    })
+}

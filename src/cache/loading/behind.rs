@@ -1,0 +1,507 @@
+//! Writing behind: the cache changes at once, the store a little later.
+//!
+//! Unwritten keys queue up; a newer write of a key takes the place of its older one. One batch at a
+//! time goes to the store, again and again until it is accepted, so each key's writes arrive in their
+//! order. A batch that is on its way stays in the queue until then: what is not yet written is
+//! what a load finds.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    hash::{BuildHasher, Hash},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::Weak,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use hashbrown::HashMap;
+
+use super::{
+    LoadingCache, Shared,
+    builder::Backoff,
+    keep::jittered,
+    loader::Loader,
+    timer::Alarm,
+    writer::{Write, WriteError, Writer, run},
+};
+use crate::{
+    flight::{Driver, Job},
+    hash,
+    outbox::forget_panic,
+    policy::Policy,
+    sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering, lock},
+};
+
+/// How the queue is used.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Queueing {
+    /// Keys.
+    pub(super) most: usize,
+    /// Keys.
+    pub(super) batch: usize,
+    pub(super) retry: Backoff,
+}
+
+/// The writes that the store does not have yet.
+pub(super) struct Behind<K, V> {
+    queueing: Queueing,
+    /// The number of unwritten keys, for who only wants to know whether there are any.
+    unwritten: AtomicUsize,
+    queue: Mutex<Queue<K, V>>,
+}
+
+struct Queue<K, V> {
+    writes: HashMap<K, Place<V>, ahash::RandomState>,
+    /// The keys that wait, the oldest first.
+    order: VecDeque<K>,
+    /// On their way to the store, where they may have arrived already.
+    batch: Arc<[(K, Write<V>)]>,
+    /// The number of the last write.
+    number: u64,
+    /// The number below which all are written.
+    written: u64,
+    /// Writes what there is, while `is_writing`.
+    job: Weak<Job>,
+    is_writing: bool,
+    /// Whether a job was let go before it was done, by a spawner that is no more: then those who wait
+    /// drive it.
+    is_deserted: bool,
+    waiters: Vec<(u64, Waker)>,
+    /// The number of the last waiter.
+    waiter: u64,
+}
+
+struct Place<V> {
+    /// Of the oldest write of this key that is not on its way.
+    number: u64,
+    /// `None` while the newest one is on its way.
+    write: Option<Write<V>>,
+}
+
+impl<K, V> Behind<K, V>
+where
+    K: Hash + Eq + Clone,
+    V: Clone,
+{
+    pub(super) fn new(queueing: Queueing) -> Self {
+        let queue = Queue {
+            writes: HashMap::with_hasher(hash::random_state()),
+            order: VecDeque::new(),
+            batch: Arc::new([]),
+            number: 0,
+            written: 0,
+            job: Weak::new(),
+            is_writing: false,
+            is_deserted: false,
+            waiters: Vec::new(),
+            waiter: 0,
+        };
+        Self { queueing, unwritten: AtomicUsize::new(0), queue: Mutex::new(queue) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue<K, V>> {
+        lock(&self.queue)
+    }
+
+    /// The number of keys the store does not have the newest write of.
+    pub(super) fn len(&self) -> usize {
+        // Acquire: pairs with the Release in `Behind::count`.
+        self.unwritten.load(Ordering::Acquire)
+    }
+
+    /// What the store will have for `key`, if it does not have it yet.
+    pub(super) fn unwritten(&self, key: &K) -> Option<Write<V>> {
+        if self.len() == 0 {
+            return None;
+        }
+        let queue = self.lock();
+        match &queue.writes.get(key)?.write {
+            Some(write) => Some(write.clone()),
+            None => {
+                let sent = queue.batch.iter().find(|(sent, _)| sent == key);
+                sent.map(|(_, write)| write.clone())
+            }
+        }
+    }
+
+    fn count(&self, queue: &Queue<K, V>) {
+        // Release: pairs with the Acquire in `len`: who evicts the value afterwards and loads the key
+        // finds it here.
+        self.unwritten.store(queue.writes.len(), Ordering::Release);
+    }
+
+    /// Queues a write; gives it back if there are too many.
+    fn push(&self, key: &K, write: Write<V>) -> Result<(), Write<V>> {
+        let mut queue = self.lock();
+        let is_full = queue.writes.len() >= self.queueing.most;
+        queue.number += 1;
+        let number = queue.number;
+        match queue.writes.get_mut(key) {
+            Some(Place { write: Some(waiting), .. }) => *waiting = write,
+            Some(place) => {
+                *place = Place { number, write: Some(write) };
+                queue.order.push_back(key.clone());
+            }
+            None if is_full => return Err(write),
+            None => {
+                queue.writes.insert(key.clone(), Place { number, write: Some(write) });
+                queue.order.push_back(key.clone());
+            }
+        }
+        self.count(&queue);
+        Ok(())
+    }
+
+    /// The next batch, or the last one if that was not accepted. If there is none, nobody is writing
+    /// any more.
+    fn next_batch(&self) -> Arc<[(K, Write<V>)]> {
+        let mut queue = self.lock();
+        let Queue { writes, order, batch, is_writing, .. } = &mut *queue;
+        if batch.is_empty() {
+            let size = order.len().min(self.queueing.batch);
+            *batch = order
+                .drain(..size)
+                .map(|key| {
+                    let place = writes.get_mut(&key).expect("every key in order has a write");
+                    let write = place.write.take().expect("not on its way");
+                    (key, write)
+                })
+                .collect();
+        }
+        *is_writing = !batch.is_empty();
+        Arc::clone(batch)
+    }
+
+    /// The store accepted the batch.
+    fn accept(&self) {
+        let mut queue = self.lock();
+        let batch = std::mem::replace(&mut queue.batch, Arc::new([]));
+        for (key, _) in &*batch {
+            if queue.writes.get(key).is_some_and(|place| place.write.is_none()) {
+                queue.writes.remove(key);
+            }
+        }
+        let oldest = queue.order.front().and_then(|key| queue.writes.get(key));
+        queue.written = oldest.map_or(queue.number + 1, |place| place.number);
+        self.count(&queue);
+        self.tell(queue);
+    }
+
+    /// Wakes all who wait for something to be written.
+    fn tell(&self, mut queue: MutexGuard<'_, Queue<K, V>>) {
+        let waiters = std::mem::take(&mut queue.waiters);
+        drop(queue);
+        waiters.into_iter().for_each(|(_, waker)| waker.wake());
+    }
+}
+
+/// Somebody who waits; leaves when dropped.
+struct Waiter<'a, K, V>
+where
+    K: Hash + Eq + Clone,
+    V: Clone,
+{
+    behind: &'a Behind<K, V>,
+    number: u64,
+}
+
+impl<'a, K, V> Waiter<'a, K, V>
+where
+    K: Hash + Eq + Clone,
+    V: Clone,
+{
+    fn new(behind: &'a Behind<K, V>) -> Self {
+        let mut queue = behind.lock();
+        queue.waiter += 1;
+        Self { behind, number: queue.waiter }
+    }
+
+    /// Whether it is done; if not, this will be woken when something was written.
+    fn look(&self, is_done: impl Fn(&Queue<K, V>) -> bool, waker: Waker) -> bool {
+        let mut queue = self.behind.lock();
+        let is_done = is_done(&queue);
+        let former = queue.leave(self.number);
+        if !is_done {
+            queue.waiters.push((self.number, waker));
+        }
+        drop(queue);
+        drop(former);
+        is_done
+    }
+}
+
+impl<K, V> Queue<K, V> {
+    fn leave(&mut self, waiter: u64) -> Option<(u64, Waker)> {
+        let own = self.waiters.iter().position(|&(number, _)| number == waiter)?;
+        Some(self.waiters.swap_remove(own))
+    }
+}
+
+impl<K, V> Drop for Waiter<'_, K, V>
+where
+    K: Hash + Eq + Clone,
+    V: Clone,
+{
+    fn drop(&mut self) {
+        let own = self.behind.lock().leave(self.number);
+        drop(own);
+    }
+}
+
+/// Notices when the job is let go of before it is done.
+struct Watch<K, V>
+where
+    K: Hash + Eq + Clone,
+    V: Clone,
+{
+    behind: Arc<Behind<K, V>>,
+    is_over: bool,
+}
+
+impl<K, V> Drop for Watch<K, V>
+where
+    K: Hash + Eq + Clone,
+    V: Clone,
+{
+    fn drop(&mut self) {
+        if !self.is_over {
+            let mut queue = self.behind.lock();
+            queue.is_writing = false;
+            queue.is_deserted = true;
+            self.behind.tell(queue);
+        }
+    }
+}
+
+impl<K, V, L, P, S> LoadingCache<K, V, L, P, S>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    L: Loader<K, V> + Writer<K, V>,
+    P: Policy,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// Writes to the cache now and to the store soon. Answers with the value that was replaced in the
+    /// cache. If the queue is full this waits, blocking the thread; see
+    /// [`put_behind_async`](Self::put_behind_async).
+    ///
+    /// # Errors
+    /// [`WriteError::Reentrant`] if this thread is computing the key.
+    pub fn put_behind(
+        &self,
+        key: K,
+        value: V,
+    ) -> Result<Option<V>, WriteError<<L as Writer<K, V>>::Error>> {
+        run(self.put_behind_async(key, value))
+    }
+
+    /// [`put_behind`](Self::put_behind) for async code.
+    ///
+    /// **What is lost when.** Writes are queued in memory: at most
+    /// [`write_queue`](crate::LoadingBuilder::write_queue) keys, of each the newest write. They are
+    /// sent in batches by the [`spawner`](crate::LoadingBuilder::spawner); without one, by those who
+    /// [`flush`](Self::flush) or find the queue full. A batch that the store refuses is sent again
+    /// after a while, without end. If the process ends, or the last handle of a cache without a
+    /// spawner is dropped, the queue is lost; nothing is lost of what was written before a
+    /// [`flush`](Self::flush) that has returned.
+    ///
+    /// A key whose entry is evicted, expires or is removed before the store has it is loaded from the
+    /// queue.
+    ///
+    /// # Errors
+    /// [`WriteError::Reentrant`] if this thread is computing the key.
+    pub async fn put_behind_async(
+        &self,
+        key: K,
+        value: V,
+    ) -> Result<Option<V>, WriteError<<L as Writer<K, V>>::Error>> {
+        let lead = self.queue(&key, Write::Put(value.clone())).await?;
+        let replaced = self.insert(key, value);
+        drop(lead);
+        Ok(replaced)
+    }
+
+    /// Removes from the cache now and from the store soon; see [`put_behind`](Self::put_behind).
+    ///
+    /// # Errors
+    /// [`WriteError::Reentrant`] if this thread is computing the key.
+    pub fn remove_behind(
+        &self,
+        key: K,
+    ) -> Result<Option<V>, WriteError<<L as Writer<K, V>>::Error>> {
+        run(self.remove_behind_async(key))
+    }
+
+    /// [`remove_behind`](Self::remove_behind) for async code.
+    ///
+    /// # Errors
+    /// [`WriteError::Reentrant`] if this thread is computing the key.
+    pub async fn remove_behind_async(
+        &self,
+        key: K,
+    ) -> Result<Option<V>, WriteError<<L as Writer<K, V>>::Error>> {
+        let lead = self.queue(&key, Write::Remove).await?;
+        let removed = self.remove(&key);
+        drop(lead);
+        Ok(removed)
+    }
+
+    /// Waits until the store has everything that was written behind before this was called, blocking
+    /// the thread. It goes on trying as long as the store refuses; to give up after a while use
+    /// [`flush_async`](Self::flush_async) with the time-out of your runtime.
+    pub fn flush(&self) {
+        run(self.flush_async());
+    }
+
+    /// [`flush`](Self::flush) for async code. Dropping it does no harm.
+    pub async fn flush_async(&self) {
+        let behind = &self.shared.behind;
+        let until = behind.lock().number;
+        self.wait_written(|queue| queue.writes.is_empty() || queue.written > until).await;
+    }
+
+    /// The number of keys whose newest write the store does not have yet.
+    #[must_use]
+    pub fn unwritten(&self) -> usize {
+        self.shared.behind.len()
+    }
+
+    /// Queues a write, once there is room, and answers with the lead of its key: until that is
+    /// dropped nobody else loads or writes it, so the cache sees the writes of a key in the order of
+    /// the queue.
+    async fn queue(&self, key: &K, mut write: Write<V>) -> Result<Hold<K, V, L>, Refused<K, V, L>> {
+        let behind = &self.shared.behind;
+        loop {
+            let lead = self.shared.hold(key).await.ok_or(WriteError::Reentrant)?;
+            match behind.push(key, write) {
+                Ok(()) => {
+                    self.start_writing(false);
+                    return Ok(lead);
+                }
+                Err(refused) => write = refused,
+            }
+            drop(lead);
+            self.wait_written(|queue| queue.writes.len() < behind.queueing.most).await;
+        }
+    }
+
+    /// Waits for something to be written, and sees to it that somebody writes.
+    async fn wait_written(&self, is_done: impl Fn(&Queue<K, V>) -> bool) {
+        let waiter = Waiter::new(&self.shared.behind);
+        let mut driver = None;
+        poll_fn(|context| {
+            while !waiter.look(&is_done, context.waker().clone()) {
+                if self.drive_writing(&mut driver, context).is_pending() {
+                    return Poll::Pending;
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Drives the writing on, unless a spawner does. Ready when the job at hand is done.
+    fn drive_writing(&self, driver: &mut Option<Driver>, context: &mut Context<'_>) -> Poll<()> {
+        let Some(job) = self.start_writing(true) else { return Poll::Pending };
+        let own = driver.get_or_insert_with(|| Driver::new(Arc::clone(&job)));
+        if !own.drives(&job) {
+            *own = Driver::new(job);
+        }
+        own.poll(context)
+    }
+
+    /// Starts writing if nobody does, and there is a spawner or the caller `will_drive` it. Answers
+    /// with the job if it is the caller's to drive.
+    fn start_writing(&self, will_drive: bool) -> Option<Arc<Job>> {
+        let shared = &self.shared;
+        let mut queue = shared.behind.lock();
+        let spawner = shared.spawner.as_ref().filter(|_| !queue.is_deserted);
+        if queue.is_writing {
+            let job = queue.job.upgrade();
+            drop(queue);
+            return job.filter(|_| spawner.is_none());
+        }
+        if spawner.is_none() && !will_drive {
+            return None;
+        }
+        let watch = Watch { behind: Arc::clone(&shared.behind), is_over: false };
+        let job = Job::new(Box::pin(Arc::clone(shared).write_all(watch)));
+        queue.job = Arc::downgrade(&job);
+        queue.is_writing = true;
+        drop(queue);
+        match spawner {
+            Some(spawn) => {
+                spawn(Box::pin(Driver::new(job)));
+                None
+            }
+            None => Some(job),
+        }
+    }
+}
+
+/// The lead of a key that is being written.
+type Hold<K, V, L> = crate::flight::Lead<super::ask::Hangar<K, V, <L as Loader<K, V>>::Error>>;
+/// Why a write was not queued.
+type Refused<K, V, L> = WriteError<<L as Writer<K, V>>::Error>;
+
+impl<K, V, L, P, S> Shared<K, V, L, P, S>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    L: Loader<K, V> + Writer<K, V>,
+    P: Policy,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// Writes batch after batch until there is nothing left.
+    async fn write_all(self: Arc<Self>, mut watch: Watch<K, V>) {
+        let behind = &self.behind;
+        let mut failures = 0;
+        loop {
+            let batch = behind.next_batch();
+            if batch.is_empty() {
+                watch.is_over = true;
+                return;
+            }
+            if self.write_batch(&batch).await {
+                behind.accept();
+                failures = 0;
+            } else {
+                failures += 1;
+                self.pause(jittered(behind.queueing.retry.delay(failures))).await;
+            }
+        }
+    }
+
+    /// Answers whether the store accepted it.
+    async fn write_batch(&self, batch: &[(K, Write<V>)]) -> bool {
+        let mut write = pin!(async { self.loader.write_many(batch).await });
+        poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| write.as_mut().poll(context))) {
+            Ok(polled) => polled.map(|written| written.is_ok()),
+            Err(panic) => {
+                forget_panic::<()>(Err(panic));
+                Poll::Ready(false)
+            }
+        })
+        .await
+    }
+
+    /// Waits for so many nanoseconds.
+    async fn pause(&self, nanos: u64) {
+        let clock = &self.cache.inner.context.clock;
+        let deadline = clock.now().saturating_add(nanos);
+        let mut alarm = None;
+        poll_fn(|context| {
+            let left = deadline.saturating_sub(clock.now());
+            if left == 0 {
+                return Poll::Ready(());
+            }
+            if alarm.is_none() && !clock.is_injected() {
+                alarm = Some(Alarm::after(Duration::from_nanos(left), context.waker().clone()));
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+}

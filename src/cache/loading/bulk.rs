@@ -1,0 +1,215 @@
+//! Many keys at once.
+
+use std::{
+    future::poll_fn,
+    hash::{BuildHasher, Hash},
+    mem,
+    task::{Context, Poll},
+};
+
+use hashbrown::Equivalent;
+
+use super::{
+    LoadingCache, Shared,
+    ask::{Hangar, Step, Want},
+    loader::{Loaded, Loader},
+};
+use crate::{
+    LoadError,
+    flight::{Driver, Lead, Running, block_on},
+    policy::Policy,
+    stats::Event,
+    sync::Arc,
+};
+
+/// The flights a bulk load leads, with their keys.
+type Leads<K, V, E> = Vec<(Lead<Hangar<K, V, E>>, K)>;
+
+/// Keys on their way.
+struct Many<'a, K, V, Q: ?Sized, E> {
+    keys: Vec<(u64, &'a Q)>,
+    /// One for each key.
+    steps: Vec<Step<K, V, E>>,
+    /// Drives the load of those that this call leads.
+    driver: Option<Driver>,
+    /// How many are done, from the front.
+    done: usize,
+}
+
+impl<K, V, L, P, S> LoadingCache<K, V, L, P, S>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    L: Loader<K, V>,
+    P: Policy,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// The values of many keys, in their order. Those that there are none of are loaded by one
+    /// [`load_many`](Loader::load_many); those that are being loaded already are waited for. Blocks
+    /// the thread meanwhile; see [`get`](Self::get).
+    ///
+    /// Each key has its own result: one that fails does not keep the others from coming.
+    ///
+    /// ```
+    /// use larder::{Cache, loader};
+    /// let squares = Cache::<u64, u64>::builder()
+    ///     .capacity(100)
+    ///     .loader(loader::blocking(|n: &u64| Ok::<u64, std::io::Error>(n * n)))
+    ///     .build();
+    /// let values: Result<Vec<u64>, _> = squares.get_many([&3, &1, &2]).into_iter().collect();
+    /// assert_eq!(values.unwrap(), [9, 1, 4]);
+    /// ```
+    pub fn get_many<'a, Q>(
+        &self,
+        keys: impl IntoIterator<Item = &'a Q>,
+    ) -> Vec<Result<V, LoadError<L::Error>>>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized + 'a,
+    {
+        let mut many = self.shared.ask_many(keys);
+        block_on(|context| self.shared.poll_many(&mut many, context), || None);
+        many.results()
+    }
+
+    /// [`get_many`](Self::get_many) for async code.
+    pub async fn get_many_async<'a, Q>(
+        &self,
+        keys: impl IntoIterator<Item = &'a Q>,
+    ) -> Vec<Result<V, LoadError<L::Error>>>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized + 'a,
+    {
+        let mut many = self.shared.ask_many(keys);
+        poll_fn(|context| self.shared.poll_many(&mut many, context)).await;
+        many.results()
+    }
+}
+
+impl<K, V, Q: ?Sized, E> Many<'_, K, V, Q, E> {
+    fn results(self) -> Vec<Result<V, LoadError<E>>> {
+        let result = |step| match step {
+            Step::Done(result) => result,
+            Step::Wait(_) => unreachable!("all are done"),
+        };
+        self.steps.into_iter().map(result).collect()
+    }
+}
+
+impl<K, V, L, P, S> Shared<K, V, L, P, S>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    L: Loader<K, V>,
+    P: Policy,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// Asks for every key, and starts one load for all that nobody else loads.
+    fn ask_many<'a, Q>(
+        self: &Arc<Self>,
+        keys: impl IntoIterator<Item = &'a Q>,
+    ) -> Many<'a, K, V, Q, L::Error>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized + 'a,
+    {
+        let keys: Vec<_> = keys.into_iter().map(|key| (self.cache.inner.hash(key), key)).collect();
+        let mut leads = Vec::new();
+        let mut start = |lead: Lead<_>, key: K| {
+            let wait = lead.seat(key.clone());
+            leads.push((lead, key));
+            wait
+        };
+        let steps = keys.iter().map(|&place| self.ask(place, Want::Value, &mut start)).collect();
+        let driver = self.start_many(leads);
+        Many { keys, steps, driver, done: 0 }
+    }
+
+    fn start_many(self: &Arc<Self>, leads: Leads<K, V, L::Error>) -> Option<Driver> {
+        if leads.is_empty() {
+            return None;
+        }
+        let places: Vec<_> = leads.iter().map(|(lead, _)| lead.place()).collect();
+        let is_nested = self.cache.inner.flights.is_running_here();
+        let load = Box::pin(Arc::clone(self).load_many(leads, is_nested));
+        self.run(load, &places, true).map(Driver::new)
+    }
+
+    /// A bulk load, from beginning to end.
+    async fn load_many(self: Arc<Self>, leads: Leads<K, V, L::Error>, is_nested: bool) {
+        let inner = &self.cache.inner;
+        let permit = self.permit(is_nested).await;
+        let leads = self.settle_unwritten(leads);
+        let (leads, keys): (Vec<_>, Vec<_>) = leads.into_iter().unzip();
+        let start = |key| inner.start(true).over(self.cache.version(key));
+        let started: Vec<_> = keys.iter().map(start).collect();
+        let mut results = match permit.as_ref() {
+            _ if keys.is_empty() => return,
+            Err(refused) => Err(refused.clone()),
+            Ok(_) => {
+                leads.iter().for_each(|_| inner.context.count(Event::Load));
+                let running = || leads.iter().map(|lead| Running::enter(lead.mark())).collect();
+                let load = self.attempt(running, async { self.loader.load_many(&keys).await });
+                match load.await {
+                    Ok(Ok(results)) => Ok(results.into_iter()),
+                    Ok(Err(error)) => Err(LoadError::Failed(Arc::new(error))),
+                    Err(error) => Err(error),
+                }
+            }
+        };
+        for ((lead, key), started) in leads.into_iter().zip(&keys).zip(started) {
+            let loaded = match &mut results {
+                Err(error) => Err(error.clone()),
+                Ok(results) => match results.next() {
+                    None => Ok(Loaded::not_found()),
+                    Some(result) => result.map_err(|error| LoadError::Failed(Arc::new(error))),
+                },
+            };
+            if permit.is_ok() {
+                self.count_load(started, &loaded);
+            }
+            self.settle(lead, started, key, loaded);
+        }
+        drop(permit);
+    }
+
+    /// Settles the keys of which the store does not have the newest write yet; answers with the
+    /// others.
+    fn settle_unwritten(&self, leads: Leads<K, V, L::Error>) -> Leads<K, V, L::Error> {
+        let mut others = Vec::with_capacity(leads.len());
+        for (lead, key) in leads {
+            let started = self.cache.inner.start(true).over(self.cache.version(&key));
+            match self.behind.unwritten(&key) {
+                Some(unwritten) => self.settle(lead, started, &key, Ok(unwritten.into_loaded())),
+                None => others.push((lead, key)),
+            }
+        }
+        others
+    }
+
+    /// Drives the own load on, and looks what has come of the keys, in their order: as all are
+    /// wanted, it does not matter which is looked at first.
+    fn poll_many<Q>(
+        self: &Arc<Self>,
+        many: &mut Many<'_, K, V, Q, L::Error>,
+        context: &mut Context<'_>,
+    ) -> Poll<()>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    {
+        if let Some(driver) = &mut many.driver
+            && driver.poll(context).is_ready()
+        {
+            many.driver = None;
+        }
+        while let Some(step) = many.steps.get_mut(many.done) {
+            let Step::Wait(wait) = step else {
+                many.done += 1;
+                continue;
+            };
+            let Poll::Ready(waited) = wait.poll(context) else { return Poll::Pending };
+            // The seat is given up before the next is taken.
+            drop(mem::replace(step, Step::Done(Err(LoadError::NotFound))));
+            *step = self.resume(many.keys[many.done], Want::Again, waited);
+        }
+        Poll::Ready(())
+    }
+}

@@ -1,0 +1,206 @@
+//! Keeping what a load came to, and judging it later.
+
+use std::{
+    hash::{BuildHasher, Hash, RandomState},
+    time::Duration,
+};
+
+use super::{
+    Shared,
+    ask::Hangar,
+    builder::Options,
+    kept::{Kept, NEVER, Verdict, What},
+    loader::{Loaded, Loader},
+};
+use crate::{
+    LoadError,
+    cache::{load::Started, write::Own},
+    flight::{Lead, Outcome},
+    policy::Policy,
+    time::nanos,
+};
+
+/// What is to be kept, and how long its entry lives.
+type Keeping<V, E> = (Kept<V, E>, Own);
+
+impl<K, V, L, P, S> Shared<K, V, L, P, S>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    L: Loader<K, V>,
+    P: Policy,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// Keeps what a load came to, and tells those who wait.
+    pub(super) fn settle(
+        &self,
+        lead: Lead<Hangar<K, V, L::Error>>,
+        started: Started,
+        key: &K,
+        loaded: Result<Loaded<V>, LoadError<L::Error>>,
+    ) {
+        let inner = &self.cache.inner;
+        let took = inner.took(started);
+        let result = match loaded {
+            Ok(Loaded { value: Some(value), time_to_live }) => {
+                let (kept, own) = self.fresh(key, value, time_to_live, took);
+                inner.store(&lead, started, (key.clone(), kept.clone()), own);
+                Ok(kept)
+            }
+            Ok(Loaded { value: None, time_to_live }) => {
+                self.forget(&lead, started, key, time_to_live);
+                Err(LoadError::NotFound)
+            }
+            Err(error) => self.fall_back(&lead, started, key, error),
+        };
+        let outcome = match result {
+            Ok(kept) => Outcome::Value(kept),
+            Err(LoadError::Failed(error)) => Outcome::Failed(error),
+            Err(LoadError::NotFound) => Outcome::NotFound,
+            Err(LoadError::TimedOut) => Outcome::TimedOut,
+            Err(LoadError::Overloaded) => Outcome::Overloaded,
+            Err(LoadError::Panicked | LoadError::Reentrant) => Outcome::Panicked,
+        };
+        lead.land(|other| other == key, || outcome);
+    }
+
+    /// A value that was loaded or written now, and how long its entry lives.
+    pub(super) fn fresh(
+        &self,
+        key: &K,
+        value: V,
+        time_to_live: Option<Duration>,
+        cost: u64,
+    ) -> Keeping<V, L::Error> {
+        let Options { time_to_live: for_all, refresh_after, grace, .. } = self.options;
+        let own = self.expiry.as_ref().and_then(|expiry| self.ask_expiry(&**expiry, key, &value));
+        let lives = [for_all, own.map(nanos), time_to_live.map(nanos)].into_iter().flatten().min();
+        let now = self.now();
+        let fresh_until = lives.map_or(NEVER, |lives| now.saturating_add(lives));
+        let refresh_at = refresh_after.map_or(NEVER, |after| now.saturating_add(after));
+        let kept = Kept {
+            what: What::Value(value),
+            reload_at: refresh_at.min(fresh_until),
+            fresh_until,
+            cost,
+            failures: 0,
+        };
+        (kept, self.life(lives.map(|lives| lives.saturating_add(grace.longest()))))
+    }
+
+    fn ask_expiry(&self, expiry: &dyn crate::Expiry<K, V>, key: &K, value: &V) -> Option<Duration> {
+        match self.cache.peek(key).filter(|kept| kept.value().is_some()) {
+            None => expiry.after_create(key, value),
+            Some(kept) => {
+                let left = kept.fresh_until.saturating_sub(self.now());
+                let is_mortal = kept.fresh_until != NEVER;
+                let left = is_mortal.then(|| Duration::from_nanos(left));
+                expiry.after_update(key, value, left)
+            }
+        }
+    }
+
+    /// How long an entry lives that is given so many nanoseconds, `None` for ever.
+    fn life(&self, lives: Option<u64>) -> Own {
+        let Some(lives) = lives else { return Own::Rules };
+        self.cache.inner.context.make_timed();
+        Own::Ttl(Duration::from_nanos(lives))
+    }
+
+    /// Nothing was found: remembers that, or at least forgets the value there was.
+    fn forget(
+        &self,
+        lead: &Lead<Hangar<K, V, L::Error>>,
+        started: Started,
+        key: &K,
+        time_to_live: Option<Duration>,
+    ) {
+        let lives = time_to_live.or(self.options.negative_ttl);
+        if lives.is_none() && self.cache.inner.peek(lead.hash(), key).is_none() {
+            return;
+        }
+        let lives = nanos(lives.unwrap_or(Duration::ZERO));
+        let until = self.now().saturating_add(lives);
+        let kept = Kept {
+            what: What::NotFound,
+            reload_at: until,
+            fresh_until: until,
+            cost: 0,
+            failures: 0,
+        };
+        self.cache.inner.store(lead, started, (key.clone(), kept), self.life(Some(lives)));
+    }
+
+    /// A load failed: what is kept now, if it is a value that is still of use; or else remembers the
+    /// error, if errors are remembered.
+    fn fall_back(
+        &self,
+        lead: &Lead<Hangar<K, V, L::Error>>,
+        started: Started,
+        key: &K,
+        error: LoadError<L::Error>,
+    ) -> Result<Kept<V, L::Error>, LoadError<L::Error>> {
+        let Options { grace, backoff, .. } = self.options;
+        let now = self.now();
+        let resident = self.cache.inner.peek(lead.hash(), key);
+        let failures = resident.as_ref().map_or(0, |kept| kept.failures).saturating_add(1);
+        let delay = jittered(self.options.delay(failures));
+        if let Some(mut kept) = resident.filter(|kept| {
+            kept.value().is_some() && now < kept.fresh_until.saturating_add(grace.error)
+        }) {
+            kept.failures = failures;
+            kept.reload_at = now.saturating_add(delay);
+            let ends = kept.fresh_until.saturating_add(grace.longest());
+            let lives = (ends != NEVER).then(|| ends.saturating_sub(now));
+            let entry = (key.clone(), kept.clone());
+            self.cache.inner.store_again(lead, started, entry, self.life(lives));
+            return Ok(kept);
+        }
+        if backoff.is_some() && !matches!(error, LoadError::Overloaded) {
+            let kept = Kept {
+                what: What::Failed(error.clone()),
+                reload_at: now.saturating_add(delay),
+                fresh_until: now.saturating_add(delay),
+                cost: 0,
+                failures,
+            };
+            // Longer than the error is served, so that the next failure knows of it.
+            let life = self.life(Some(delay.saturating_mul(2)));
+            self.cache.inner.store(lead, started, (key.clone(), kept), life);
+        }
+        Err(error)
+    }
+
+    /// What to do with what is kept.
+    pub(super) fn judge(&self, kept: &Kept<V, L::Error>) -> Verdict {
+        if kept.reload_at == NEVER {
+            return Verdict::Serve;
+        }
+        kept.judge(self.now(), self.early(kept), self.options.grace)
+    }
+
+    /// By how much earlier than it must a value should be loaded anew, this time.
+    fn early(&self, kept: &Kept<V, L::Error>) -> u64 {
+        if self.options.early == 0.0 || kept.cost == 0 {
+            return 0;
+        }
+        (kept.cost as f64 * self.options.early * -uniform().ln()) as u64
+    }
+
+    /// The time in nanoseconds.
+    pub(super) fn now(&self) -> u64 {
+        self.cache.inner.context.clock.now()
+    }
+}
+
+/// A delay less up to a quarter of it.
+pub(super) fn jittered(delay: u64) -> u64 {
+    delay - (delay as f64 * 0.25 * uniform()) as u64
+}
+
+/// A random number above 0 and at most 1.
+fn uniform() -> f64 {
+    // Every state of the standard library's hasher has keys of its own.
+    let bits = RandomState::new().hash_one(()) >> 11;
+    (bits + 1) as f64 / (1_u64 << 53) as f64
+}

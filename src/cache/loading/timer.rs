@@ -1,0 +1,85 @@
+//! Waking tasks after a while: one thread for the whole process, there only while somebody sleeps.
+
+use std::{collections::BTreeMap, sync::LazyLock, task::Waker, thread, time::Duration};
+
+use crate::{
+    sync::{Condvar, Mutex, MutexGuard, lock, wait_for},
+    time::{Clock, nanos},
+};
+
+struct Timer {
+    clock: Clock,
+    sleepers: Mutex<Sleepers>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Sleepers {
+    is_running: bool,
+    number: u64,
+    /// By deadline (nanoseconds of the timer's clock) and number, the soonest first.
+    queue: BTreeMap<(u64, u64), Waker>,
+}
+
+static TIMER: LazyLock<Timer> = LazyLock::new(|| Timer {
+    clock: Clock::system(),
+    sleepers: Mutex::new(Sleepers::default()),
+    changed: Condvar::new(),
+});
+
+/// Will wake a task, unless it is dropped before.
+#[derive(Debug)]
+pub(super) struct Alarm((u64, u64));
+
+impl Alarm {
+    pub(super) fn after(after: Duration, waker: Waker) -> Self {
+        let timer = &*TIMER;
+        let deadline = timer.clock.now().saturating_add(nanos(after));
+        let mut sleepers = lock(&timer.sleepers);
+        sleepers.number += 1;
+        let place = (deadline, sleepers.number);
+        sleepers.queue.insert(place, waker);
+        if !sleepers.is_running {
+            let thread = thread::Builder::new().name("larder-timer".into());
+            // Where no thread can be started, the end is noticed when the task is next polled.
+            sleepers.is_running = thread.spawn(|| TIMER.run()).is_ok();
+        }
+        drop(sleepers);
+        timer.changed.notify_one();
+        Self(place)
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        let waker = lock(&TIMER.sleepers).queue.remove(&self.0);
+        drop(waker);
+    }
+}
+
+impl Timer {
+    fn run(&self) {
+        let mut sleepers = lock(&self.sleepers);
+        while let Some((&(deadline, _), _)) = sleepers.queue.first_key_value() {
+            let left = deadline.saturating_sub(self.clock.now());
+            sleepers = if left > 0 {
+                wait_for(&self.changed, sleepers, Duration::from_nanos(left))
+            } else {
+                self.wake_first(sleepers)
+            };
+        }
+        sleepers.is_running = false;
+    }
+
+    fn wake_first<'a>(
+        &'a self,
+        mut sleepers: MutexGuard<'a, Sleepers>,
+    ) -> MutexGuard<'a, Sleepers> {
+        let first = sleepers.queue.pop_first();
+        drop(sleepers);
+        if let Some((_, waker)) = first {
+            waker.wake();
+        }
+        lock(&self.sleepers)
+    }
+}

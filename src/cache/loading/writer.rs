@@ -1,0 +1,347 @@
+//! Writing to the store behind the cache.
+
+use std::{
+    error::Error,
+    fmt,
+    future::poll_fn,
+    hash::{BuildHasher, Hash},
+    pin::pin,
+};
+
+use super::{
+    LoadingCache, Shared,
+    ask::Hangar,
+    builder::LoadingBuilder,
+    loader::{Loaded, LoadedMany, Loader},
+};
+use crate::{
+    LoadError,
+    flight::{Asker, Flights, Joined, Lead, Running, Waited, block_on},
+    policy::Policy,
+    table::deny_reentry,
+};
+
+/// The store behind a [`LoadingCache`](crate::LoadingCache), for
+/// [`put_through`](crate::LoadingCache::put_through) and
+/// [`put_behind`](crate::LoadingCache::put_behind). A loader that implements this too is all that is
+/// needed; others are added with [`LoadingBuilder::writer`](crate::LoadingBuilder::writer).
+///
+/// Writes of one key are never made at the same time, nor while it is being loaded.
+///
+/// ```
+/// use larder::{Cache, loader::{Loaded, Loader, Writer}};
+/// use std::{collections::HashMap, io, sync::Mutex};
+///
+/// #[derive(Default)]
+/// struct Store(Mutex<HashMap<u32, String>>);
+///
+/// impl Loader<u32, String> for Store {
+///     type Error = io::Error;
+///     async fn load(&self, key: &u32) -> Result<Loaded<String>, io::Error> {
+///         Ok(self.0.lock().unwrap().get(key).cloned().into())
+///     }
+/// }
+///
+/// impl Writer<u32, String> for Store {
+///     type Error = io::Error;
+///     async fn put(&self, key: &u32, value: &String) -> io::Result<()> {
+///         self.0.lock().unwrap().insert(*key, value.clone());
+///         Ok(())
+///     }
+///     async fn remove(&self, key: &u32) -> io::Result<()> {
+///         self.0.lock().unwrap().remove(key);
+///         Ok(())
+///     }
+/// }
+///
+/// let cache = Cache::builder().capacity(100).loader(Store::default()).build();
+/// cache.put_through(7, "Ada".to_string()).unwrap();
+/// assert_eq!(cache.loader().0.lock().unwrap()[&7], "Ada");
+/// assert_eq!(cache.get(&7).unwrap(), "Ada");
+/// ```
+pub trait Writer<K, V>: Send + Sync + 'static {
+    /// What can go wrong.
+    type Error: Send + Sync + 'static;
+
+    /// Stores a value. An error means that it was not stored.
+    fn put(&self, key: &K, value: &V) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Removes a value, if there is one. An error means that it was not removed.
+    fn remove(&self, key: &K) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// Writes several keys, none of which occurs twice, for the queue of
+    /// [`put_behind`](crate::LoadingCache::put_behind). After an error all of them are written again,
+    /// so that must do no harm. By default they are written one after the other.
+    fn write_many(
+        &self,
+        writes: &[(K, Write<V>)],
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send
+    where
+        K: Sync,
+        V: Sync,
+    {
+        async move {
+            for (key, write) in writes {
+                match write {
+                    Write::Put(value) => self.put(key, value).await?,
+                    Write::Remove => self.remove(key).await?,
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+/// A write on its way to the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write<V> {
+    /// Stores this value.
+    Put(V),
+    /// Removes the value.
+    Remove,
+}
+
+impl<V> Write<V> {
+    /// What a loader would find once it is done.
+    pub(super) fn into_loaded(self) -> Loaded<V> {
+        match self {
+            Self::Put(value) => Loaded::new(value),
+            Self::Remove => Loaded::not_found(),
+        }
+    }
+}
+
+/// Why a write did not come to pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WriteError<E> {
+    /// The store refused it with this.
+    Failed(E),
+    /// The key is being computed by this very thread: waiting would never end.
+    Reentrant,
+}
+
+impl<E: fmt::Display> fmt::Display for WriteError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(error) => write!(f, "the store refused the write: {error}"),
+            Self::Reentrant => LoadError::<E>::Reentrant.fmt(f),
+        }
+    }
+}
+
+impl<E: Error + 'static> Error for WriteError<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Failed(error) => Some(error),
+            Self::Reentrant => None,
+        }
+    }
+}
+
+/// A loader and a writer that are not the same thing.
+#[derive(Debug)]
+pub struct Both<L, W> {
+    loader: L,
+    writer: W,
+}
+
+impl<K, V, L, W> Loader<K, V> for Both<L, W>
+where
+    K: Sync,
+    V: Send,
+    L: Loader<K, V>,
+    W: Send + Sync + 'static,
+{
+    type Error = L::Error;
+
+    fn load(&self, key: &K) -> impl Future<Output = Result<Loaded<V>, L::Error>> + Send {
+        self.loader.load(key)
+    }
+
+    fn load_many(&self, keys: &[K]) -> impl Future<Output = LoadedMany<V, L::Error>> + Send {
+        self.loader.load_many(keys)
+    }
+}
+
+impl<K, V, L, W> Writer<K, V> for Both<L, W>
+where
+    K: Sync,
+    V: Sync,
+    L: Send + Sync + 'static,
+    W: Writer<K, V>,
+{
+    type Error = W::Error;
+
+    fn put(&self, key: &K, value: &V) -> impl Future<Output = Result<(), W::Error>> + Send {
+        self.writer.put(key, value)
+    }
+
+    fn remove(&self, key: &K) -> impl Future<Output = Result<(), W::Error>> + Send {
+        self.writer.remove(key)
+    }
+
+    fn write_many(
+        &self,
+        writes: &[(K, Write<V>)],
+    ) -> impl Future<Output = Result<(), W::Error>> + Send {
+        self.writer.write_many(writes)
+    }
+}
+
+impl<K, V, L, P, S> LoadingBuilder<K, V, L, P, S> {
+    /// Where [`put_through`](LoadingCache::put_through) and
+    /// [`put_behind`](LoadingCache::put_behind) write to, where the loader itself cannot.
+    pub fn writer<W: Writer<K, V>>(self, writer: W) -> LoadingBuilder<K, V, Both<L, W>, P, S> {
+        self.map_loader(|loader| Both { loader, writer })
+    }
+}
+
+impl<K, V, L, P, S> LoadingCache<K, V, L, P, S>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    L: Loader<K, V> + Writer<K, V>,
+    P: Policy,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// Writes to the store and then, only if that accepted, to the cache. Answers with the value
+    /// that was replaced in the cache. Blocks the thread meanwhile, which drives the writer's future
+    /// itself; see [`put_through_async`](Self::put_through_async).
+    ///
+    /// # Errors
+    /// The store's; nothing has changed then.
+    pub fn put_through(
+        &self,
+        key: K,
+        value: V,
+    ) -> Result<Option<V>, WriteError<<L as Writer<K, V>>::Error>> {
+        run(self.put_through_async(key, value))
+    }
+
+    /// [`put_through`](Self::put_through) for async code.
+    ///
+    /// Who reads meanwhile gets the value there was. Writes through the cache and loads of the same
+    /// key wait for each other, so the cache ends with what the store ends with. If the returned
+    /// future is dropped, or the writer panics, while the store is writing, nobody knows what it has:
+    /// the key is removed from the cache.
+    ///
+    /// # Errors
+    /// The store's; nothing has changed then.
+    pub async fn put_through_async(
+        &self,
+        key: K,
+        value: V,
+    ) -> Result<Option<V>, WriteError<<L as Writer<K, V>>::Error>> {
+        let lead = self.shared.hold(&key).await.ok_or(WriteError::Reentrant)?;
+        self.write_alone(&lead, &key, self.shared.loader.put(&key, &value)).await?;
+        Ok(self.insert(key, value))
+    }
+
+    /// Removes from the store and then, only if that accepted, from the cache. Answers with the value
+    /// that was in the cache. Blocks the thread meanwhile.
+    ///
+    /// # Errors
+    /// The store's; nothing has changed then.
+    pub fn remove_through(
+        &self,
+        key: K,
+    ) -> Result<Option<V>, WriteError<<L as Writer<K, V>>::Error>> {
+        run(self.remove_through_async(key))
+    }
+
+    /// [`remove_through`](Self::remove_through) for async code; see
+    /// [`put_through_async`](Self::put_through_async).
+    ///
+    /// # Errors
+    /// The store's; nothing has changed then.
+    pub async fn remove_through_async(
+        &self,
+        key: K,
+    ) -> Result<Option<V>, WriteError<<L as Writer<K, V>>::Error>> {
+        let lead = self.shared.hold(&key).await.ok_or(WriteError::Reentrant)?;
+        self.write_alone(&lead, &key, self.shared.loader.remove(&key)).await?;
+        Ok(self.remove(&key))
+    }
+
+    /// Runs a write of a key that is held.
+    async fn write_alone<E>(
+        &self,
+        lead: &Lead<Hangar<K, V, <L as Loader<K, V>>::Error>>,
+        key: &K,
+        write: impl Future<Output = Result<(), E>>,
+    ) -> Result<(), WriteError<E>> {
+        let mut doubt = Doubt { cache: self, key, is_over: false };
+        let mut write = pin!(write);
+        let written = poll_fn(|context| {
+            let _running = Running::enter(lead.mark());
+            write.as_mut().poll(context)
+        })
+        .await;
+        doubt.is_over = true;
+        written.map_err(WriteError::Failed)
+    }
+}
+
+/// While the store writes, nobody knows what it has.
+struct Doubt<'a, K, V, L, P, S>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    L: Loader<K, V>,
+    P: Policy,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    cache: &'a LoadingCache<K, V, L, P, S>,
+    key: &'a K,
+    is_over: bool,
+}
+
+impl<K, V, L, P, S> Drop for Doubt<'_, K, V, L, P, S>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    L: Loader<K, V>,
+    P: Policy,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    fn drop(&mut self) {
+        if !self.is_over {
+            drop(self.cache.remove(self.key));
+        }
+    }
+}
+
+impl<K, V, L, P, S> Shared<K, V, L, P, S>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    L: Loader<K, V>,
+    P: Policy,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// Waits until nobody else computes the key; `None` if this thread does.
+    pub(super) async fn hold(&self, key: &K) -> Option<Lead<Hangar<K, V, L::Error>>> {
+        let inner = &self.cache.inner;
+        let hash = inner.hash(key);
+        loop {
+            deny_reentry();
+            let flights = std::sync::Arc::clone(&inner.flights);
+            let no_key = || unreachable!("only a load makes keys for others");
+            let mut wait = match Flights::join(flights, hash, Asker::Wanderer, no_key, |_| false) {
+                Joined::Lead(lead) => return Some(lead),
+                Joined::Reentrant => return None,
+                Joined::Wait(wait) => wait,
+            };
+            if let Waited::Lead(lead) = poll_fn(|context| wait.poll(context)).await {
+                return Some(lead);
+            }
+        }
+    }
+}
+
+/// Drives a future to its end on this thread.
+pub(super) fn run<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    block_on(|context| future.as_mut().poll(context), || None).expect("without end")
+}

@@ -1,0 +1,106 @@
+//! Why a load gave no value.
+
+use std::{error::Error, fmt};
+
+use crate::sync::Arc;
+
+/// Why a load gave no value.
+///
+/// `E` is the loader's own error. It is shared by all who waited for the load, so it comes in an
+/// `Arc`: few errors can be cloned, and those that can are often costly to.
+#[non_exhaustive]
+pub enum LoadError<E> {
+    /// The loader failed with this.
+    Failed(Arc<E>),
+    /// The loader says that there is nothing under this key.
+    NotFound,
+    /// The load panicked. (Whoever ran a closure of its own gets the panic itself.)
+    Panicked,
+    /// The load, or the wait for it, took longer than it may.
+    TimedOut,
+    /// More loads were under way than there may be.
+    Overloaded,
+    /// The key is being loaded, or its entry held, by this very thread: waiting would never end.
+    Reentrant,
+}
+
+impl<E> LoadError<E> {
+    /// The loader's own error, if that is what it is.
+    #[must_use]
+    pub fn failure(&self) -> Option<&E> {
+        match self {
+            Self::Failed(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    const fn what(&self) -> &'static str {
+        match self {
+            Self::Failed(_) => "the load failed",
+            Self::NotFound => "there is nothing under this key",
+            Self::Panicked => "the load panicked",
+            Self::TimedOut => "the load took too long",
+            Self::Overloaded => "too many loads are under way",
+            Self::Reentrant => {
+                "the key is being computed by this very thread: its loader, or an `entry` closure, \
+                 or code that holds an `Entry`, asked for the same key; finish the first one before"
+            }
+        }
+    }
+}
+
+impl<E> Clone for LoadError<E> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Failed(error) => Self::Failed(Arc::clone(error)),
+            Self::NotFound => Self::NotFound,
+            Self::Panicked => Self::Panicked,
+            Self::TimedOut => Self::TimedOut,
+            Self::Overloaded => Self::Overloaded,
+            Self::Reentrant => Self::Reentrant,
+        }
+    }
+}
+
+/// Failures are equal if their errors are.
+impl<E: PartialEq> PartialEq for LoadError<E> {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Failed(one), Self::Failed(other)) => one == other,
+            (one, other) => std::mem::discriminant(one) == std::mem::discriminant(other),
+        }
+    }
+}
+
+impl<E: Eq> Eq for LoadError<E> {}
+
+impl<E: fmt::Debug> fmt::Debug for LoadError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(error) => f.debug_tuple("Failed").field(error).finish(),
+            Self::NotFound => f.write_str("NotFound"),
+            Self::Panicked => f.write_str("Panicked"),
+            Self::TimedOut => f.write_str("TimedOut"),
+            Self::Overloaded => f.write_str("Overloaded"),
+            Self::Reentrant => f.write_str("Reentrant"),
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for LoadError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(error) => write!(f, "{}: {error}", self.what()),
+            other => f.write_str(other.what()),
+        }
+    }
+}
+
+impl<E: Error + 'static> Error for LoadError<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Failed(error) => Some(&**error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Waiting for a flight: one state machine for blocking and for async code.
+
+use std::task::{Context, Poll, Waker};
+
+use super::{Asker, Driver, Hangar, Job, Landing, Lead};
+use crate::sync::Arc;
+
+/// A seat in a flight, given up when dropped.
+pub(crate) struct Wait<R: Hangar> {
+    hangar: R,
+    hash: u64,
+    id: u64,
+    ticket: u64,
+    asker: Asker,
+    /// Where the outcome will be, if it can be shared.
+    landing: Option<Arc<Landing<R::K, R::V>>>,
+    driver: Option<Driver>,
+}
+
+/// What waiting came to.
+pub(crate) enum Waited<R: Hangar> {
+    /// There is an outcome.
+    Landed(Arc<Landing<R::K, R::V>>),
+    /// The flight is over and left nothing to share: look again.
+    Retry,
+    /// Its leader gave up: now the caller leads.
+    Lead(Lead<R>),
+}
+
+impl<R: Hangar> Wait<R> {
+    /// Takes a seat that was entered into the list already.
+    pub(super) fn new(hangar: R, (hash, id): (u64, u64), ticket: u64, asker: Asker) -> Self {
+        Self { hangar, hash, id, ticket, asker, landing: None, driver: None }
+    }
+
+    /// Wants the outcome that will be there.
+    pub(super) fn share(&mut self, landing: Option<Arc<Landing<R::K, R::V>>>) {
+        self.landing = landing;
+    }
+
+    /// Whether the outcome will be shared.
+    pub(crate) fn is_sharing(&self) -> bool {
+        self.landing.is_some()
+    }
+
+    /// Looks whether the flight is over, and drives its job on if it has one.
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Waited<R>> {
+        loop {
+            if let Poll::Ready(waited) = self.look(context.waker().clone()) {
+                return Poll::Ready(waited);
+            }
+            let Some(driver) = &mut self.driver else { return Poll::Pending };
+            if driver.poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            // The job is done and the flight over, unless somebody leads it anew.
+            self.driver = None;
+        }
+    }
+
+    fn look(&mut self, waker: Waker) -> Poll<Waited<R>> {
+        if let Some(landing) = self.landed() {
+            return Poll::Ready(Waited::Landed(landing));
+        }
+        let mut air = self.hangar.list(self.hash).lock();
+        let Some(flight) = air.get(self.hash, self.id) else {
+            drop(air);
+            return Poll::Ready(self.landed().map_or(Waited::Retry, Waited::Landed));
+        };
+        if !flight.is_led {
+            flight.lead(self.asker.owner());
+            let seat = flight.leave(self.ticket);
+            let lead = Lead::new(&self.hangar, self.hash, self.id);
+            drop(air);
+            drop(seat);
+            return Poll::Ready(Waited::Lead(lead));
+        }
+        let own = flight.seats.iter_mut().find(|seat| seat.ticket == self.ticket);
+        let former = own.and_then(|seat| seat.waker.replace(waker));
+        let job = flight.job.clone();
+        drop(air);
+        drop(former);
+        // Upgraded with no lock held: this may turn out to be the last to let go of it.
+        if let Some(job) = job.and_then(|job| job.upgrade()) {
+            self.drive(job);
+        }
+        Poll::Pending
+    }
+
+    fn landed(&self) -> Option<Arc<Landing<R::K, R::V>>> {
+        self.landing.as_ref().filter(|landing| landing.outcome().is_some()).cloned()
+    }
+
+    /// Drives that job from now on.
+    pub(crate) fn drive(&mut self, job: Arc<Job>) {
+        if !self.driver.as_ref().is_some_and(|driver| driver.drives(&job)) {
+            self.driver = Some(Driver::new(job));
+        }
+    }
+}
+
+impl<R: Hangar> Drop for Wait<R> {
+    fn drop(&mut self) {
+        let list = self.hangar.list(self.hash);
+        let mut air = list.lock();
+        let Some(flight) = air.get(self.hash, self.id) else { return };
+        let seat = flight.leave(self.ticket);
+        let is_deserted = !flight.is_led && flight.seats.is_empty();
+        let retired = if is_deserted { list.retire(&mut air, self.hash, self.id) } else { None };
+        drop(air);
+        drop((seat, retired));
+        // The driver goes last: if nobody else wants its job, that abandons the flight.
+    }
+}

@@ -1,0 +1,105 @@
+//! Bringing a new key in where nothing beside its entry depends on it: no weigher, no listener, no
+//! tags. The same as the general way of `write`, without what only others need.
+
+use std::hash::{BuildHasher, Hash};
+
+use super::{Shard, Stripe, When};
+use crate::{
+    Slot,
+    context::Context,
+    event::RemovalCause,
+    policy::{Newcomer, Policy},
+    sync::Ordering,
+    table::enter_user_code,
+};
+
+/// What came of bringing a key in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// It is in, and nothing had to leave.
+    Free,
+    /// It is in, and what made room for it lies where it lay.
+    Evicted,
+    /// It was refused, and lies where it lay.
+    Refused,
+    /// Not a case for this way: nothing was done.
+    Undecided,
+}
+
+impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
+    /// Brings the key and value in `entry` in, for caches without weigher, listener and tags, and
+    /// leaves there what had to leave instead. `is_wanted` is asked last, under the stripe's lock.
+    #[inline]
+    pub(crate) fn admit<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        hash: u64,
+        entry: &mut Option<(K, V)>,
+        when: When,
+        is_wanted: impl FnOnce() -> bool,
+    ) -> Admission {
+        let mut guard = self.lock();
+        let shard = &mut *guard;
+        let (policy, view) = self.policy(context, shard);
+        policy.maintain(&view);
+        let mut home = shard.arena.home_of(&self.table, hash);
+        let resident = shard.arena.find_in(home, hash, |resident| {
+            let _running = enter_user_code::<K, V>();
+            entry.as_ref().is_some_and(|(key, _)| key == resident)
+        });
+        if resident.is_some() || when.is_over() || !is_wanted() {
+            return Admission::Undecided;
+        }
+        if shard.arena.is_crowded() {
+            self.grow(context, shard);
+            home = shard.arena.home_of(&self.table, hash);
+        }
+        let has_room = context.budget.reserve_some(1) == 1;
+        if !has_room && self.should_take_elsewhere(context, shard, 1, false) {
+            return Admission::Undecided;
+        }
+        let (key, value) = entry.take().expect("the caller's");
+        let slot = shard.arena.place_at(home, hash, key, value);
+        if context.has_hints() {
+            let hint = &shard.arena.state(slot).hint;
+            self.set_lifetime(context, slot, hint, when.life, when.now);
+        }
+        // Relaxed: written under the stripe's lock too.
+        if self.versioned.load(Ordering::Relaxed) {
+            self.renew_version(slot);
+        }
+        shard.weight += 1;
+        let (policy, view) = self.policy(context, shard);
+        policy.on_insert(Newcomer { slot, hash, weight: 1, has_room }, &view);
+        let admission =
+            if has_room { Admission::Free } else { self.exchange(context, shard, slot, entry) };
+        if admission != Admission::Refused {
+            shard.arena.publish(slot, hash);
+            self.schedule(context, shard, slot, when.life.deadline);
+        }
+        self.publish_counts(shard);
+        admission
+    }
+
+    /// Takes the one out that the policy would rather lose: another entry or the newcomer itself.
+    #[inline]
+    fn exchange<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        shard: &mut Shard<K, V, P>,
+        newcomer: Slot,
+        left: &mut Option<(K, V)>,
+    ) -> Admission {
+        let (policy, view) = self.policy(context, shard);
+        let victim = policy.victim(&view).unwrap_or(newcomer);
+        let (admission, cause) = if victim == newcomer {
+            (Admission::Refused, RemovalCause::Rejected)
+        } else {
+            (Admission::Evicted, RemovalCause::Size)
+        };
+        policy.on_remove(victim, cause, &view);
+        *left = Some(shard.arena.take(victim));
+        shard.weight -= 1;
+        admission
+    }
+}

@@ -1,0 +1,134 @@
+//! Growing: splitting one bucket in two, entry by entry, while others read.
+
+#![allow(unsafe_code, reason = "moves entries from lane to lane")]
+
+use super::{Arena, unlink};
+use crate::{
+    Slot,
+    sync::Ordering,
+    table::{
+        Level, Place, Table, home_slot, overflow_slot, pack, place_of,
+        prints::{EMPTY, fingerprint},
+    },
+};
+
+impl<K, V> Arena<K, V> {
+    /// Splits the next bucket. `hash_of` may run the user's code: it is called for each key before
+    /// anything changes, and answers `None` to give up. `moved` is told each entry's old and new
+    /// slot, under both buckets' locks. Answers the two buckets.
+    pub(crate) fn grow(
+        &mut self,
+        table: &Table<K, V>,
+        hash_of: impl Fn(&K) -> Option<u64>,
+        mut moved: impl FnMut(Slot, Slot),
+    ) -> Option<(u32, u32)> {
+        let Level { split: parent, mask: below } = self.level;
+        let (child, mask) = (self.count, 2 * below + 1);
+        let half = below + 1;
+        let mut split = std::mem::take(&mut self.split);
+        split.clear();
+        let mut is_sound = true;
+        self.each_slot_of(parent, |slot| {
+            let hash = if is_sound { hash_of(self.key(slot)) } else { None };
+            is_sound = hash.is_some();
+            split.extend(hash.map(|hash| (slot, hash)));
+        });
+        if !is_sound {
+            return None;
+        }
+        self.cover(table, child + 1);
+        // SAFETY: as in `bucket`; taken by pointer so that `self` stays free to place entries.
+        let old = unsafe { &*std::ptr::from_ref(self.bucket(parent)) };
+        // SAFETY: as above.
+        let new = unsafe { &*std::ptr::from_ref(self.bucket(child)) };
+        let old_guard = old.lock.lock();
+        let new_guard = new.lock.lock();
+        for &(from, hash) in &split {
+            if hash as u32 & half != 0 {
+                self.copy(from, child, hash, &mut moved);
+            }
+        }
+        self.count = child + 1;
+        self.fit_room();
+        self.level = if self.count == table.base * (mask + 1) {
+            Level { split: 0, mask }
+        } else {
+            Level { split: parent + 1, mask: below }
+        };
+        new.set_level(mask);
+        old.set_level(mask);
+        // Only now, so that whoever misses a moved entry here, having come by the old state, sees the
+        // new level.
+        for &(from, hash) in &split {
+            if hash as u32 & half != 0 {
+                self.set_print(from, EMPTY);
+            }
+        }
+        self.gather(parent, &mut moved);
+        // Last, so that whoever comes by the new state sees entries that `gather` moved within the
+        // bucket in their new places: the level would not tell.
+        // Release: pairs with the Acquire in `Table::locate`; it publishes the chunk and directory.
+        table.state.store(pack(self.level), Ordering::Release);
+        drop((new_guard, old_guard));
+        self.split = split;
+        Some((parent, child))
+    }
+
+    /// Copies an entry to another bucket, publishes it there, and leaves its old lane to be
+    /// cleared. Both buckets are locked.
+    fn copy(&mut self, from: Slot, to: u32, hash: u64, moved: &mut impl FnMut(Slot, Slot)) {
+        let mark = self.state(from).mark.get();
+        // Relaxed: guarded by the bucket's lock.
+        let hint = self.state(from).hint.load(Ordering::Relaxed);
+        let (key, value) = self.read(from);
+        let slot = self.place_in(to, hash, key, value);
+        self.state(slot).mark.set(mark);
+        // Relaxed: guarded by the bucket's lock.
+        self.state(slot).hint.store(hint, Ordering::Relaxed);
+        moved(from, slot);
+        self.set_print(slot, fingerprint(hash));
+    }
+
+    /// The bytes of the entry in `slot`, whose lane the caller must clear without dropping.
+    fn read(&self, slot: Slot) -> (K, V) {
+        match place_of(slot) {
+            // SAFETY: the lane holds an entry, the caller holds both locks, and the lane is cleared
+            // before they are released, so the entry lives on only where it was copied to.
+            Place::Home { bucket, lane } => unsafe { self.bucket(bucket).group.copy_out(lane) },
+            // SAFETY: as above.
+            Place::Overflow { number, lane } => unsafe { self.group(number).group.copy_out(lane) },
+        }
+    }
+
+    /// Moves entries of a bucket that was just split from its chain into lanes that fell free, and
+    /// frees emptied groups. The bucket is locked and its new level set.
+    fn gather(&mut self, index: u32, moved: &mut impl FnMut(Slot, Slot)) {
+        // SAFETY: as in `grow`.
+        let bucket = unsafe { &*std::ptr::from_ref(self.bucket(index)) };
+        let mut next = bucket.overflow();
+        while let Some(group) = next {
+            next = group.next();
+            for lane in group.group.occupied() {
+                let Some(vacant) = bucket.group.vacant(0) else { break };
+                let (from, to) = (overflow_slot(group.number, lane), home_slot(index, vacant));
+                let print = group.group.prints.get(lane);
+                let mark = group.group.state(lane).mark.get();
+                // Relaxed: guarded by the bucket's lock.
+                let hint = group.group.state(lane).hint.load(Ordering::Relaxed);
+                let (key, value) = self.read(from);
+                // SAFETY: the lane is vacant, and `&mut self` comes from the stripe's lock.
+                unsafe { bucket.group.write(vacant, key, value) };
+                bucket.group.state(vacant).mark.set(mark);
+                // Relaxed: as above.
+                bucket.group.state(vacant).hint.store(hint, Ordering::Relaxed);
+                moved(from, to);
+                bucket.group.prints.set(vacant, print);
+                group.group.prints.set(lane, EMPTY);
+            }
+            if group.group.occupied().next().is_none() {
+                unlink(bucket, group);
+                self.spare.push(group.number);
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Tasks that are polled by hand, on no runtime.
+
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Wake, Waker},
+};
+
+/// A future and whether it was woken since it was last polled.
+pub struct Task<T> {
+    future: Pin<Box<dyn Future<Output = T>>>,
+    flag: Arc<Flag>,
+}
+
+struct Flag(AtomicBool);
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+impl<T> Task<T> {
+    pub fn new(future: impl Future<Output = T> + 'static) -> Self {
+        Self { future: Box::pin(future), flag: Arc::new(Flag(AtomicBool::new(true))) }
+    }
+
+    pub fn poll(&mut self) -> Poll<T> {
+        self.flag.0.store(false, SeqCst);
+        let waker = Waker::from(Arc::clone(&self.flag));
+        self.future.as_mut().poll(&mut Context::from_waker(&waker))
+    }
+
+    pub fn is_woken(&self) -> bool {
+        self.flag.0.load(SeqCst)
+    }
+}
+
+/// Futures pass once it is open.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<Mutex<(bool, Vec<Waker>)>>);
+
+impl Gate {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn open(&self) {
+        let mut gate = self.0.lock().unwrap();
+        gate.0 = true;
+        let wakers = std::mem::take(&mut gate.1);
+        drop(gate);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    pub fn pass(&self) -> impl Future<Output = ()> + Send + use<> {
+        let gate = self.clone();
+        std::future::poll_fn(move |context| {
+            let mut gate = gate.0.lock().unwrap();
+            if gate.0 {
+                return Poll::Ready(());
+            }
+            gate.1.push(context.waker().clone());
+            Poll::Pending
+        })
+    }
+}
