@@ -264,9 +264,10 @@ impl<S: Subject> Run<S> {
                     value.as_ref().map(|value| self.dead.insert(value.serial, when));
                     false
                 }
-                Overtaken::Maybe => {
-                    let was_reported = |value| self.shelf.was_reported(value, self.told);
-                    self.subject.peek(key) == value || value.as_ref().is_some_and(was_reported)
+                Overtaken::Maybe => self.was_stored(key, value.as_ref()),
+                Overtaken::Over(seen) => {
+                    let known = self.model.get(&key).map(|(known, _)| known.serial);
+                    known == Some(seen) && self.was_stored(key, value.as_ref())
                 }
             };
             match value {
@@ -275,6 +276,11 @@ impl<S: Subject> Run<S> {
                 _ => {}
             }
         }
+    }
+
+    fn was_stored(&self, key: u16, value: Option<&Value>) -> bool {
+        let was_reported = |value| self.shelf.was_reported(value, self.told);
+        self.subject.peek(key).as_ref() == value || value.is_some_and(was_reported)
     }
 
     fn put(&mut self, value: Value) {
@@ -479,13 +485,15 @@ fn each(test: impl Fn(Options)) {
     }
 }
 
+/// A few cases; `PROPTEST_CASES` asks for more.
+fn config() -> ProptestConfig {
+    let asked = ProptestConfig::default();
+    let cases = std::env::var_os("PROPTEST_CASES").map_or(24, |_| asked.cases);
+    ProptestConfig { cases, max_shrink_iters: 2000, failure_persistence: None, ..asked }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 24,
-        max_shrink_iters: 2000,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(config())]
 
     #[test]
     fn callers_own_loads_agree_with_the_model(ops in ops()) {

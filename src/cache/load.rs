@@ -436,6 +436,11 @@ pub(super) struct Started {
 }
 
 impl Started {
+    /// For what may have been made since another moment.
+    pub(super) fn as_old_as(self, other: Self) -> Self {
+        Self { born: other.born, ..self }
+    }
+
     /// For a load that replaces what has this version now.
     pub(super) fn over(self, version: Option<u64>) -> Self {
         Self { over: version, ..self }

@@ -58,6 +58,8 @@ pub enum Overtaken {
     /// The write was conditional and did nothing; a load may take it as it likes.
     Maybe,
     At(u64),
+    /// It may be stored over the value of this number, whatever else was written.
+    Over(u64),
 }
 
 struct Load {
@@ -185,11 +187,15 @@ impl Shelf {
         self.lock().loads.last_mut().expect("a load").told = told;
     }
 
-    /// What a load gave last may be stored or not.
-    pub fn doubt_last(&self) {
-        if let Some((_, _, overtaken @ Overtaken::No)) = self.lock().landed.last_mut() {
-            *overtaken = Overtaken::Maybe;
-        }
+    /// What a load gave last will be stored through an entry that saw this value.
+    pub fn entered_last(&self, seen: Option<&Value>) {
+        let mut book = self.lock();
+        let Some((_, _, overtaken)) = book.landed.last_mut() else { return };
+        *overtaken = match (seen, *overtaken) {
+            (Some(seen), _) => Overtaken::Over(seen.serial),
+            (None, Overtaken::No) => Overtaken::Maybe,
+            (None, other) => other,
+        };
     }
 
     /// The keys of which this holds are written or removed.

@@ -175,7 +175,7 @@ impl Subject for Adhoc {
                     let entry = cache.entry_async(key).await;
                     // What comes of it may be stored: only if nobody wrote meanwhile.
                     let Ok(value) = load.await else { return vec![] };
-                    shelf.doubt_last();
+                    shelf.entered_last(entry.get());
                     vec![Ok(entry.compute(|_| Compute::Put(value)).expect("was put"))]
                 })
             }
