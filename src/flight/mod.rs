@@ -320,6 +320,25 @@ impl<K, V> Flights<K, V> {
         }
     }
 
+    /// A seat for the leader itself, where the load is to be driven by whoever waits.
+    pub(crate) fn seat<R>(hangar: R, (hash, id): (u64, u64), key: K) -> Wait<R>
+    where
+        R: Hangar<K = K, V = V>,
+        K: Eq,
+    {
+        let made = Arc::new(Landing { key, outcome: OnceLock::new() });
+        let mut air = hangar.list(hash).lock();
+        let ticket = air.number();
+        let landing = air.get(hash, id).map(|flight| {
+            flight.seats.push(Seat { ticket, waker: None });
+            Arc::clone(flight.landing.get_or_insert_with(|| Arc::clone(&made)))
+        });
+        drop(air);
+        let mut wait = Wait::new(hangar, (hash, id), ticket, Asker::Load);
+        wait.share(landing.filter(|landing| landing.key == made.key));
+        wait
+    }
+
     /// Whether somebody computes a key of this hash.
     pub(crate) fn is_led(&self, hash: u64) -> bool {
         let mut air = self.list(hash).lock();
@@ -468,24 +487,6 @@ impl<R: Hangar> Lead<R> {
     /// Where the flight is listed.
     pub(crate) fn place(&self) -> (u64, u64) {
         (self.hash, self.id)
-    }
-
-    /// A seat for the leader itself, where the load is to be driven by whoever waits.
-    pub(crate) fn seat(&self, key: R::K) -> Wait<R>
-    where
-        R::K: Eq,
-    {
-        let made = Arc::new(Landing { key, outcome: OnceLock::new() });
-        let mut air = self.hangar.list(self.hash).lock();
-        let ticket = air.number();
-        let landing = air.get(self.hash, self.id).map(|flight| {
-            flight.seats.push(Seat { ticket, waker: None });
-            Arc::clone(flight.landing.get_or_insert_with(|| Arc::clone(&made)))
-        });
-        drop(air);
-        let mut wait = Wait::new(self.hangar.clone(), self.place(), ticket, Asker::Load);
-        wait.share(landing.filter(|landing| landing.key == made.key));
-        wait
     }
 
     /// Ends the flight. `outcome` runs only if somebody waits whose key `is_same`.

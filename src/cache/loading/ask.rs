@@ -33,8 +33,8 @@ pub(super) enum Step<K, V, E> {
     Wait(Wait<Hangar<K, V, E>>),
 }
 
-/// Starts a load, now or a little later, and waits for it.
-type Start<'a, K, V, E> = &'a mut dyn FnMut(Lead<Hangar<K, V, E>>, K) -> Wait<Hangar<K, V, E>>;
+/// Starts a load, now or a little later.
+type Start<'a, K, V, E> = &'a mut dyn FnMut(Lead<Hangar<K, V, E>>, K) -> Step<K, V, E>;
 
 /// Why somebody asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,7 +192,8 @@ where
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
-        self.ask(place, want, &mut |lead, key| self.start_load(lead, key, true))
+        let own_key = || place.1.to_owned();
+        self.ask(place, want, &mut |lead, key| self.start_load(lead, (key, own_key), true))
     }
 
     /// Answers from what is kept, or starts a load, or joins one.
@@ -245,7 +246,8 @@ where
             Waited::Retry => self.ask_alone((hash, key), want),
             // Whoever led gave up. If that was a spawner, it may do so again.
             Waited::Lead(lead) => {
-                let start = &mut |lead, key| self.start_load(lead, key, false);
+                let own_key = || key.to_owned();
+                let start = &mut |lead, key| self.start_load(lead, (key, own_key), false);
                 self.lead((hash, key), want, lead, start)
             }
         }
@@ -269,7 +271,7 @@ where
                 lead.land(|_| false, || Outcome::Unshared);
                 Step::Done(kept.into_result())
             }
-            _ => Step::Wait(start(lead, key.to_owned())),
+            _ => start(lead, key.to_owned()),
         }
     }
 
@@ -294,8 +296,8 @@ where
             // Loaded meanwhile, or gone.
             return Step::Done(kept.into_result());
         }
-        let wait = start(lead, key.to_owned());
-        if self.spawner.is_some() { Step::Done(kept.into_result()) } else { Step::Wait(wait) }
+        let step = start(lead, key.to_owned());
+        if self.spawner.is_some() { Step::Done(kept.into_result()) } else { step }
     }
 
     fn join<Q>(&self, (hash, key): (u64, &Q), asker: Asker) -> Joined<Hangar<K, V, L::Error>>

@@ -406,6 +406,8 @@ pub(super) struct Shadows {
     parameters: [Parameters; SHADOWS],
     hits: [u32; SHADOWS],
     scores: [f64; SHADOWS],
+    /// What the scores would be if every access were a hit.
+    full_score: f64,
     /// Events until the next look at the scores, and from one to the next.
     left: usize,
     period: usize,
@@ -420,6 +422,8 @@ impl Shadows {
     const HYSTERESIS: f64 = 0.02;
     /// Entries a shadow may always hold.
     const SLACK: usize = 512;
+    /// Periods after which hit ratios say something: the shadows have filled up by then.
+    const TELLING: usize = 4;
     /// The shortest period.
     const MIN_PERIOD: usize = 16;
 
@@ -445,6 +449,7 @@ impl Shadows {
             parameters,
             hits: [0; SHADOWS],
             scores: [0.0; SHADOWS],
+            full_score: 0.0,
             left: period,
             period,
             live,
@@ -460,6 +465,14 @@ impl Shadows {
     /// The setting that should be live.
     pub(super) fn live(&self) -> Setting {
         self.live
+    }
+
+    /// Each setting's hit ratio of late, once that says something.
+    pub(super) fn hit_ratios(&self) -> Option<impl Iterator<Item = (Setting, f64)> + '_> {
+        let has_seen_enough = self.full_score >= (Self::TELLING * self.period) as f64;
+        let ratio = |setting: Setting| self.scores[setting.index()] / self.full_score;
+        has_seen_enough
+            .then(|| Setting::ALL.into_iter().map(move |setting| (setting, ratio(setting))))
     }
 
     /// Bounds the entries of each where the capacity does not: with much weight to spare the cache
@@ -549,6 +562,7 @@ impl Shadows {
     /// Ends a period: whichever setting has the best score becomes live.
     fn judge(&mut self) {
         self.left = self.period;
+        self.full_score = self.full_score * Self::DECAY + self.period as f64;
         for (score, hits) in self.scores.iter_mut().zip(&mut self.hits) {
             *score = *score * Self::DECAY + f64::from(std::mem::take(hits));
         }
