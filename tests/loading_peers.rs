@@ -8,8 +8,9 @@
 mod tasks;
 
 use std::{
+    collections::HashMap,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicU32, Ordering::SeqCst},
     },
     task::Poll,
@@ -17,7 +18,7 @@ use std::{
 };
 
 use larder::{
-    Cache, Compute, LoadError, LoadingCache,
+    Cache, Compute, LoadError, LoadingCache, WhenFull,
     loader::{Loaded, Loader},
 };
 use tasks::{Gate, Task};
@@ -198,4 +199,61 @@ fn who_asks_after_the_removal_of_a_tag_gets_a_fresh_load_p16() {
         assert_eq!(cache.flights(), 0);
         cache.validate();
     }
+}
+
+/// A loader that waits at a gate of each key's own.
+#[derive(Clone, Default)]
+struct Gated(Arc<Mutex<HashMap<String, Gate>>>);
+
+impl Gated {
+    fn gate(&self, key: &str) -> Gate {
+        self.0.lock().unwrap().entry(key.to_owned()).or_default().clone()
+    }
+}
+
+/// Asks for `b` from within the load of `a`.
+struct Nested {
+    gated: Gated,
+    cache: OnceLock<Weak<LoadingCache<String, u32, Nested>>>,
+}
+
+impl Loader<String, u32> for Nested {
+    type Error = &'static str;
+
+    async fn load(&self, key: &String) -> Result<Loaded<u32>, Self::Error> {
+        self.gated.gate(key).pass().await;
+        if key != "a" {
+            return Ok(1.into());
+        }
+        let cache = self.cache.get().unwrap().upgrade().unwrap();
+        let other = cache.get_async("b").await.map_err(|_| "nested")?;
+        Ok((other + 1).into())
+    }
+}
+
+/// A load that may run asks for a key whose load waits in the queue for its turn: that one may pass,
+/// or the two would wait for each other.
+#[test]
+fn a_load_that_needs_a_queued_one_does_not_wait_for_ever() {
+    let gated = Gated::default();
+    let loader = Nested { gated: gated.clone(), cache: OnceLock::new() };
+    let cache = Cache::<String, u32>::builder().capacity(100).loader(loader);
+    let cache = Arc::new(cache.max_loads(1, WhenFull::Queue).build());
+    cache.loader().cache.set(Arc::downgrade(&cache)).unwrap();
+    let ask = |key: &'static str| {
+        let cache = Arc::clone(&cache);
+        Task::new(async move { cache.get_async(key).await })
+    };
+    let (mut a, mut b) = (ask("a"), ask("b"));
+    assert!(a.poll().is_pending() && b.poll().is_pending());
+    gated.gate("b").open();
+    gated.gate("a").open();
+    for _ in 0..4 {
+        if let Poll::Ready(a) = a.poll() {
+            assert_eq!(a, Ok(2));
+            assert_eq!(b.poll(), Poll::Ready(Ok(1)));
+            return;
+        }
+    }
+    panic!("the two wait for each other");
 }
