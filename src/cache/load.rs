@@ -372,9 +372,8 @@ where
         }
     }
 
-    /// Stores what a flight's leader has, if the flight still stands and nobody else stored anything
-    /// since it began. (Who writes tells flights *before*, so one that begins between that and the
-    /// write does not know.)
+    /// Stores what a flight's leader has, if it still stands and nobody stored anything since it began
+    /// (who writes tells flights *before*, so one that begins between the two does not know).
     pub(super) fn store<R>(&self, lead: &Lead<R>, started: Started, (key, value): (K, V), own: Own)
     where
         R: Hangar<K = K, V = V>,

@@ -77,6 +77,8 @@ struct Flight<K, V> {
     /// Whether some keys were removed since, which may include this one: who comes later does not
     /// share the outcome, and sees what was stored.
     is_closed: bool,
+    /// Whether another flight waits for it.
+    is_needed: bool,
     /// The thread that must not wait for it, because it holds it.
     owner: Option<ThreadId>,
     /// Where the outcome will be, once somebody waits for it.
@@ -356,6 +358,18 @@ impl<K, V> Flights<K, V> {
         wake_all(wakers);
     }
 
+    /// Notes that another flight waits for this one.
+    pub(crate) fn need(&self, (hash, id): (u64, u64)) {
+        if let Some(flight) = self.list(hash).lock().get(hash, id) {
+            flight.is_needed = true;
+        }
+    }
+
+    /// Whether another flight waits for this one.
+    pub(crate) fn is_needed(&self, (hash, id): (u64, u64)) -> bool {
+        self.list(hash).lock().get(hash, id).is_some_and(|flight| flight.is_needed)
+    }
+
     /// Whether this thread is computing any key of this cache.
     pub(crate) fn is_running_here(&self) -> bool {
         Running::is_in(self.address())
@@ -386,6 +400,7 @@ fn begin<R: Hangar>(
         is_led: true,
         is_superseded: false,
         is_closed: false,
+        is_needed: false,
         owner: asker.owner(),
         landing: None,
         job: None,

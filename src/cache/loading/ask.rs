@@ -222,6 +222,7 @@ where
             Joined::Reentrant => Step::Done(Err(LoadError::Reentrant)),
             Joined::Wait(wait) => {
                 self.cache.inner.context.count(Event::Coalesced);
+                self.hurry(&wait);
                 Step::Wait(wait)
             }
             Joined::Lead(lead) => self.lead((hash, key), want, lead, start),
