@@ -7,6 +7,8 @@ mod iter;
 mod load;
 mod loading;
 mod maintain;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod share;
 mod write;
 
