@@ -264,7 +264,6 @@ where
     }
 
     /// Loads a key that was not found, or waits for who does.
-    #[cold]
     #[inline(never)]
     fn load<Q, E>(
         &self,
@@ -311,12 +310,13 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let Some(value) = self.peek(hash, key) else {
-            self.context.count(Event::Load);
-            return Err((lead, self.start(false)));
-        };
-        lead.land(|_| false, || Outcome::Unshared);
-        Ok(value)
+        let is_absent = self.stripe(hash).table.surely_absent(hash);
+        if !is_absent && let Some(value) = self.peek(hash, key) {
+            lead.land(|_| false, || Outcome::Unshared);
+            return Ok(value);
+        }
+        self.context.count(Event::Load);
+        Err((lead, self.start(false)))
     }
 
     /// What has to be known of the moment a load starts.
