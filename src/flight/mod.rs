@@ -32,17 +32,13 @@ pub(crate) use park::block_on;
 pub(crate) use running::Running;
 pub(crate) use wait::{Wait, Waited};
 
-use std::{
-    any::Any,
-    fmt,
-    ops::Deref,
-    sync::{OnceLock, Weak},
-    task::Waker,
-};
+use std::{any::Any, fmt, ops::Deref, sync::Weak, task::Waker};
 
 use hashbrown::HashTable;
 
-use crate::sync::{self, Arc, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, ThreadId, lock};
+use crate::sync::{
+    self, Arc, AtomicU64, AtomicUsize, Mutex, MutexGuard, OnceLock, Ordering, ThreadId, lock,
+};
 
 /// The flights of a cache.
 #[derive(Debug)]
