@@ -5,7 +5,7 @@ use crate::{
     expiry::Rules,
     outbox::Listener,
     stats::{Counters, Event},
-    sync::{AtomicBool, AtomicU64, Ordering},
+    sync::{Arc, AtomicBool, AtomicU64, Ordering},
     tags::Tagger,
     time::{Clock, Tick},
 };
@@ -15,6 +15,8 @@ pub(crate) type Weigher<K, V> = dyn Fn(&K, &V) -> u64 + Send + Sync;
 
 /// A cache's options and its shared state.
 pub(crate) struct Context<K, V, S> {
+    /// What the cache is called where it is observed.
+    pub(crate) name: Arc<str>,
     pub(crate) hasher: S,
     pub(crate) budget: Budget,
     /// How many stripes share the budget: a power of two.

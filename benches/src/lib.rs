@@ -9,6 +9,7 @@ pub mod figures;
 pub mod larders;
 pub mod lineup;
 pub mod peers;
+pub mod readers;
 pub mod rival;
 pub mod rounds;
 pub mod table;

@@ -45,8 +45,13 @@ impl Contender {
             cache.fill(K::own(&K::item(rank)), V::make(rank));
         }
         let streams = Arc::clone(streams);
-        let run = Box::new(move |number| round(&cache, operation, streams.round(number)));
-        Some(Self { name: R::NAME, run })
+        let work = move |items: &[K::Item]| measured(&cache, operation, items);
+        Some(Self::of(R::NAME, move |number| round(streams.round(number), &work)))
+    }
+
+    /// Whatever runs rounds by their number.
+    pub fn of(name: &'static str, run: impl Fn(usize) -> Sample + 'static) -> Self {
+        Self { name, run: Box::new(run) }
     }
 
     /// Runs the round of this number.
@@ -64,18 +69,14 @@ struct Turn {
     hits: u64,
 }
 
-fn round<R, K, V>(cache: &R, operation: Operation, streams: &[Vec<K::Item>]) -> Sample
-where
-    R: Rival<K, V>,
-    K: Key,
-    V: Payload,
-{
+/// One round: every stream on a thread of its own, all at once. `work` answers how often it hit.
+pub fn round<I: Sync>(streams: &[Vec<I>], work: &(impl Fn(&[I]) -> u64 + Sync)) -> Sample {
     let barrier = Barrier::new(streams.len());
-    let turn = |index: usize, items: &[K::Item]| {
+    let turn = |index: usize, items: &[I]| {
         thread::pin(index);
         barrier.wait();
         let (start, cpu) = (Instant::now(), thread::cpu_time());
-        let hits = measured(cache, operation, items);
+        let hits = work(items);
         Turn { cpu: thread::cpu_time() - cpu, start, end: Instant::now(), hits }
     };
     let turn = &turn;

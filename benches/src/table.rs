@@ -34,6 +34,11 @@ impl Table {
         cells.push(Some(text));
     }
 
+    /// Adds a row with all its cells.
+    pub fn row(&mut self, row: &str, cells: Vec<String>) {
+        self.rows.push((row.to_owned(), cells.into_iter().map(Some).collect()));
+    }
+
     /// Whether no cell has been set.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -136,6 +136,7 @@ pub struct Builder<K, V, P = Adaptive, S = ahash::RandomState> {
     initial_capacity: usize,
     listener: Option<Box<Listener<K, V>>>,
     tagger: Option<Tagger<K, V>>,
+    name: Arc<str>,
     stats: bool,
     #[cfg(feature = "record")]
     recording: Option<crate::record::Recording>,
@@ -155,6 +156,7 @@ impl<K, V> Builder<K, V> {
             initial_capacity: 0,
             listener: None,
             tagger: None,
+            name: Arc::from("cache"),
             stats: false,
             #[cfg(feature = "record")]
             recording: None,
@@ -214,6 +216,7 @@ impl<K, V, P, S> Builder<K, V, P, S> {
             initial_capacity: self.initial_capacity,
             listener: self.listener,
             tagger: self.tagger,
+            name: self.name,
             stats: self.stats,
             #[cfg(feature = "record")]
             recording: self.recording,
@@ -236,6 +239,7 @@ impl<K, V, P, S> Builder<K, V, P, S> {
             initial_capacity: self.initial_capacity,
             listener: self.listener,
             tagger: self.tagger,
+            name: self.name,
             stats: self.stats,
             #[cfg(feature = "record")]
             recording: self.recording,
@@ -299,6 +303,13 @@ impl<K, V, P, S> Builder<K, V, P, S> {
         };
         let registry = Registry::default();
         self.tagger = Some(Tagger { tags_of: Box::new(tags_of), hasher, registry });
+        self
+    }
+
+    /// What the cache is called where it is observed: in its `Debug` output, in
+    /// [`metrics`](crate::metrics) and in traces. By default `cache`.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = name.into();
         self
     }
 
@@ -396,6 +407,7 @@ where
         }
         let is_plain = !is_weighted && self.listener.is_none() && self.tagger.is_none();
         let context = Context {
+            name: self.name,
             hasher: self.hasher,
             budget: Budget::new(capacity),
             stripes: count,
@@ -490,6 +502,7 @@ impl<K: 'static, V: 'static, P, S> Builder<K, V, P, S> {
             initial_capacity: self.initial_capacity,
             listener,
             tagger,
+            name: self.name,
             stats: self.stats,
             #[cfg(feature = "record")]
             recording: self.recording,

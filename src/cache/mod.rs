@@ -1,12 +1,16 @@
 //! The public cache: hash, pick the stripe, one call below, then publish what left.
 
 mod access;
+mod advise;
 mod builder;
 mod compute;
 mod iter;
 mod load;
+mod load_future;
 mod loading;
 mod maintain;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod share;
 mod write;
 
@@ -169,6 +173,12 @@ impl<K, V, P: Policy, S> Cache<K, V, P, S> {
         self.inner.context.counters.as_ref().map_or_else(Stats::default, |all| all.snapshot())
     }
 
+    /// What the cache is called where it is observed; see [`Builder::name`].
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.context.name
+    }
+
     /// How the recording goes; `None` if there is none.
     #[cfg(feature = "record")]
     #[must_use]
@@ -275,6 +285,7 @@ fn same<'a, K, V, Q: Equivalent<K> + ?Sized>(
 impl<K, V, P: Policy, S> fmt::Debug for Cache<K, V, P, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cache")
+            .field("name", &self.name())
             .field("len", &self.len())
             .field("weight", &self.weight())
             .field("capacity", &self.capacity())

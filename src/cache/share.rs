@@ -140,8 +140,8 @@ where
     where
         E: Send + Sync + 'static,
     {
-        let mut wait = lead.seat(key.clone());
         let place = lead.place();
+        let mut wait = Flights::seat(Arc::clone(&self.flights), place, key.clone());
         let job = Job::new(Box::pin(Arc::clone(self).load_shared(lead, key, load)));
         wait.drive(Arc::clone(&job));
         self.flights.share(place, &job);

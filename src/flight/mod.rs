@@ -74,12 +74,25 @@ struct Flight<K, V> {
     is_led: bool,
     /// Whether the key was written or removed since the leader began.
     is_superseded: bool,
+    /// Whether some keys were removed since, which may include this one: who comes later does not
+    /// share the outcome, and sees what was stored.
+    is_closed: bool,
+    /// Whether another flight waits for it.
+    is_needed: bool,
     /// The thread that must not wait for it, because it holds it.
     owner: Option<ThreadId>,
-    /// Where the outcome will be, once somebody waits for it.
+    /// What is there only once somebody waits, which is seldom.
+    crowd: Option<Box<Crowd<K, V>>>,
+}
+
+/// Those who wait for a flight.
+#[derive(Debug)]
+struct Crowd<K, V> {
+    /// Where the outcome will be, if somebody wants to share it.
     landing: Option<Arc<Landing<K, V>>>,
-    /// What any waiter can drive, if the load is shared.
+    /// What any of them can drive, if the load is shared.
     job: Option<Weak<Job>>,
+    /// Who came last is last, mostly.
     seats: Vec<Seat>,
 }
 
@@ -185,11 +198,6 @@ impl<K, V> Air<K, V> {
     fn get(&mut self, hash: u64, id: u64) -> Option<&mut Flight<K, V>> {
         self.flights.find_mut(hash, |flight| flight.id == id)
     }
-
-    fn remove(&mut self, hash: u64, id: u64) -> Option<Flight<K, V>> {
-        let flight = self.flights.find_entry(hash, |flight| flight.id == id).ok()?;
-        Some(flight.remove().0)
-    }
 }
 
 impl<K, V> Flight<K, V> {
@@ -197,19 +205,51 @@ impl<K, V> Flight<K, V> {
     fn lead(&mut self, owner: Option<ThreadId>) {
         self.is_led = true;
         self.is_superseded = false;
+        self.is_closed = false;
         self.owner = owner;
-        self.job = None;
+        if let Some(crowd) = &mut self.crowd {
+            crowd.job = None;
+        }
+    }
+
+    fn crowd(&mut self) -> &mut Crowd<K, V> {
+        let empty = || Box::new(Crowd { landing: None, job: None, seats: Vec::new() });
+        self.crowd.get_or_insert_with(empty)
+    }
+
+    fn landing(&self) -> Option<&Arc<Landing<K, V>>> {
+        self.crowd.as_ref()?.landing.as_ref()
+    }
+
+    /// Whether somebody wants to share its outcome.
+    fn is_shared(&self) -> bool {
+        self.landing().is_some()
+    }
+
+    fn is_deserted(&self) -> bool {
+        self.crowd.as_ref().is_none_or(|crowd| crowd.seats.is_empty())
+    }
+
+    /// Takes a seat.
+    fn sit(&mut self, ticket: u64) {
+        self.crowd().seats.push(Seat { ticket, waker: None });
+    }
+
+    fn seat(&mut self, ticket: u64) -> Option<&mut Seat> {
+        self.crowd.as_mut()?.seats.iter_mut().rfind(|seat| seat.ticket == ticket)
     }
 
     /// Gives up a seat.
     fn leave(&mut self, ticket: u64) -> Option<Seat> {
-        let seat = self.seats.iter().position(|seat| seat.ticket == ticket)?;
-        Some(self.seats.swap_remove(seat))
+        let seats = &mut self.crowd.as_mut()?.seats;
+        let seat = seats.iter().rposition(|seat| seat.ticket == ticket)?;
+        Some(seats.swap_remove(seat))
     }
 
     /// The wakers of all who wait, to be woken once the lock is released.
     fn take_wakers(&mut self) -> Vec<Waker> {
-        self.seats.iter_mut().filter_map(|seat| seat.waker.take()).collect()
+        let seats = self.crowd.as_mut().map(|crowd| crowd.seats.iter_mut());
+        seats.into_iter().flatten().filter_map(|seat| seat.waker.take()).collect()
     }
 }
 
@@ -254,6 +294,16 @@ impl<K, V> Flights<K, V> {
         }
     }
 
+    /// Keeps who joins later from sharing the outcome of any flight there is.
+    pub(crate) fn close_all(&self) {
+        for list in &self.lists {
+            // SeqCst: see `supersede`.
+            if list.active.load(Ordering::SeqCst) != 0 {
+                list.lock().flights.iter_mut().for_each(|flight| flight.is_closed = true);
+            }
+        }
+    }
+
     /// Leads the flight of a key, or waits for who does. `key` makes an owned key, and runs only if
     /// there is somebody to wait for; `equals` compares with another's.
     pub(crate) fn join<R>(
@@ -283,19 +333,20 @@ impl<K, V> Flights<K, V> {
             {
                 return Joined::Reentrant;
             }
-            let mut shares = matches!(asker, Asker::Load) && !flight.is_superseded;
-            if shares && flight.landing.is_none() {
+            let mut shares =
+                matches!(asker, Asker::Load) && !flight.is_superseded && !flight.is_closed;
+            if shares && !flight.is_shared() {
                 let Some(made) = landing.take() else {
                     drop(air);
                     landing = Some(Arc::new(Landing { key: key(), outcome: OnceLock::new() }));
                     continue;
                 };
-                flight.landing = Some(made);
+                flight.crowd().landing = Some(made);
             }
-            let found = shares.then(|| flight.landing.clone()).flatten();
+            let found = shares.then(|| flight.landing().cloned()).flatten();
             let ticket = air.number();
             let flight = air.get(hash, id).expect("found above");
-            flight.seats.push(Seat { ticket, waker: None });
+            flight.sit(ticket);
             drop(air);
             // From here on the seat is given up with `wait`, whatever `equals` does.
             let mut wait = Wait::new(hangar.clone(), (hash, id), ticket, asker);
@@ -303,6 +354,25 @@ impl<K, V> Flights<K, V> {
             wait.share(found.filter(|_| shares));
             return Joined::Wait(wait);
         }
+    }
+
+    /// A seat for the leader itself, where the load is to be driven by whoever waits.
+    pub(crate) fn seat<R>(hangar: R, (hash, id): (u64, u64), key: K) -> Wait<R>
+    where
+        R: Hangar<K = K, V = V>,
+        K: Eq,
+    {
+        let made = Arc::new(Landing { key, outcome: OnceLock::new() });
+        let mut air = hangar.list(hash).lock();
+        let ticket = air.number();
+        let landing = air.get(hash, id).map(|flight| {
+            flight.sit(ticket);
+            Arc::clone(flight.crowd().landing.get_or_insert_with(|| Arc::clone(&made)))
+        });
+        drop(air);
+        let mut wait = Wait::new(hangar, (hash, id), ticket, Asker::Load);
+        wait.share(landing.filter(|landing| landing.key == made.key));
+        wait
     }
 
     /// Whether somebody computes a key of this hash.
@@ -315,11 +385,23 @@ impl<K, V> Flights<K, V> {
     pub(crate) fn share(&self, (hash, id): (u64, u64), job: &Arc<Job>) {
         let mut air = self.list(hash).lock();
         let Some(flight) = air.get(hash, id) else { return };
-        flight.job = Some(Arc::downgrade(job));
+        flight.crowd().job = Some(Arc::downgrade(job));
         let wakers = flight.take_wakers();
         drop(air);
         // They drive it from now on.
         wake_all(wakers);
+    }
+
+    /// Notes that another flight waits for this one.
+    pub(crate) fn need(&self, (hash, id): (u64, u64)) {
+        if let Some(flight) = self.list(hash).lock().get(hash, id) {
+            flight.is_needed = true;
+        }
+    }
+
+    /// Whether another flight waits for this one.
+    pub(crate) fn is_needed(&self, (hash, id): (u64, u64)) -> bool {
+        self.list(hash).lock().get(hash, id).is_some_and(|flight| flight.is_needed)
     }
 
     /// Whether this thread is computing any key of this cache.
@@ -351,10 +433,10 @@ fn begin<R: Hangar>(
         hash,
         is_led: true,
         is_superseded: false,
+        is_closed: false,
+        is_needed: false,
         owner: asker.owner(),
-        landing: None,
-        job: None,
-        seats: Vec::new(),
+        crowd: None,
     };
     air.flights.insert_unique(hash, flight, |flight| flight.hash);
     // SeqCst: pairs with the loads in `supersede` and `supersede_all`.
@@ -392,9 +474,24 @@ impl<K, V> List<K, V> {
 
     /// Takes a flight off the list.
     fn retire(&self, air: &mut Air<K, V>, hash: u64, id: u64) -> Option<Flight<K, V>> {
-        let flight = air.remove(hash, id)?;
-        // SeqCst: see `begin`. What the flight stored was stored before.
-        self.active.fetch_sub(1, Ordering::SeqCst);
+        self.retire_unless(air, hash, id, |_| false)
+    }
+
+    fn retire_unless(
+        &self,
+        air: &mut Air<K, V>,
+        hash: u64,
+        id: u64,
+        keep: impl FnOnce(&Flight<K, V>) -> bool,
+    ) -> Option<Flight<K, V>> {
+        let flight = air.flights.find_entry(hash, |flight| flight.id == id).ok()?;
+        if keep(flight.get()) {
+            return None;
+        }
+        let flight = flight.remove().0;
+        // Release: pairs with the loads in `supersede` and `supersede_all`; what the flight stored
+        // was stored before. It is written under the lock alone.
+        self.active.store(air.flights.len(), Ordering::Release);
         Some(flight)
     }
 }
@@ -444,7 +541,7 @@ impl<R: Hangar> Lead<R> {
     pub(crate) fn is_awaited_for(&self, is_same: impl FnOnce(&R::K) -> bool) -> bool {
         let mut air = self.hangar.list(self.hash).lock();
         let flight = air.get(self.hash, self.id);
-        let landing = flight.and_then(|flight| flight.landing.clone());
+        let landing = flight.and_then(|flight| flight.landing().cloned());
         drop(air);
         landing.is_some_and(|landing| is_same(&landing.key))
     }
@@ -452,24 +549,6 @@ impl<R: Hangar> Lead<R> {
     /// Where the flight is listed.
     pub(crate) fn place(&self) -> (u64, u64) {
         (self.hash, self.id)
-    }
-
-    /// A seat for the leader itself, where the load is to be driven by whoever waits.
-    pub(crate) fn seat(&self, key: R::K) -> Wait<R>
-    where
-        R::K: Eq,
-    {
-        let made = Arc::new(Landing { key, outcome: OnceLock::new() });
-        let mut air = self.hangar.list(self.hash).lock();
-        let ticket = air.number();
-        let landing = air.get(self.hash, self.id).map(|flight| {
-            flight.seats.push(Seat { ticket, waker: None });
-            Arc::clone(flight.landing.get_or_insert_with(|| Arc::clone(&made)))
-        });
-        drop(air);
-        let mut wait = Wait::new(self.hangar.clone(), self.place(), ticket, Asker::Load);
-        wait.share(landing.filter(|landing| landing.key == made.key));
-        wait
     }
 
     /// Ends the flight. `outcome` runs only if somebody waits whose key `is_same`.
@@ -480,19 +559,24 @@ impl<R: Hangar> Lead<R> {
     ) {
         let list = self.hangar.list(self.hash);
         let mut air = list.lock();
-        let landing = air.get(self.hash, self.id).and_then(|flight| flight.landing.clone());
-        if let Some(landing) = landing {
+        let mut flight = list.retire_unless(&mut air, self.hash, self.id, Flight::is_shared);
+        if flight.is_none()
+            && let Some(landing) =
+                air.get(self.hash, self.id).and_then(|own| own.landing().cloned())
+        {
             drop(air);
             // A panic of the user's code leaves the flight to a waiter.
             let outcome = if is_same(&landing.key) { outcome() } else { Outcome::Unshared };
             air = list.lock();
             // Under the lock, so that who cannot use the outcome does not come back to this flight.
             let _ = landing.outcome.set(outcome);
+            flight = list.retire(&mut air, self.hash, self.id);
         }
-        let flight = list.retire(&mut air, self.hash, self.id);
         drop(air);
         self.is_over = true;
-        if let Some(mut flight) = flight {
+        if let Some(mut flight) = flight
+            && !flight.is_deserted()
+        {
             wake_all(flight.take_wakers());
         }
     }
@@ -511,7 +595,7 @@ impl<R: Hangar> Drop for Lead<R> {
         // All are woken: one alone might never be polled again.
         let wakers = flight.take_wakers();
         let retired =
-            if flight.seats.is_empty() { list.retire(&mut air, self.hash, self.id) } else { None };
+            if flight.is_deserted() { list.retire(&mut air, self.hash, self.id) } else { None };
         drop(air);
         drop(retired);
         wake_all(wakers);

@@ -33,8 +33,8 @@ pub(super) enum Step<K, V, E> {
     Wait(Wait<Hangar<K, V, E>>),
 }
 
-/// Starts a load, now or a little later, and waits for it.
-type Start<'a, K, V, E> = &'a mut dyn FnMut(Lead<Hangar<K, V, E>>, K) -> Wait<Hangar<K, V, E>>;
+/// Starts a load, now or a little later.
+type Start<'a, K, V, E> = &'a mut dyn FnMut(Lead<Hangar<K, V, E>>, K) -> Step<K, V, E>;
 
 /// Why somebody asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,16 @@ pub(super) enum Want {
     Again,
     /// To have it loaded anew, whatever there is.
     Reload,
+}
+
+impl Want {
+    /// What is wanted after waiting in vain.
+    pub(super) fn again(self) -> Self {
+        match self {
+            Self::Value | Self::Again => Self::Again,
+            Self::Reload => Self::Reload,
+        }
+    }
 }
 
 impl<K, V, L, P, S> LoadingCache<K, V, L, P, S>
@@ -147,7 +157,7 @@ where
                 Step::Wait(wait) => wait,
             };
             let waited = block_on(|context| wait.poll(context), &patience);
-            step = shared.resume((hash, key), waited.ok_or(LoadError::TimedOut)?);
+            step = shared.resume((hash, key), want.again(), waited.ok_or(LoadError::TimedOut)?);
         }
     }
 
@@ -164,7 +174,7 @@ where
                 Step::Wait(wait) => wait,
             };
             let waited = poll_fn(|context| wait.poll(context)).await;
-            step = shared.resume((hash, key), waited);
+            step = shared.resume((hash, key), want.again(), waited);
         }
     }
 }
@@ -182,7 +192,8 @@ where
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
-        self.ask(place, want, &mut |lead, key| self.start_load(lead, key, true))
+        let own_key = || place.1.to_owned();
+        self.ask(place, want, &mut |lead, key| self.start_load(lead, (key, own_key), true))
     }
 
     /// Answers from what is kept, or starts a load, or joins one.
@@ -211,10 +222,10 @@ where
             Joined::Reentrant => Step::Done(Err(LoadError::Reentrant)),
             Joined::Wait(wait) => {
                 self.cache.inner.context.count(Event::Coalesced);
+                self.hurry(&wait);
                 Step::Wait(wait)
             }
-            Joined::Lead(lead) if want == Want::Reload => Step::Wait(start(lead, key.to_owned())),
-            Joined::Lead(lead) => self.lead((hash, key), lead, start),
+            Joined::Lead(lead) => self.lead((hash, key), want, lead, start),
         }
     }
 
@@ -222,6 +233,7 @@ where
     pub(super) fn resume<Q>(
         self: &Arc<Self>,
         (hash, key): (u64, &Q),
+        want: Want,
         waited: Waited<Hangar<K, V, L::Error>>,
     ) -> Step<K, V, L::Error>
     where
@@ -230,33 +242,37 @@ where
         match waited {
             Waited::Landed(landing) => match hear(&landing) {
                 Some(result) => Step::Done(result),
-                None => self.ask_alone((hash, key), Want::Again),
+                None => self.ask_alone((hash, key), want),
             },
-            Waited::Retry => self.ask_alone((hash, key), Want::Again),
+            Waited::Retry => self.ask_alone((hash, key), want),
             // Whoever led gave up. If that was a spawner, it may do so again.
             Waited::Lead(lead) => {
-                self.lead((hash, key), lead, &mut |lead, key| self.start_load(lead, key, false))
+                let own_key = || key.to_owned();
+                let start = &mut |lead, key| self.start_load(lead, (key, own_key), false);
+                self.lead((hash, key), want, lead, start)
             }
         }
     }
 
-    /// As the leader: looks once more, as who led before may have stored something, and loads.
+    /// As the leader: looks once more, as who led before may have stored something, and loads; at
+    /// once if that is what is wanted.
     fn lead<Q>(
         &self,
         (hash, key): (u64, &Q),
+        want: Want,
         lead: Lead<Hangar<K, V, L::Error>>,
         start: Start<'_, K, V, L::Error>,
     ) -> Step<K, V, L::Error>
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
-        match self.cache.inner.peek(hash, key) {
+        match self.cache.inner.peek(hash, key).filter(|_| want != Want::Reload) {
             Some(kept) if self.judge(&kept) == Verdict::Serve => {
                 // Not shared: see `Inner::present_or_start`.
                 lead.land(|_| false, || Outcome::Unshared);
                 Step::Done(kept.into_result())
             }
-            _ => Step::Wait(start(lead, key.to_owned())),
+            _ => start(lead, key.to_owned()),
         }
     }
 
@@ -281,8 +297,8 @@ where
             // Loaded meanwhile, or gone.
             return Step::Done(kept.into_result());
         }
-        let wait = start(lead, key.to_owned());
-        if self.spawner.is_some() { Step::Done(kept.into_result()) } else { Step::Wait(wait) }
+        let step = start(lead, key.to_owned());
+        if self.spawner.is_some() { Step::Done(kept.into_result()) } else { step }
     }
 
     fn join<Q>(&self, (hash, key): (u64, &Q), asker: Asker) -> Joined<Hangar<K, V, L::Error>>

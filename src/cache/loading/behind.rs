@@ -491,14 +491,14 @@ where
     async fn pause(&self, nanos: u64) {
         let clock = &self.cache.inner.context.clock;
         let deadline = clock.now().saturating_add(nanos);
-        let mut alarm = None;
+        let mut alarm = Alarm::default();
         poll_fn(|context| {
             let left = deadline.saturating_sub(clock.now());
             if left == 0 {
                 return Poll::Ready(());
             }
-            if alarm.is_none() && !clock.is_injected() {
-                alarm = Some(Alarm::after(Duration::from_nanos(left), context.waker().clone()));
+            if !clock.is_injected() {
+                alarm.set(Duration::from_nanos(left), context.waker());
             }
             Poll::Pending
         })

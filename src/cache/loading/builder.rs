@@ -53,6 +53,11 @@ pub(super) struct Options {
 }
 
 impl Options {
+    /// Whether values are loaded anew before they must be, for which it counts how long that takes.
+    pub(super) fn is_early(&self) -> bool {
+        self.early > 0.0
+    }
+
     /// How long to wait before the next attempt after so many failures in a row, before jitter.
     pub(super) fn delay(&self, failures: u32) -> u64 {
         self.backoff.map_or(RETRY, |backoff| backoff.delay(failures))

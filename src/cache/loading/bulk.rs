@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     LoadError,
-    flight::{Driver, Lead, Running, block_on},
+    flight::{Driver, Flights, Lead, Running, block_on},
     policy::Policy,
     stats::Event,
     sync::Arc,
@@ -114,9 +114,10 @@ where
         let keys: Vec<_> = keys.into_iter().map(|key| (self.cache.inner.hash(key), key)).collect();
         let mut leads = Vec::new();
         let mut start = |lead: Lead<_>, key: K| {
-            let wait = lead.seat(key.clone());
+            let wait =
+                Flights::seat(Arc::clone(&self.cache.inner.flights), lead.place(), key.clone());
             leads.push((lead, key));
-            wait
+            Step::Wait(wait)
         };
         let steps = keys.iter().map(|&place| self.ask(place, Want::Value, &mut start)).collect();
         let driver = self.start_many(leads);
@@ -136,17 +137,19 @@ where
     /// A bulk load, from beginning to end.
     async fn load_many(self: Arc<Self>, leads: Leads<K, V, L::Error>, is_nested: bool) {
         let inner = &self.cache.inner;
-        let permit = self.permit(is_nested).await;
+        let places: Vec<_> = leads.iter().map(|(lead, _)| lead.place()).collect();
+        let permit = self.permit(is_nested, &places).await;
         let leads = self.settle_unwritten(leads);
         let (leads, keys): (Vec<_>, Vec<_>) = leads.into_iter().unzip();
-        let start = |key| inner.start(true).over(self.cache.version(key));
+        let start = |key| inner.start(self.options.is_early()).over(self.cache.version(key));
         let started: Vec<_> = keys.iter().map(start).collect();
         let mut results = match permit.as_ref() {
             _ if keys.is_empty() => return,
             Err(refused) => Err(refused.clone()),
             Ok(_) => {
                 leads.iter().for_each(|_| inner.context.count(Event::Load));
-                let running = || leads.iter().map(|lead| Running::enter(lead.mark())).collect();
+                let enter = |lead: &Lead<_>| Running::enter(lead.mark());
+                let running = || leads.iter().map(enter).collect::<Vec<_>>();
                 let load = self.attempt(running, async { self.loader.load_many(&keys).await });
                 match load.await {
                     Ok(Ok(results)) => Ok(results.into_iter()),
@@ -166,7 +169,7 @@ where
             if permit.is_ok() {
                 self.count_load(started, &loaded);
             }
-            self.settle(lead, started, key, loaded);
+            let _ = self.settle(lead, started, key, loaded);
         }
         drop(permit);
     }
@@ -176,9 +179,12 @@ where
     fn settle_unwritten(&self, leads: Leads<K, V, L::Error>) -> Leads<K, V, L::Error> {
         let mut others = Vec::with_capacity(leads.len());
         for (lead, key) in leads {
-            let started = self.cache.inner.start(true).over(self.cache.version(&key));
+            let started =
+                self.cache.inner.start(self.options.is_early()).over(self.cache.version(&key));
             match self.behind.unwritten(&key) {
-                Some(unwritten) => self.settle(lead, started, &key, Ok(unwritten.into_loaded())),
+                Some(unwritten) => {
+                    let _ = self.settle(lead, started, &key, Ok(unwritten.into_loaded()));
+                }
                 None => others.push((lead, key)),
             }
         }
@@ -208,7 +214,7 @@ where
             let Poll::Ready(waited) = wait.poll(context) else { return Poll::Pending };
             // The seat is given up before the next is taken.
             drop(mem::replace(step, Step::Done(Err(LoadError::NotFound))));
-            *step = self.resume(many.keys[many.done], waited);
+            *step = self.resume(many.keys[many.done], Want::Again, waited);
         }
         Poll::Ready(())
     }

@@ -17,6 +17,7 @@ use crate::{
     cache::{load::Started, write::Own},
     flight::{Lead, Outcome},
     policy::Policy,
+    sync::Arc,
     time::nanos,
 };
 
@@ -38,9 +39,9 @@ where
         started: Started,
         key: &K,
         loaded: Result<Loaded<V>, LoadError<L::Error>>,
-    ) {
+    ) -> Result<V, LoadError<L::Error>> {
         let inner = &self.cache.inner;
-        let took = inner.took(started);
+        let took = if self.options.is_early() { inner.took(started) } else { 0 };
         let result = match loaded {
             Ok(Loaded { value: Some(value), time_to_live }) => {
                 let (kept, own) = self.fresh(key, value, time_to_live, took);
@@ -53,15 +54,8 @@ where
             }
             Err(error) => self.fall_back(&lead, started, key, error),
         };
-        let outcome = match result {
-            Ok(kept) => Outcome::Value(kept),
-            Err(LoadError::Failed(error)) => Outcome::Failed(error),
-            Err(LoadError::NotFound) => Outcome::NotFound,
-            Err(LoadError::TimedOut) => Outcome::TimedOut,
-            Err(LoadError::Overloaded) => Outcome::Overloaded,
-            Err(LoadError::Panicked | LoadError::Reentrant) => Outcome::Panicked,
-        };
-        lead.land(|other| other == key, || outcome);
+        lead.land(|other| other == key, || outcome_of(&result));
+        result?.into_result()
     }
 
     /// A value that was loaded or written now, and how long its entry lives.
@@ -75,7 +69,8 @@ where
         let Options { time_to_live: for_all, refresh_after, grace, .. } = self.options;
         let own = self.expiry.as_ref().and_then(|expiry| self.ask_expiry(&**expiry, key, &value));
         let lives = [for_all, own.map(nanos), time_to_live.map(nanos)].into_iter().flatten().min();
-        let now = self.now();
+        // The clock is read only where it matters.
+        let now = if lives.is_some() || refresh_after.is_some() { self.now() } else { 0 };
         let fresh_until = lives.map_or(NEVER, |lives| now.saturating_add(lives));
         let refresh_at = refresh_after.map_or(NEVER, |after| now.saturating_add(after));
         let kept = Kept {
@@ -181,7 +176,7 @@ where
 
     /// By how much earlier than it must a value should be loaded anew, this time.
     fn early(&self, kept: &Kept<V, L::Error>) -> u64 {
-        if self.options.early == 0.0 || kept.cost == 0 {
+        if !self.options.is_early() || kept.cost == 0 {
             return 0;
         }
         (kept.cost as f64 * self.options.early * -uniform().ln()) as u64
@@ -190,6 +185,24 @@ where
     /// The time in nanoseconds.
     pub(super) fn now(&self) -> u64 {
         self.cache.inner.context.clock.now()
+    }
+}
+
+/// What those who wait for a load are told.
+fn outcome_of<V: Clone, E>(result: &Result<Kept<V, E>, LoadError<E>>) -> Outcome<Kept<V, E>>
+where
+    E: Send + Sync + 'static,
+{
+    match result {
+        Ok(kept) => Outcome::Value(kept.clone()),
+        Err(LoadError::Failed(error)) => {
+            let error: Arc<E> = Arc::clone(error);
+            Outcome::Failed(error)
+        }
+        Err(LoadError::NotFound) => Outcome::NotFound,
+        Err(LoadError::TimedOut) => Outcome::TimedOut,
+        Err(LoadError::Overloaded) => Outcome::Overloaded,
+        Err(LoadError::Panicked | LoadError::Reentrant) => Outcome::Panicked,
     }
 }
 

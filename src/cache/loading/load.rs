@@ -4,14 +4,16 @@ use std::{
     future::poll_fn,
     hash::{BuildHasher, Hash},
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
-    task::Poll,
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
+use pin_project_lite::pin_project;
+
 use super::{
     Shared,
-    ask::Hangar,
+    ask::{Hangar, Step},
     limit::Permit,
     loader::{Loaded, Loader},
     timer::Alarm,
@@ -19,7 +21,7 @@ use super::{
 use crate::{
     LoadError,
     cache::load::Started,
-    flight::{BoxFuture, Job, Lead, Running, Wait},
+    flight::{BoxFuture, Flights, Job, Lead, Running, Wait},
     outbox::forget_panic,
     policy::Policy,
     stats::Event,
@@ -34,21 +36,31 @@ where
     P: Policy,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// Starts a load, and waits for it as anybody does.
+    /// Starts a load. If it is over at once, that was all; if not, it is waited for as anybody does,
+    /// in a seat that `own_key` is for.
     pub(super) fn start_load(
         self: &Arc<Self>,
         lead: Lead<Hangar<K, V, L::Error>>,
-        key: K,
+        (key, own_key): (K, impl FnOnce() -> K),
         may_spawn: bool,
-    ) -> Wait<Hangar<K, V, L::Error>> {
-        let mut wait = lead.seat(key.clone());
+    ) -> Step<K, V, L::Error> {
+        let flights = &self.cache.inner.flights;
         let place = lead.place();
-        let is_nested = self.cache.inner.flights.is_running_here();
-        let load = Box::pin(Arc::clone(self).load(lead, key, is_nested));
+        let is_nested = flights.is_running_here();
+        let mut load =
+            Box::pin(Attempt { load: Arc::clone(self).load(lead, key, is_nested), result: None });
+        if self.spawner.is_none() || !may_spawn {
+            // Whoever drives it on polls it with a waker of its own.
+            if load.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+                let result = load.as_mut().project().result.take();
+                return Step::Done(result.expect("it is over"));
+            }
+        }
+        let mut wait = Flights::seat(Arc::clone(flights), place, own_key());
         if let Some(job) = self.run(load, &[place], may_spawn) {
             wait.drive(job);
         }
-        wait
+        Step::Wait(wait)
     }
 
     /// Gives a load to the spawner, or else to all who wait for its flights, as a job.
@@ -70,9 +82,15 @@ where
     }
 
     /// A load, from beginning to end.
-    async fn load(self: Arc<Self>, lead: Lead<Hangar<K, V, L::Error>>, key: K, is_nested: bool) {
-        let permit = self.permit(is_nested).await;
-        let started = self.cache.inner.start(true).over(self.cache.version(&key));
+    async fn load(
+        self: Arc<Self>,
+        lead: Lead<Hangar<K, V, L::Error>>,
+        key: K,
+        is_nested: bool,
+    ) -> Result<V, LoadError<L::Error>> {
+        let permit = self.permit(is_nested, &[lead.place()]).await;
+        let started =
+            self.cache.inner.start(self.options.is_early()).over(self.cache.version(&key));
         if let Err(refused) = permit {
             return self.settle(lead, started, &key, Err(refused));
         }
@@ -80,41 +98,53 @@ where
             return self.settle(lead, started, &key, Ok(unwritten.into_loaded()));
         }
         self.cache.inner.context.count(Event::Load);
-        let running = || vec![Running::enter(lead.mark())];
+        let running = || Running::enter(lead.mark());
         let loaded = self.attempt(running, async { self.loader.load(&key).await }).await;
         let loaded = match loaded {
             Ok(loaded) => loaded.map_err(|error| LoadError::Failed(Arc::new(error))),
             Err(error) => Err(error),
         };
         self.count_load(started, &loaded);
-        self.settle(lead, started, &key, loaded);
+        let result = self.settle(lead, started, &key, loaded);
         drop(permit);
+        result
     }
 
-    /// Waits until there may be one more load. Loads that a load asks for may always be.
+    /// Waits until there may be one more load, of these flights. Loads that a load asks for may always
+    /// be.
     pub(super) async fn permit(
         &self,
         is_nested: bool,
+        places: &[(u64, u64)],
     ) -> Result<Option<Permit>, LoadError<L::Error>> {
-        match &self.limit {
-            Some(limit) if !is_nested => {
-                limit.acquire().await.map(Some).ok_or(LoadError::Overloaded)
-            }
-            _ => Ok(None),
+        let Some(limit) = self.limit.as_ref().filter(|_| !is_nested) else { return Ok(None) };
+        let flights = &self.cache.inner.flights;
+        let is_needed = || places.iter().any(|&place| flights.is_needed(place));
+        limit.acquire(is_needed).await.map(Some).ok_or(LoadError::Overloaded)
+    }
+
+    /// Lets a load that a load waits for go ahead of those that wait for their turn.
+    pub(super) fn hurry(&self, wait: &Wait<Hangar<K, V, L::Error>>) {
+        let flights = &self.cache.inner.flights;
+        if let Some(limit) = &self.limit
+            && flights.is_running_here()
+        {
+            flights.need(wait.place());
+            limit.nudge();
         }
     }
 
     /// Runs the loader's future; a panic or a time-out is an error like others. `running` says what
     /// this thread does while it is polled.
-    pub(super) async fn attempt<T>(
+    pub(super) async fn attempt<T, R>(
         &self,
-        running: impl Fn() -> Vec<Running>,
+        running: impl Fn() -> R,
         load: impl Future<Output = T>,
     ) -> Result<T, LoadError<L::Error>> {
         let clock = &self.cache.inner.context.clock;
         let timeout = self.options.timeout;
         let deadline = timeout.map(|timeout| clock.now().saturating_add(timeout));
-        let mut alarm = None;
+        let mut alarm = Alarm::default();
         let mut load = pin!(load);
         poll_fn(|context| {
             let polled = {
@@ -134,8 +164,8 @@ where
             if left == 0 {
                 return Poll::Ready(Err(LoadError::TimedOut));
             }
-            if alarm.is_none() && !clock.is_injected() {
-                alarm = Some(Alarm::after(Duration::from_nanos(left), context.waker().clone()));
+            if !clock.is_injected() {
+                alarm.set(Duration::from_nanos(left), context.waker());
             }
             Poll::Pending
         })
@@ -149,5 +179,23 @@ where
     ) {
         let is_success = matches!(loaded, Ok(Loaded { value: Some(_), .. }));
         self.cache.inner.count_load(self.cache.inner.took(started), is_success);
+    }
+}
+
+pin_project! {
+    /// A load as a job, which leaves what it gave to whoever has it in hands.
+    struct Attempt<F: Future> {
+        #[pin]
+        load: F,
+        result: Option<F::Output>,
+    }
+}
+
+impl<F: Future> Future for Attempt<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        this.load.poll(context).map(|result| *this.result = Some(result))
     }
 }

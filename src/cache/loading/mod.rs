@@ -199,6 +199,12 @@ where
         self.shared.cache.set_capacity(capacity);
     }
 
+    /// What the cache is called where it is observed; see [`Builder::name`](crate::Builder::name).
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.shared.cache.name()
+    }
+
     /// What was counted so far; see [`Cache::stats`]. What is served of a key without a value counts
     /// as a hit.
     #[must_use]

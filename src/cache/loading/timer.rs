@@ -28,14 +28,37 @@ static TIMER: LazyLock<Timer> = LazyLock::new(|| Timer {
 });
 
 /// Will wake a task, unless it is dropped before.
-#[derive(Debug)]
-pub(super) struct Alarm((u64, u64));
+#[derive(Debug, Default)]
+pub(super) struct Alarm(Option<((u64, u64), Waker)>);
 
 impl Alarm {
-    pub(super) fn after(after: Duration, waker: Waker) -> Self {
-        let timer = &*TIMER;
-        let deadline = timer.clock.now().saturating_add(nanos(after));
-        let mut sleepers = lock(&timer.sleepers);
+    /// Will wake that task after that time, if this is not going to already.
+    pub(super) fn set(&mut self, after: Duration, waker: &Waker) {
+        if self.0.as_ref().is_some_and(|(_, set)| set.will_wake(waker)) {
+            return;
+        }
+        self.unset();
+        self.0 = Some((TIMER.add(after, waker.clone()), waker.clone()));
+    }
+
+    fn unset(&mut self) {
+        if let Some((place, _)) = self.0.take() {
+            let waker = lock(&TIMER.sleepers).queue.remove(&place);
+            drop(waker);
+        }
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.unset();
+    }
+}
+
+impl Timer {
+    fn add(&self, after: Duration, waker: Waker) -> (u64, u64) {
+        let deadline = self.clock.now().saturating_add(nanos(after));
+        let mut sleepers = lock(&self.sleepers);
         sleepers.number += 1;
         let place = (deadline, sleepers.number);
         sleepers.queue.insert(place, waker);
@@ -45,19 +68,10 @@ impl Alarm {
             sleepers.is_running = thread.spawn(|| TIMER.run()).is_ok();
         }
         drop(sleepers);
-        timer.changed.notify_one();
-        Self(place)
+        self.changed.notify_one();
+        place
     }
-}
 
-impl Drop for Alarm {
-    fn drop(&mut self) {
-        let waker = lock(&TIMER.sleepers).queue.remove(&self.0);
-        drop(waker);
-    }
-}
-
-impl Timer {
     fn run(&self) {
         let mut sleepers = lock(&self.sleepers);
         while let Some((&(deadline, _), _)) = sleepers.queue.first_key_value() {

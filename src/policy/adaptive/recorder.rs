@@ -1,6 +1,7 @@
 //! What a hit does: count it in the entry's mark, and now and then note it for the shadows.
 
 use super::memory::is_correlated;
+use super::outlook::Advice;
 use super::ring::{Event, Ring};
 use super::shared::Shared;
 use crate::Slot;
@@ -67,6 +68,11 @@ impl Recorder for AdaptiveRecorder {
 }
 
 impl AdaptiveRecorder {
+    /// What the shadows say of this capacity and others.
+    pub(crate) fn advise(&self) -> Option<Advice> {
+        self.shared.advise()
+    }
+
     /// Notes a sampled hit for the shadows; answers whether enough wait.
     #[cold]
     fn note(&self, id: u32, slot: Slot) -> bool {
