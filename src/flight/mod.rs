@@ -19,6 +19,8 @@
 
 mod error;
 mod job;
+#[cfg(all(test, larder_loom))]
+mod models;
 mod park;
 mod running;
 mod wait;
