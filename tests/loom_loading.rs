@@ -431,6 +431,7 @@ fn removing_against_a_reload_that_fails_p16() {
             move || {
                 writer.remove(&key(0));
                 assert_eq!(writer.get_if_present(&key(0)), None, "the old value came back");
+                assert!(writer.get(&key(0)).is_err(), "the old value was given to who came later");
             },
         );
         assert!(reloaded.is_err() || reloaded == Ok(1));

@@ -88,7 +88,8 @@ fn range(text: &str, from: &str, rest: &str) -> Result<Vec<Capacity>, String> {
 
 impl Capacities {
     /// What they are for this trace, each once and in order; at least 1. If entries weigh their
-    /// sizes, what has no unit is in bytes too.
+    /// sizes, what has no unit is in bytes too. Of a sample they are as much smaller as the sample
+    /// is.
     ///
     /// # Errors
     /// If they are in bytes and entries weigh 1, or if entries weigh their sizes and the trace has
@@ -100,13 +101,14 @@ impl Capacities {
         } else {
             trace.distinct as u64
         };
+        let one_in = trace.one_in.max(1);
         let mut all = Vec::new();
         for &capacity in &self.0 {
             all.push(
                 match capacity {
                     Capacity::Percent(percent) => (whole as f64 * percent / 100.0 + 1e-9) as u64,
-                    Capacity::Entries(entries) => entries,
-                    Capacity::Bytes(bytes) if by_size => bytes,
+                    Capacity::Entries(entries) => entries / one_in,
+                    Capacity::Bytes(bytes) if by_size => bytes / one_in,
                     Capacity::Bytes(_) => {
                         return Err(
                             "a capacity in bytes needs --sizes, so that entries weigh theirs"

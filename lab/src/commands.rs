@@ -104,6 +104,10 @@ fn read(source: &Source, input: &Input) -> Result<Trace> {
     if trace.skipped > 0 {
         eprintln!("{}: {} bad lines left out", trace.name, trace.skipped);
     }
+    if trace.one_in > 1 {
+        let Trace { name, one_in, .. } = &trace;
+        eprintln!("{name}: one key in {one_in} was recorded; the capacities shown are as small");
+    }
     Ok(trace)
 }
 

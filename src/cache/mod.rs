@@ -6,8 +6,11 @@ mod builder;
 mod compute;
 mod iter;
 mod load;
+mod load_future;
 mod loading;
 mod maintain;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod share;
 mod write;
 

@@ -65,6 +65,15 @@ pub fn estimate(trace: &Trace, plan: &Plan, lru: &LruCurve) -> Result<Vec<Estima
     Ok(estimates?.into_iter().flatten().collect())
 }
 
+/// The part of the trace's keys, or of their bytes, that the sample has.
+fn share(trace: &Trace, sample: &Trace, by_size: bool) -> f64 {
+    let whole = |trace: &Trace| {
+        let bytes = if by_size { trace.footprint() } else { None };
+        bytes.map_or(trace.distinct as f64, |bytes| bytes as f64)
+    };
+    whole(sample) / whole(trace)
+}
+
 /// The share of the accesses that is replayed, over all capacities.
 #[must_use]
 pub fn work(trace: &Trace, plan: &Plan) -> f64 {
@@ -105,6 +114,14 @@ fn rate(trace: &Trace, plan: &Plan, capacity: u64) -> f64 {
     if halvings < 2.0 { 1.0 } else { 0.5_f64.powi(halvings as i32) }
 }
 
+/// What small caches see.
+struct Sample<'a> {
+    trace: Cow<'a, Trace>,
+    lru: LruCurve,
+    /// The part of the whole that it is.
+    share: f64,
+}
+
 fn at_rate(
     trace: &Trace,
     plan: &Plan,
@@ -112,23 +129,24 @@ fn at_rate(
     (rate, capacities): (f64, &[u64]),
     progress: &Progress,
 ) -> Result<Vec<Estimate>, String> {
-    let samples: Vec<(Cow<'_, Trace>, LruCurve)> = (0..samples(plan, rate))
+    let samples: Vec<Sample<'_>> = (0..samples(plan, rate))
         .into_par_iter()
         .map(|seed| {
             if rate == 1.0 {
-                return (Cow::Borrowed(trace), lru.clone());
+                return Sample { trace: Cow::Borrowed(trace), lru: lru.clone(), share: 1.0 };
             }
             let sample = sample(trace, rate, plan.seed << 32 | u64::from(seed));
             let lru = LruCurve::new(&sample, plan.by_size, Effort::EXACT);
-            (Cow::Owned(sample), lru)
+            let share = share(trace, &sample, plan.by_size);
+            Sample { trace: Cow::Owned(sample), lru, share }
         })
         .collect();
     let jobs = capacities
         .iter()
         .flat_map(|&capacity| plan.policies.iter().map(move |policy| (capacity, policy.as_str())));
     let estimate = |(capacity, policy): (u64, &str)| {
-        let small = (capacity as f64 * rate).round() as u64;
-        let single = |(seed, (sample, lru_there)): (usize, &(Cow<'_, Trace>, LruCurve))| {
+        let single = |(seed, sample): (usize, &Sample<'_>)| {
+            let small = (capacity as f64 * sample.share).round() as u64;
             let setup = Setup {
                 policy: policy.to_owned(),
                 capacity: small,
@@ -137,9 +155,9 @@ fn at_rate(
                 time_to_live: None,
                 seed: seed as u64 + 1,
             };
-            let hits = sample.percent(replay(sample, &setup, progress)?.hits);
+            let hits = sample.trace.percent(replay(&sample.trace, &setup, progress)?.hits);
             // Nothing is taken off what is the whole trace.
-            Ok(hits + lru.hit_percent(capacity) - lru_there.hit_percent(small))
+            Ok(hits + lru.hit_percent(capacity) - sample.lru.hit_percent(small))
         };
         let each: Result<Vec<f64>, String> = samples.iter().enumerate().map(single).collect();
         let (mean, error) = mean_and_error(&each?);

@@ -8,6 +8,7 @@ mod csv;
 mod lirs;
 mod open;
 mod oracle_general;
+mod recording;
 mod sink;
 mod text;
 
@@ -71,6 +72,8 @@ pub struct Trace {
     pub distinct: usize,
     /// How many bad lines were left out.
     pub skipped: u64,
+    /// One key in so many is in it, of all that there were; 0 if that is not known to be a sample.
+    pub one_in: u64,
 }
 
 impl Trace {

@@ -7,11 +7,11 @@ use std::str::FromStr;
 
 use clap::ValueEnum;
 
-use super::{Columns, Error, Sink, Trace, arc, csv, lirs, oracle_general, text};
+use super::{Columns, Error, Sink, Trace, arc, csv, lirs, oracle_general, recording, text};
 
 /// The endings of names, of the formats in the order in which [`Format`] has them.
-pub(super) const ENDINGS: [&str; 6] =
-    [".txt", ".csv", ".oracleGeneral.bin", ".oracleGeneral", ".lis", ".trc"];
+pub(super) const ENDINGS: [&str; 7] =
+    [".txt", ".csv", ".oracleGeneral.bin", ".oracleGeneral", ".lis", ".trc", ".rec"];
 
 /// How accesses are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -26,6 +26,8 @@ pub enum Format {
     Arc,
     /// The LIRS paper's: a block a line.
     Lirs,
+    /// What a larder cache recorded itself.
+    Recording,
 }
 
 impl Format {
@@ -40,6 +42,7 @@ impl Format {
             Some("oraclegeneral" | "bin") => Self::OracleGeneral,
             Some("lis") => Self::Arc,
             Some("trc") => Self::Lirs,
+            Some("rec") => Self::Recording,
             _ => Self::Text,
         }
     }
@@ -91,12 +94,15 @@ impl Source {
         let mut sink = Sink::new(&file, options.skip_bad);
         let opened = self.open(watch).map_err(|error| sink.unreadable(error));
         let input = &mut *opened?;
+        // A recording is known by how it begins, whatever its name.
+        let format = if recording::is_next(input) { Format::Recording } else { format };
         match options.format.unwrap_or(format) {
             Format::Text => text::read(input, &mut sink),
             Format::Csv => csv::read(input, &options.columns, &mut sink),
             Format::OracleGeneral => oracle_general::read(input, &mut sink),
             Format::Arc => arc::read(input, &mut sink),
             Format::Lirs => lirs::read(input, &mut sink),
+            Format::Recording => recording::read(input, &mut sink),
         }?;
         let trace = sink.finish();
         if trace.is_empty() { Err(Error::Empty { file }) } else { Ok(trace) }

@@ -86,6 +86,11 @@ impl Sink {
         }
     }
 
+    /// What follows is a sample of one key in so many.
+    pub fn sampled(&mut self, one_in: u64) {
+        self.trace.one_in = one_in;
+    }
+
     /// Takes an access, or says what is wrong with it.
     ///
     /// # Errors

@@ -41,6 +41,7 @@
 mod memory;
 mod outlook;
 mod recorder;
+mod records;
 mod ring;
 mod setting;
 mod shadow;
