@@ -32,7 +32,8 @@ use crate::{
     time::Clock,
 };
 
-const MAGIC: &[u8] = b"larder-rec1";
+/// What a recording begins with, once it is decompressed.
+pub const MAGIC: &[u8] = b"larder-rec1";
 /// Accesses in a buffer.
 const BUFFER: usize = 512;
 /// Buffers, so that threads seldom meet.
@@ -329,7 +330,7 @@ fn write_number(out: &mut impl Write, mut number: u64) -> io::Result<()> {
     }
 }
 
-/// Reads a recording.
+/// Reads a recording. Accesses of different buffers overlap: sort them by their time.
 ///
 /// ```no_run
 /// for access in larder::record::Reader::open("cache.rec.gz")? {
@@ -337,13 +338,13 @@ fn write_number(out: &mut impl Write, mut number: u64) -> io::Result<()> {
 /// }
 /// # std::io::Result::Ok(())
 /// ```
-pub struct Reader {
-    input: Box<dyn Read + Send>,
+pub struct Reader<R> {
+    input: BufReader<R>,
     one_in: u64,
     before: u64,
 }
 
-impl Reader {
+impl Reader<MultiGzDecoder<BufReader<File>>> {
     /// Opens a file.
     ///
     /// # Errors
@@ -351,13 +352,15 @@ impl Reader {
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
         Self::new(MultiGzDecoder::new(BufReader::new(File::open(path)?)))
     }
+}
 
+impl<R: Read> Reader<R> {
     /// Reads what has been decompressed already.
     ///
     /// # Errors
     /// If it cannot be read, or is no recording.
-    pub fn new(input: impl Read + Send + 'static) -> io::Result<Self> {
-        let mut input: Box<dyn Read + Send> = Box::new(BufReader::new(input));
+    pub fn new(input: R) -> io::Result<Self> {
+        let mut input = BufReader::new(input);
         let mut magic = [0; MAGIC.len()];
         input.read_exact(&mut magic)?;
         if magic != MAGIC {
@@ -394,7 +397,7 @@ impl Reader {
     }
 }
 
-impl Iterator for Reader {
+impl<R: Read> Iterator for Reader<R> {
     type Item = io::Result<Access>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -402,7 +405,7 @@ impl Iterator for Reader {
     }
 }
 
-impl fmt::Debug for Reader {
+impl<R> fmt::Debug for Reader<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reader").field("one_in", &self.one_in).finish_non_exhaustive()
     }

@@ -7,9 +7,23 @@
 #[path = "common/tasks.rs"]
 mod tasks;
 
-use std::{sync::Arc, task::Poll, time::Duration};
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    pin::Pin,
+    sync::{
+        Arc, Mutex, OnceLock, Weak,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
 
-use larder::{Cache, Compute, LoadError};
+use larder::{
+    Cache, Compute, LoadError, LoadingCache, WhenFull,
+    loader::{Loaded, Loader},
+    time::ManualTicker,
+};
 use tasks::{Gate, Task};
 
 type Plain = Cache<String, u32>;
@@ -85,4 +99,591 @@ fn a_dropped_load_ends_before_the_next_begins_p15() {
     drop(led);
     assert_eq!(told.recv(), Ok(Err(LoadError::TimedOut)), "the first was still there");
     assert_eq!(cache.get_or_insert_with("a", || 3), 3);
+}
+
+/// Loads numbers: of each key the next one, once told so.
+#[derive(Clone, Default)]
+struct Numbers {
+    gate: Arc<Mutex<Gate>>,
+    loads: Arc<AtomicU32>,
+}
+
+impl Numbers {
+    /// From now on loads wait at this gate.
+    fn close(&self) -> Gate {
+        let gate = Gate::new();
+        *self.gate.lock().unwrap() = gate.clone();
+        gate
+    }
+
+    fn open() -> Self {
+        let numbers = Self::default();
+        numbers.close().open();
+        numbers
+    }
+}
+
+impl Loader<String, u32> for Numbers {
+    type Error = &'static str;
+
+    async fn load(&self, _: &String) -> Result<Loaded<u32>, Self::Error> {
+        let number = self.loads.fetch_add(1, SeqCst) + 1;
+        let gate = self.gate.lock().unwrap().clone();
+        gate.pass().await;
+        Ok(number.into())
+    }
+}
+
+type Loading = LoadingCache<String, u32, Numbers>;
+
+fn loading(numbers: &Numbers) -> Loading {
+    Cache::builder().capacity(100).stats(true).loader(numbers.clone()).build()
+}
+
+fn get(cache: &Loading, key: &'static str) -> Task<Result<u32, LoadError<&'static str>>> {
+    let cache = cache.clone();
+    Task::new(async move { cache.get_async(key).await })
+}
+
+fn refresh(cache: &Loading, key: &'static str) -> Task<Result<u32, LoadError<&'static str>>> {
+    let cache = cache.clone();
+    Task::new(async move { cache.refresh_async(key).await })
+}
+
+/// Who asked for a reload gets one, even if the first who asked is gone or was overtaken: the old
+/// value is not what he wants.
+#[test]
+fn a_reload_that_is_taken_over_is_made() {
+    let numbers = Numbers::open();
+    let cache = loading(&numbers);
+    assert_eq!(cache.get("a"), Ok(1));
+    // The load under way is overtaken before the second comes.
+    let gate = numbers.close();
+    let (mut first, mut second) = (refresh(&cache, "a"), refresh(&cache, "a"));
+    assert!(first.poll().is_pending());
+    cache.insert("a".into(), 100);
+    assert!(second.poll().is_pending());
+    gate.open();
+    assert_eq!(first.poll(), Poll::Ready(Ok(2)));
+    assert_eq!(second.poll(), Poll::Ready(Ok(3)));
+    assert_eq!(cache.get_if_present("a"), Some(3));
+    cache.validate();
+    assert_eq!(cache.flights(), 0);
+    // What was to be done in the background never was.
+    let options = Cache::<String, u32>::builder().capacity(100).loader(Numbers::open());
+    let cache = options.spawner(drop).build();
+    assert_eq!(cache.get("a"), Ok(1));
+    assert_eq!(cache.refresh("a"), Ok(2));
+}
+
+/// Who asks after a tag was removed is not given what a load under way brings, whether or not any
+/// entry had the tag before; but what turns out not to have it is stored.
+#[test]
+fn who_asks_after_the_removal_of_a_tag_gets_a_fresh_load_p16() {
+    for is_known in [false, true] {
+        let numbers = Numbers::open();
+        let options = Cache::<String, u32>::builder().capacity(100).tags(|_, &value| [value % 2]);
+        let cache = options.loader(numbers.clone()).build();
+        if is_known {
+            cache.insert("b".into(), 11);
+        }
+        let gate = numbers.close();
+        let (mut before, mut other) = (get(&cache, "a"), get(&cache, "c"));
+        assert!(before.poll().is_pending() && other.poll().is_pending());
+        assert_eq!(cache.remove_tag(&1_u32), is_known);
+        let mut after = get(&cache, "a");
+        assert!(after.poll().is_pending());
+        gate.open();
+        assert_eq!(before.poll(), Poll::Ready(Ok(1)));
+        assert_eq!(after.poll(), Poll::Ready(Ok(3)), "loaded before the tag was removed");
+        assert_eq!(other.poll(), Poll::Ready(Ok(2)));
+        assert_eq!(cache.get_if_present("c"), is_known.then_some(2));
+        assert_eq!(cache.get_if_present("a"), Some(3));
+        assert_eq!(cache.flights(), 0);
+        cache.validate();
+    }
+}
+
+/// A loader that waits at a gate of each key's own.
+#[derive(Clone, Default)]
+struct Gated(Arc<Mutex<HashMap<String, Gate>>>);
+
+impl Gated {
+    fn gate(&self, key: &str) -> Gate {
+        self.0.lock().unwrap().entry(key.to_owned()).or_default().clone()
+    }
+}
+
+/// Asks for `b` from within the load of `a`.
+struct Nested {
+    gated: Gated,
+    cache: OnceLock<Weak<LoadingCache<String, u32, Nested>>>,
+}
+
+impl Loader<String, u32> for Nested {
+    type Error = &'static str;
+
+    async fn load(&self, key: &String) -> Result<Loaded<u32>, Self::Error> {
+        self.gated.gate(key).pass().await;
+        if key != "a" {
+            return Ok(1.into());
+        }
+        let cache = self.cache.get().unwrap().upgrade().unwrap();
+        let other = cache.get_async("b").await.map_err(|_| "nested")?;
+        Ok((other + 1).into())
+    }
+}
+
+/// A load that may run asks for a key whose load waits in the queue for its turn: that one may pass,
+/// or the two would wait for each other.
+#[test]
+fn a_load_that_needs_a_queued_one_does_not_wait_for_ever() {
+    let gated = Gated::default();
+    let loader = Nested { gated: gated.clone(), cache: OnceLock::new() };
+    let cache = Cache::<String, u32>::builder().capacity(100).loader(loader);
+    let cache = Arc::new(cache.max_loads(1, WhenFull::Queue).build());
+    cache.loader().cache.set(Arc::downgrade(&cache)).unwrap();
+    let ask = |key: &'static str| {
+        let cache = Arc::clone(&cache);
+        Task::new(async move { cache.get_async(key).await })
+    };
+    let (mut a, mut b) = (ask("a"), ask("b"));
+    assert!(a.poll().is_pending() && b.poll().is_pending());
+    gated.gate("b").open();
+    gated.gate("a").open();
+    for _ in 0..4 {
+        if let Poll::Ready(a) = a.poll() {
+            assert_eq!(a, Ok(2));
+            assert_eq!(b.poll(), Poll::Ready(Ok(1)));
+            return;
+        }
+    }
+    panic!("the two wait for each other");
+}
+
+fn ask(cache: &Plain, key: &'static str, load: impl Future<Output = u32> + 'static) -> Task<u32> {
+    let cache = cache.clone();
+    Task::new(async move { cache.get_or_insert_async(key, load).await })
+}
+
+/// A leader that is alive but never polled again holds up nobody, where the load can be shared.
+/// moka-rs/moka#240: it held up everybody.
+#[test]
+fn a_leader_nobody_polls_holds_up_nobody_p17() {
+    let cache = cache();
+    let gate = Gate::new();
+    let shared = |number| {
+        let (cache, gate) = (cache.clone(), gate.clone());
+        let load = async move {
+            gate.pass().await;
+            number
+        };
+        Task::new(async move { cache.get_or_insert_shared("a", load).await })
+    };
+    let (mut leader, mut waiter) = (shared(1), shared(2));
+    assert!(leader.poll().is_pending() && waiter.poll().is_pending());
+    gate.open();
+    assert_eq!(waiter.poll(), Poll::Ready(1), "the leader was not polled again");
+    let numbers = Numbers::default();
+    let gate = numbers.close();
+    let cache = loading(&numbers);
+    let (mut leader, mut waiter) = (get(&cache, "a"), get(&cache, "a"));
+    assert!(leader.poll().is_pending() && waiter.poll().is_pending());
+    gate.open();
+    assert_eq!(waiter.poll(), Poll::Ready(Ok(1)), "the leader was not polled again");
+}
+
+/// Callers who give up sooner than a load takes fill the cache all the same, as long as there is
+/// always one. moka-rs/moka#240: each began anew, and the cache stayed empty.
+#[test]
+fn impatient_callers_fill_the_cache_p17() {
+    let numbers = Numbers::default();
+    let gate = numbers.close();
+    let cache = loading(&numbers);
+    let mut caller = get(&cache, "a");
+    assert!(caller.poll().is_pending());
+    for _ in 0..10 {
+        let mut next = get(&cache, "a");
+        assert!(next.poll().is_pending());
+        caller = next;
+    }
+    gate.open();
+    assert!(caller.is_woken());
+    assert_eq!(caller.poll(), Poll::Ready(Ok(1)));
+    assert_eq!((cache.get_if_present("a"), numbers.loads.load(SeqCst)), (Some(1), 1));
+}
+
+/// Any number of leaders may be dropped one after the other. moka gave up after 200.
+#[test]
+fn hundreds_of_dropped_leaders_are_replaced_p17() {
+    let cache = cache();
+    let mut waiting: Vec<_> = (0..300).map(|_| ask(&cache, "a", std::future::pending())).collect();
+    waiting.iter_mut().for_each(|task| assert!(task.poll().is_pending()));
+    let mut last = ask(&cache, "a", async { 7 });
+    assert!(last.poll().is_pending());
+    while let Some(leader) = waiting.first_mut() {
+        assert!(leader.poll().is_pending());
+        drop(waiting.remove(0));
+        assert!(last.is_woken());
+        if let Some(next) = waiting.first_mut() {
+            assert!(next.poll().is_pending());
+            assert!(last.poll().is_pending());
+        }
+    }
+    assert_eq!(last.poll(), Poll::Ready(7));
+    assert_eq!(cache.flights(), 0);
+}
+
+/// Calls that expect different errors exclude each other like any. moka kept one list of waiters for
+/// each type of error, and ran one load for each at the same time.
+#[test]
+fn loads_with_different_errors_exclude_each_other_p15() {
+    let cache = cache();
+    let gate = Gate::new();
+    let held = gate.clone();
+    let mut numbers = Task::new({
+        let cache = cache.clone();
+        async move {
+            let load = async {
+                held.pass().await;
+                Err::<u32, u8>(1)
+            };
+            cache.try_get_or_insert_async("a", load).await
+        }
+    });
+    assert!(numbers.poll().is_pending());
+    let is_running = |error: LoadError<String>| error == LoadError::TimedOut;
+    let words = cache.try_get_or_insert_within("a", Duration::ZERO, || Ok::<_, String>(2));
+    assert!(words.is_err_and(is_running));
+    let mut certain = ask(&cache, "a", async { 3 });
+    assert!(certain.poll().is_pending());
+    let mut entry = Task::new({
+        let cache = cache.clone();
+        async move { cache.entry_async("a".into()).await.or_insert(4) }
+    });
+    assert!(entry.poll().is_pending());
+    gate.open();
+    assert_eq!(numbers.poll(), Poll::Ready(Err(LoadError::Failed(Arc::new(1)))));
+    assert_eq!(certain.poll(), Poll::Ready(3));
+    assert_eq!(entry.poll(), Poll::Ready(3));
+}
+
+/// All who wait share a failure: one load, not one for each in turn (quick_cache) or for each at once
+/// (pingora's `RTCache`).
+#[test]
+fn a_failure_is_shared_by_all_who_wait() {
+    let numbers = Numbers::default();
+    let gate = numbers.close();
+    let cache = cache();
+    let loads = Arc::new(AtomicU32::new(0));
+    let fail = || {
+        let (cache, gate, loads) = (cache.clone(), gate.clone(), Arc::clone(&loads));
+        Task::new(async move {
+            let load = async {
+                loads.fetch_add(1, SeqCst);
+                gate.pass().await;
+                Err::<u32, &str>("down")
+            };
+            cache.try_get_or_insert_async("a", load).await
+        })
+    };
+    let mut waiting: Vec<_> = (0..10).map(|_| fail()).collect();
+    waiting.iter_mut().for_each(|task| assert!(task.poll().is_pending()));
+    gate.open();
+    for task in &mut waiting {
+        assert_eq!(task.poll(), Poll::Ready(Err(LoadError::Failed(Arc::new("down")))));
+    }
+    assert_eq!(loads.load(SeqCst), 1);
+    // Ben-manes/caffeine#254: whoever looked just then saw the failed load as if it were an entry.
+    assert_eq!((cache.get("a"), cache.len()), (None, 0));
+}
+
+/// The deadline of the first who asked is his own. In otter all who waited got his context's error,
+/// and none could have a deadline of his own.
+#[test]
+fn one_callers_deadline_is_not_the_others_p17() {
+    let numbers = Numbers::default();
+    let gate = numbers.close();
+    let ticker = ManualTicker::new();
+    let cache = Cache::<String, u32>::builder().capacity(100).clock(ticker.clone());
+    let cache = cache.loader(numbers.clone()).build();
+    let mut waiter = get(&cache, "a");
+    std::thread::scope(|scope| {
+        // He asks first, for an hour.
+        let hurried = scope.spawn(|| cache.get_within("a", Duration::from_secs(3600)));
+        while cache.flights() == 0 {
+            std::thread::yield_now();
+        }
+        assert!(waiter.poll().is_pending());
+        ticker.advance(Duration::from_secs(3600));
+        assert_eq!(hurried.join().unwrap(), Err(LoadError::TimedOut));
+    });
+    assert_eq!(cache.get_within("a", Duration::ZERO), Err(LoadError::TimedOut));
+    gate.open();
+    assert_eq!(waiter.poll(), Poll::Ready(Ok(1)));
+    assert_eq!(numbers.loads.load(SeqCst), 1);
+}
+
+/// A leader that is dropped when nobody waits leaves nothing behind. In pingora's `RTCache` its lock
+/// stayed, and the key was never cached again.
+#[test]
+fn a_dropped_leader_leaves_nothing_behind_p17() {
+    let cache = cache();
+    for polls in 0..3 {
+        let mut leader = ask(&cache, "a", std::future::pending());
+        (0..polls).for_each(|_| assert!(leader.poll().is_pending()));
+        drop(leader);
+        assert_eq!(cache.flights(), 0);
+    }
+    let entry = cache.entry("a".into());
+    drop(entry);
+    assert_eq!(cache.flights(), 0);
+    assert_eq!(cache.get_or_insert_with("a", || 1), 1);
+    assert_eq!(cache.get("a"), Some(1));
+}
+
+/// Waiters that are dropped at any point leave nothing behind, nor take the wake-up of others with
+/// them. arthurprs/quick-cache#104 and #120: a race of wakers, and a leak.
+#[test]
+fn dropped_waiters_leave_nothing_behind_p17() {
+    for dropped in 0..4 {
+        for lands in [true, false] {
+            let cache = cache();
+            let gate = Gate::new();
+            let held = gate.clone();
+            let mut leader = ask(&cache, "a", async move {
+                held.pass().await;
+                1
+            });
+            assert!(leader.poll().is_pending());
+            let mut waiting: Vec<_> = (0..4).map(|_| ask(&cache, "a", async { 2 })).collect();
+            waiting.iter_mut().for_each(|task| assert!(task.poll().is_pending()));
+            if lands {
+                gate.open();
+                assert_eq!(leader.poll(), Poll::Ready(1));
+            } else {
+                drop(leader);
+            }
+            // It was woken, and is never polled.
+            drop(waiting.swap_remove(dropped));
+            for task in &mut waiting {
+                assert!(task.is_woken());
+                assert_eq!(task.poll(), Poll::Ready(if lands { 1 } else { 2 }));
+            }
+            assert_eq!(cache.flights(), 0);
+        }
+    }
+}
+
+/// A task that moved to another executor is woken there. (The waker of the last poll counts.)
+#[test]
+fn the_waker_of_the_last_poll_is_woken_p17() {
+    struct Flag(AtomicU32);
+    impl Wake for Flag {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+    let flags = [(); 2].map(|()| Arc::new(Flag(AtomicU32::new(0))));
+    for kind in 0..3 {
+        let numbers = Numbers::default();
+        let gate = numbers.close();
+        let (plain, loading) = (cache(), loading(&numbers));
+        let leader = gate.clone();
+        let mut leader = ask(&plain, "a", async move {
+            leader.pass().await;
+            1
+        });
+        assert!(leader.poll().is_pending());
+        let mut waiter: Pin<Box<dyn Future<Output = u32>>> = match kind {
+            0 => Box::pin(plain.get_or_insert_async("a", async { 2 })),
+            1 => Box::pin(async { plain.entry_async("a".into()).await.or_insert(2) }),
+            _ => Box::pin(async { loading.get_async("a").await.unwrap() }),
+        };
+        for flag in &flags {
+            let waker = Waker::from(Arc::clone(flag));
+            assert!(waiter.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        }
+        let before = flags.each_ref().map(|flag| flag.0.load(SeqCst));
+        gate.open();
+        assert_eq!(leader.poll(), Poll::Ready(1));
+        assert_eq!(flags[0].0.load(SeqCst), before[0], "a waker of long ago");
+        assert!(flags[1].0.load(SeqCst) > before[1], "{kind}: forgotten");
+        let mut context = Context::from_waker(Waker::noop());
+        assert_eq!(waiter.as_mut().poll(&mut context), Poll::Ready(1));
+    }
+}
+
+/// An insert during a load wins, whoever leads when. foyer-rs/foyer#1289 and #1310: a leader that was
+/// overtaken put its own value over it; moka, fibre_cache and `RTCache` stored it in any case.
+/// MystenLabs/sui#20236: users took for granted that one of the two excludes the other.
+#[test]
+fn an_insert_wins_over_a_load_that_changes_hands_p16() {
+    let cache = cache();
+    let gate = Gate::new();
+    let load = |number| {
+        let gate = gate.clone();
+        async move {
+            gate.pass().await;
+            number
+        }
+    };
+    let mut first = ask(&cache, "a", load(1));
+    let mut second = ask(&cache, "a", load(2));
+    assert!(first.poll().is_pending() && second.poll().is_pending());
+    cache.insert("a".into(), 10);
+    // Who asks now is served at once, and the second finds the value when he takes over.
+    assert_eq!(cache.get_or_insert_with("a", || unreachable!()), 10);
+    drop(first);
+    assert_eq!(second.poll(), Poll::Ready(10));
+    let mut third = ask(&cache, "b", load(3));
+    assert!(third.poll().is_pending());
+    cache.insert("b".into(), 11);
+    gate.open();
+    assert_eq!(third.poll(), Poll::Ready(3), "who asked before gets what was loaded");
+    assert_eq!(cache.get("b"), Some(11), "who asks later what was inserted");
+}
+
+/// Clearing a cache and asking it at the same time. maypok86/otter#137 and #139: it panicked, or the
+/// load was not the only one.
+#[test]
+fn clearing_between_two_calls_makes_two_loads_p16() {
+    let numbers = Numbers::default();
+    let gate = numbers.close();
+    let cache = loading(&numbers);
+    let (mut before, mut after) = (get(&cache, "a"), get(&cache, "a"));
+    assert!(before.poll().is_pending());
+    cache.clear();
+    assert!(after.poll().is_pending());
+    assert_eq!(numbers.loads.load(SeqCst), 1, "one at a time");
+    gate.open();
+    assert_eq!(before.poll(), Poll::Ready(Ok(1)));
+    assert_eq!(after.poll(), Poll::Ready(Ok(2)));
+    assert_eq!(cache.get_if_present("a"), Some(2));
+}
+
+/// Loads that ask for each other in a circle are told, at whatever distance. ben-manes/caffeine#89,
+/// #160 and #209, jaemk/cached#174: they hung.
+#[test]
+fn a_circle_of_loads_is_reported_p14() {
+    let cache = cache();
+    let circle = cache.try_get_or_insert_with("a", || {
+        cache.try_get_or_insert_with("b", || {
+            cache.try_get_or_insert_with("c", || {
+                cache.try_get_or_insert_with("a", || Ok::<u32, &str>(1)).map_err(
+                    |error| match error {
+                        LoadError::Reentrant => "reported",
+                        _ => "otherwise",
+                    },
+                )
+            })
+        })
+    });
+    // Each load failed with the error of the one that it asked for.
+    let failure = circle.as_ref().err().and_then(LoadError::failure);
+    let failure = failure.and_then(LoadError::failure).and_then(LoadError::failure);
+    assert_eq!(failure, Some(&"reported"));
+    let other = cache.clone();
+    let nested = async move {
+        let nested = async { other.get_or_insert_async("a", async { 1 }).await };
+        other.get_or_insert_async("b", nested).await
+    };
+    let mut task = ask(&cache, "a", nested);
+    assert!(catch_unwind(AssertUnwindSafe(|| task.poll())).is_err());
+    drop(task);
+    assert_eq!(cache.flights(), 0);
+    assert_eq!(cache.get_or_insert_with("a", || 1), 1);
+}
+
+/// Who waits for a load that panics is told so, or loads for himself; he does not panic too (as in
+/// fibre_cache), nor hears of a channel that was closed (foyer-rs/foyer#1118).
+#[test]
+fn a_panic_is_the_callers_own_p13() {
+    struct Fragile(Gate);
+    impl Loader<String, u32> for Fragile {
+        type Error = ();
+        async fn load(&self, _: &String) -> Result<Loaded<u32>, ()> {
+            self.0.pass().await;
+            resume_unwind(Box::new("as planned"))
+        }
+    }
+    let gate = Gate::new();
+    let loading = Cache::<String, u32>::builder().capacity(9).loader(Fragile(gate.clone())).build();
+    let ask_it = || {
+        let loading = loading.clone();
+        Task::new(async move { loading.get_async("a").await })
+    };
+    let (mut first, mut second) = (ask_it(), ask_it());
+    assert!(first.poll().is_pending() && second.poll().is_pending());
+    gate.open();
+    assert_eq!(second.poll(), Poll::Ready(Err(LoadError::Panicked)));
+    assert_eq!(first.poll(), Poll::Ready(Err(LoadError::Panicked)));
+    assert_eq!(loading.flights(), 0);
+    let cache = cache();
+    let gate = Gate::new();
+    let held = gate.clone();
+    let mut leader = ask(&cache, "a", async move {
+        held.pass().await;
+        resume_unwind(Box::new("as planned"))
+    });
+    let mut waiter = ask(&cache, "a", async { 2 });
+    assert!(leader.poll().is_pending() && waiter.poll().is_pending());
+    gate.open();
+    assert!(catch_unwind(AssertUnwindSafe(|| leader.poll())).is_err());
+    assert_eq!(waiter.poll(), Poll::Ready(2));
+}
+
+/// What is counted through an entry while others insert is never lost nor counted twice, and the
+/// answer says what came of it. moka-rs/moka#574 and #593.
+#[test]
+fn a_computation_that_was_overtaken_changes_nothing() {
+    let cache = cache();
+    cache.insert("a".into(), 1);
+    let computed = cache.entry("a".into()).compute(|count| {
+        cache.insert("a".into(), 10);
+        Compute::Put(count.unwrap() + 1)
+    });
+    assert_eq!((computed, cache.get("a")), (Some(2), Some(10)));
+    let computed = cache.entry("a".into()).compute(|_| {
+        cache.insert("a".into(), 20);
+        Compute::Remove
+    });
+    assert_eq!((computed, cache.get("a")), (None, Some(20)));
+}
+
+/// A listener may load, even what is just leaving, and the notice says which value it is about.
+/// moka-rs/moka#298, ben-manes/caffeine#1065: it could hang; rustfs/rustfs#4657: a notice of the old
+/// value came while the new one was loaded, and was taken for its own.
+#[test]
+fn a_listener_may_load_what_leaves() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let (log, own) = (Arc::clone(&told), Arc::new(OnceLock::<Plain>::new()));
+    let cell = Arc::clone(&own);
+    let ticker = ManualTicker::new();
+    let cache: Plain = Cache::builder()
+        .capacity(10)
+        .stripes(1)
+        .clock(ticker.clone())
+        .time_to_live(Duration::from_secs(1))
+        .on_removal(move |key: &String, value, removal| {
+            log.lock().unwrap().push((*value, removal.version));
+            if *value < 3 {
+                let cache = cell.get().unwrap();
+                cache.get_or_insert_with(key.as_str(), || value + 1);
+            }
+        })
+        .build();
+    own.set(cache.clone()).unwrap();
+    cache.insert("a".into(), 1);
+    cache.remove("a");
+    assert_eq!(cache.get("a"), Some(2));
+    ticker.advance(Duration::from_secs(2));
+    // The one that expired is loaded by the listener when somebody comes across it.
+    assert_eq!(cache.get_or_insert_with("a", || 5), 3);
+    cache.run_maintenance();
+    let told = told.lock().unwrap().clone();
+    let values: Vec<u32> = told.iter().map(|&(value, _)| value).collect();
+    assert_eq!(values, [1, 2], "each once");
+    assert!(told[0].1 < told[1].1);
+    assert_eq!(cache.get("a"), Some(3));
 }

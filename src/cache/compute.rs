@@ -100,11 +100,12 @@ where
     }
 
     fn enter<'a>(&'a self, key: K, lead: Lead<&'a Flights<K, V>>) -> Entry<'a, K, V, P, S> {
+        let entered = self.inner.start(false);
         let seen = self.look(&key, lead.hash());
         if seen.is_none() {
             self.inner.context.count(Event::Miss);
         }
-        Entry { cache: self, key, seen, lead }
+        Entry { cache: self, key, seen, entered, lead }
     }
 
     /// The value of `key` and its version. Counts as a use.
@@ -139,6 +140,8 @@ pub struct Entry<'a, K, V, P: Policy, S> {
     key: K,
     /// The value and its version when it was last looked at.
     seen: Option<(V, u64)>,
+    /// What is stored may have been made from then on.
+    entered: Started,
     lead: Lead<&'a Flights<K, V>>,
 }
 
@@ -183,7 +186,7 @@ where
         if let Some((value, _)) = self.seen {
             return Ok(value);
         }
-        let started = self.cache.inner.start(false);
+        let started = self.cache.inner.start(false).as_old_as(self.entered);
         self.cache.inner.context.count(Event::Load);
         let loaded = {
             let _running = Running::enter(self.lead.mark());
@@ -212,7 +215,7 @@ where
         if let Some((value, _)) = self.seen {
             return Ok(value);
         }
-        let started = self.cache.inner.start(false);
+        let started = self.cache.inner.start(false).as_old_as(self.entered);
         self.cache.inner.context.count(Event::Load);
         let mut load = pin!(load);
         let loaded = poll_fn(|context| {
@@ -266,7 +269,6 @@ where
     pub fn compute(mut self, compute: impl FnOnce(Option<V>) -> Compute<V>) -> Option<V> {
         let (value, version) = self.seen.take().unzip();
         let inner = &*self.cache.inner;
-        let started = inner.start(false);
         let running = Running::enter(self.lead.mark());
         let done = compute(value.clone());
         drop(running);
@@ -278,7 +280,7 @@ where
             }
             // Where there was nothing before, no version tells of a removal meanwhile.
             Compute::Put(new) => {
-                inner.store(&self.lead, started, (self.key, new.clone()), Own::Rules);
+                inner.store(&self.lead, self.entered, (self.key, new.clone()), Own::Rules);
                 Some(new)
             }
             Compute::Remove => {

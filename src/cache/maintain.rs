@@ -115,6 +115,9 @@ where
             is_known = tagger.registry.remove(tag);
         }
         if is_known {
+            // What is being loaded and has it will not be stored; nor may those who ask from now on
+            // be given it.
+            self.inner.flights.close_all();
             for stripe in &self.inner.stripes {
                 stripe.ask_tag_sweep(context);
             }

@@ -1,10 +1,12 @@
 //! The public cache: hash, pick the stripe, one call below, then publish what left.
 
 mod access;
+mod advise;
 mod builder;
 mod compute;
 mod iter;
 mod load;
+mod load_future;
 mod loading;
 mod maintain;
 #[cfg(feature = "metrics")]

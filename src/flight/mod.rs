@@ -19,6 +19,7 @@
 
 mod error;
 mod job;
+mod lead;
 mod park;
 mod running;
 mod wait;
@@ -26,21 +27,18 @@ mod wait;
 pub use error::LoadError;
 
 pub(crate) use job::{BoxFuture, Driver, Job};
+pub(crate) use lead::Lead;
 pub(crate) use park::block_on;
 pub(crate) use running::Running;
 pub(crate) use wait::{Wait, Waited};
 
-use std::{
-    any::Any,
-    fmt,
-    ops::Deref,
-    sync::{OnceLock, Weak},
-    task::Waker,
-};
+use std::{any::Any, fmt, ops::Deref, sync::Weak, task::Waker};
 
 use hashbrown::HashTable;
 
-use crate::sync::{self, Arc, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, ThreadId, lock};
+use crate::sync::{
+    self, Arc, AtomicU64, AtomicUsize, Mutex, MutexGuard, OnceLock, Ordering, ThreadId, lock,
+};
 
 /// The flights of a cache.
 #[derive(Debug)]
@@ -74,6 +72,11 @@ struct Flight<K, V> {
     is_led: bool,
     /// Whether the key was written or removed since the leader began.
     is_superseded: bool,
+    /// Whether some keys were removed since, which may include this one: who comes later does not
+    /// share the outcome, and sees what was stored.
+    is_closed: bool,
+    /// Whether another flight waits for it.
+    is_needed: bool,
     /// The thread that must not wait for it, because it holds it.
     owner: Option<ThreadId>,
     /// What is there only once somebody waits, which is seldom.
@@ -200,6 +203,7 @@ impl<K, V> Flight<K, V> {
     fn lead(&mut self, owner: Option<ThreadId>) {
         self.is_led = true;
         self.is_superseded = false;
+        self.is_closed = false;
         self.owner = owner;
         if let Some(crowd) = &mut self.crowd {
             crowd.job = None;
@@ -288,6 +292,16 @@ impl<K, V> Flights<K, V> {
         }
     }
 
+    /// Keeps who joins later from sharing the outcome of any flight there is.
+    pub(crate) fn close_all(&self) {
+        for list in &self.lists {
+            // SeqCst: see `supersede`.
+            if list.active.load(Ordering::SeqCst) != 0 {
+                list.lock().flights.iter_mut().for_each(|flight| flight.is_closed = true);
+            }
+        }
+    }
+
     /// Leads the flight of a key, or waits for who does. `key` makes an owned key, and runs only if
     /// there is somebody to wait for; `equals` compares with another's.
     pub(crate) fn join<R>(
@@ -317,7 +331,8 @@ impl<K, V> Flights<K, V> {
             {
                 return Joined::Reentrant;
             }
-            let mut shares = matches!(asker, Asker::Load) && !flight.is_superseded;
+            let mut shares =
+                matches!(asker, Asker::Load) && !flight.is_superseded && !flight.is_closed;
             if shares && !flight.is_shared() {
                 let Some(made) = landing.take() else {
                     drop(air);
@@ -375,6 +390,18 @@ impl<K, V> Flights<K, V> {
         wake_all(wakers);
     }
 
+    /// Notes that another flight waits for this one.
+    pub(crate) fn need(&self, (hash, id): (u64, u64)) {
+        if let Some(flight) = self.list(hash).lock().get(hash, id) {
+            flight.is_needed = true;
+        }
+    }
+
+    /// Whether another flight waits for this one.
+    pub(crate) fn is_needed(&self, (hash, id): (u64, u64)) -> bool {
+        self.list(hash).lock().get(hash, id).is_some_and(|flight| flight.is_needed)
+    }
+
     /// Whether this thread is computing any key of this cache.
     pub(crate) fn is_running_here(&self) -> bool {
         Running::is_in(self.address())
@@ -399,8 +426,16 @@ fn begin<R: Hangar>(
     asker: Asker,
 ) -> Lead<R> {
     let id = air.number();
-    let flight =
-        Flight { id, hash, is_led: true, is_superseded: false, owner: asker.owner(), crowd: None };
+    let flight = Flight {
+        id,
+        hash,
+        is_led: true,
+        is_superseded: false,
+        is_closed: false,
+        is_needed: false,
+        owner: asker.owner(),
+        crowd: None,
+    };
     air.flights.insert_unique(hash, flight, |flight| flight.hash);
     // SeqCst: pairs with the loads in `supersede` and `supersede_all`.
     hangar.list(hash).active.fetch_add(1, Ordering::SeqCst);
@@ -456,111 +491,5 @@ impl<K, V> List<K, V> {
         // was stored before. It is written under the lock alone.
         self.active.store(air.flights.len(), Ordering::Release);
         Some(flight)
-    }
-}
-
-/// The right to compute a key, and the duty to land. Abandoned when dropped: then a waiter leads.
-pub(crate) struct Lead<R: Hangar> {
-    hangar: R,
-    hash: u64,
-    id: u64,
-    /// The list's count of superseded flights when this began.
-    seen: u64,
-    is_over: bool,
-}
-
-impl<R: Hangar> Lead<R> {
-    /// To be called under the list's lock.
-    fn new(hangar: &R, hash: u64, id: u64) -> Self {
-        let hangar = hangar.clone();
-        let seen = hangar.list(hash).seen();
-        Self { hangar, hash, id, seen, is_over: false }
-    }
-
-    pub(crate) fn hash(&self) -> u64 {
-        self.hash
-    }
-
-    /// What a computation of this flight is known by while it runs.
-    pub(crate) fn mark(&self) -> running::Mark {
-        (self.hangar.address(), self.hash, self.id)
-    }
-
-    /// Whether nobody wrote or removed the key since this began. Ask under the stripe's lock.
-    pub(crate) fn stands(&self) -> bool {
-        let list = self.hangar.list(self.hash);
-        // Acquire: pairs with the Release in `List::supersede`; a writer that is not seen here
-        // has yet to take the stripe's lock, and will find what is stored now.
-        list.superseded.load(Ordering::Acquire) == self.seen || !self.is_superseded(list)
-    }
-
-    #[cold]
-    fn is_superseded(&self, list: &List<R::K, R::V>) -> bool {
-        list.lock().get(self.hash, self.id).is_none_or(|flight| flight.is_superseded)
-    }
-
-    /// Whether somebody waits who wants to share the outcome and whose key `is_same`. Who comes
-    /// later can still want that, and will have to see for himself.
-    pub(crate) fn is_awaited_for(&self, is_same: impl FnOnce(&R::K) -> bool) -> bool {
-        let mut air = self.hangar.list(self.hash).lock();
-        let flight = air.get(self.hash, self.id);
-        let landing = flight.and_then(|flight| flight.landing().cloned());
-        drop(air);
-        landing.is_some_and(|landing| is_same(&landing.key))
-    }
-
-    /// Where the flight is listed.
-    pub(crate) fn place(&self) -> (u64, u64) {
-        (self.hash, self.id)
-    }
-
-    /// Ends the flight. `outcome` runs only if somebody waits whose key `is_same`.
-    pub(crate) fn land(
-        mut self,
-        is_same: impl FnOnce(&R::K) -> bool,
-        outcome: impl FnOnce() -> Outcome<R::V>,
-    ) {
-        let list = self.hangar.list(self.hash);
-        let mut air = list.lock();
-        let mut flight = list.retire_unless(&mut air, self.hash, self.id, Flight::is_shared);
-        if flight.is_none()
-            && let Some(landing) =
-                air.get(self.hash, self.id).and_then(|own| own.landing().cloned())
-        {
-            drop(air);
-            // A panic of the user's code leaves the flight to a waiter.
-            let outcome = if is_same(&landing.key) { outcome() } else { Outcome::Unshared };
-            air = list.lock();
-            // Under the lock, so that who cannot use the outcome does not come back to this flight.
-            let _ = landing.outcome.set(outcome);
-            flight = list.retire(&mut air, self.hash, self.id);
-        }
-        drop(air);
-        self.is_over = true;
-        if let Some(mut flight) = flight
-            && !flight.is_deserted()
-        {
-            wake_all(flight.take_wakers());
-        }
-    }
-}
-
-impl<R: Hangar> Drop for Lead<R> {
-    fn drop(&mut self) {
-        if self.is_over {
-            return;
-        }
-        let list = self.hangar.list(self.hash);
-        let mut air = list.lock();
-        let Some(flight) = air.get(self.hash, self.id) else { return };
-        flight.is_led = false;
-        flight.owner = None;
-        // All are woken: one alone might never be polled again.
-        let wakers = flight.take_wakers();
-        let retired =
-            if flight.is_deserted() { list.retire(&mut air, self.hash, self.id) } else { None };
-        drop(air);
-        drop(retired);
-        wake_all(wakers);
     }
 }

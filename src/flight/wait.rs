@@ -38,6 +38,11 @@ impl<R: Hangar> Wait<R> {
         self.landing = landing;
     }
 
+    /// Where the flight is listed.
+    pub(crate) fn place(&self) -> (u64, u64) {
+        (self.hash, self.id)
+    }
+
     /// Whether the outcome will be shared.
     pub(crate) fn is_sharing(&self) -> bool {
         self.landing.is_some()

@@ -21,7 +21,7 @@ mod suite;
 #[cfg(test)]
 mod traces;
 
-pub use adaptive::{AdaptiveRecorder, Setting};
+pub use adaptive::{AdaptiveRecorder, Advice, Outlook, Setting};
 pub use any::{AnyPolicy, AnyRecorder, UnknownPolicy};
 pub use mark::Mark;
 pub use tiny_lfu::InvalidWindow;

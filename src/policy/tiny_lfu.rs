@@ -44,6 +44,8 @@ pub struct TinyLfu {
     /// The number of entries for which the sketch was made.
     sketch_sized_for: usize,
     stream: Stream,
+    /// Where the random numbers of each stripe begin, if not anywhere.
+    seed: Option<u64>,
     /// The window's part of the weight, in [`UNIT`]s.
     window: u32,
     /// The fair share of the capacity, which only decides where entries go at first.
@@ -66,7 +68,7 @@ impl Error for InvalidWindow {}
 
 impl Default for TinyLfu {
     fn default() -> Self {
-        Self::seeded(UNIT / 20, 0)
+        Self::sized(UNIT / 20, 0, None)
     }
 }
 
@@ -75,6 +77,13 @@ impl TinyLfu {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The policy with a given seed for its random numbers: one that drives its cache with the same
+    /// hashes in the same order then does the same every time.
+    #[must_use]
+    pub fn with_seed(seed: u64) -> Self {
+        Self::sized(UNIT / 20, 0, Some(seed))
     }
 
     /// Sets the window's share of the weight, from 0 (every newcomer is compared at once) to 1 (no
@@ -90,12 +99,13 @@ impl TinyLfu {
         Ok(self)
     }
 
-    fn seeded(window: u32, share: u64) -> Self {
+    fn sized(window: u32, share: u64, seed: Option<u64>) -> Self {
         Self {
             duo: Duo::default(),
             sketch: Sketch::default(),
             sketch_sized_for: 0,
-            stream: Stream::default(),
+            stream: seed.map_or_else(Stream::default, Stream::seeded),
+            seed,
             window,
             share,
         }
@@ -181,7 +191,8 @@ impl Policy for TinyLfu {
 
     fn for_stripes(self, stripes: usize, capacity: u64) -> Vec<Self> {
         let share = capacity / (stripes as u64).max(1);
-        (0..stripes).map(|_| Self::seeded(self.window, share)).collect()
+        let seed = |stripe: usize| self.seed.map(|seed| seed ^ (stripe as u64) << 32);
+        (0..stripes).map(|stripe| Self::sized(self.window, share, seed(stripe))).collect()
     }
 
     fn recorder(&self) -> Count {
@@ -242,7 +253,7 @@ impl Policy for TinyLfu {
     }
 
     fn clear(&mut self) {
-        *self = Self::seeded(self.window, self.share);
+        *self = Self::sized(self.window, self.share, self.seed);
     }
 
     fn coldest(&self, limit: usize, residents: &dyn Residents) -> Vec<Slot> {
@@ -301,6 +312,16 @@ mod tests {
         sim.access_all(10_000..15_000);
         let kept = (0..900).filter(|&key| sim.access(key)).count();
         assert!(kept > 800, "{kept} of 900 outlived a scan of 5000");
+    }
+
+    #[test]
+    fn a_seed_decides_the_victims() {
+        let kept = |seed| {
+            let mut sim = Sim::new(TinyLfu::with_seed(seed), 100);
+            sim.access_all((0..20_000).flat_map(|round| [round % 130, round % 97]));
+            (0..130).filter(|&key| sim.access(key)).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(1), kept(1));
     }
 
     /// Whoever keeps the main queue looking frequent cannot keep a wanted entry out for ever.

@@ -9,13 +9,15 @@ use std::hash::BuildHasher;
 use std::path::PathBuf;
 use std::{fs, process};
 
-use ahash::RandomState;
 use clap::Parser;
 use larder::Cache;
-use larder::policy::{Adaptive, AnyPolicy, Policy, Random};
+use larder::policy::{Adaptive, AnyPolicy, Policy};
 use larder_bench::figures::Figures;
 use larder_bench::table::Table;
-use larder_bench::trace::Trace;
+use larder_bench::trace::{capacities, read_all};
+use larder_lab::optimum;
+use larder_lab::policies::{Hasher, seeded};
+use larder_lab::trace::Trace;
 
 #[derive(Parser)]
 #[command(about, long_about = None)]
@@ -64,7 +66,7 @@ fn main() {
     let peers = options.peers.as_ref().map_or_else(|| PEERS.to_owned(), read);
     let peers = or_exit(Figures::parse(&peers));
     let oracle = options.oracle.as_ref().map(|path| or_exit(Figures::parse(&read(path))));
-    let mut traces = or_exit(Trace::read_all(&options.traces));
+    let mut traces = or_exit(read_all(&options.traces));
     traces.retain(|trace| options.only.is_empty() || options.only.contains(&trace.name));
     if traces.is_empty() {
         or_exit(Err(format!("no such traces in {}", options.traces.display())))
@@ -131,12 +133,13 @@ fn mean(numbers: &[f64]) -> f64 {
 }
 
 fn replay_all(trace: &Trace, options: &Options, peers: &Figures) -> Vec<Point> {
+    let next_uses = trace.next_uses(None);
     let point = |capacity| {
         eprintln!("{} {capacity} …", trace.name);
         let mut stripes = 0;
         let mut default = |seed| {
             let builder = Cache::<u64, ()>::builder().capacity(capacity as u64);
-            let builder = builder.policy(Adaptive::with_seed(seed)).hasher(hasher(seed));
+            let builder = builder.policy(Adaptive::with_seed(seed)).hasher(Hasher::new(seed));
             let cache = match options.stripes {
                 Some(stripes) => or_exit(builder.stripes(stripes).try_build()),
                 None => builder.build(),
@@ -149,12 +152,12 @@ fn replay_all(trace: &Trace, options: &Options, peers: &Figures) -> Vec<Point> {
         for name in &options.policies {
             let single = |seed| {
                 let builder = Cache::<u64, ()>::builder().capacity(capacity as u64).stripes(1);
-                let builder = builder.policy(policy(name, seed)).hasher(hasher(seed));
+                let builder = builder.policy(or_exit(seeded(name, seed))).hasher(Hasher::new(seed));
                 replay(&builder.build(), trace)
             };
             ratios.push((name.clone(), (1..=options.seeds).map(single).collect()));
         }
-        let optimum = trace.percent(trace.optimum(capacity));
+        let optimum = trace.percent(optimum::min(trace, &next_uses, capacity as u64) as f64);
         let of_peers = peers.names.iter().filter(|&name| name != OPTIMUM);
         let of_peers: Vec<(f64, String)> = of_peers
             .filter_map(|name| Some((peers.get(&trace.name, capacity, name)?, name.clone())))
@@ -169,19 +172,7 @@ fn replay_all(trace: &Trace, options: &Options, peers: &Figures) -> Vec<Point> {
         }
         Point { trace: trace.name.clone(), capacity, optimum, stripes, ratios, best }
     };
-    trace.capacities().map(point).collect()
-}
-
-fn policy(name: &str, seed: u64) -> AnyPolicy {
-    match name {
-        "adaptive" => AnyPolicy::new(Adaptive::with_seed(seed)),
-        "random" => AnyPolicy::new(Random::with_seed(seed)),
-        other => or_exit(other.parse()),
-    }
-}
-
-fn hasher(seed: u64) -> RandomState {
-    RandomState::with_seeds(seed, 2, 3, 4)
+    capacities(trace).map(point).collect()
 }
 
 /// The hit ratio in percent.
@@ -189,8 +180,8 @@ fn replay<P: Policy, S>(cache: &Cache<u64, (), P, S>, trace: &Trace) -> f64
 where
     S: BuildHasher + Send + Sync + 'static,
 {
-    let mut hits = 0;
-    for &key in &trace.keys {
+    let mut hits = 0_u32;
+    for key in trace.keys.iter().copied().map(u64::from) {
         if cache.get(&key).is_some() {
             hits += 1;
         } else {
@@ -198,7 +189,7 @@ where
         }
     }
     assert!(cache.weight() <= cache.capacity(), "the capacity is kept");
-    trace.percent(hits)
+    trace.percent(hits.into())
 }
 
 /// The rows of the summary: ours, then the peers.

@@ -47,6 +47,16 @@ pub(super) enum Want {
     Reload,
 }
 
+impl Want {
+    /// What is wanted after waiting in vain.
+    pub(super) fn again(self) -> Self {
+        match self {
+            Self::Value | Self::Again => Self::Again,
+            Self::Reload => Self::Reload,
+        }
+    }
+}
+
 impl<K, V, L, P, S> LoadingCache<K, V, L, P, S>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
@@ -147,7 +157,7 @@ where
                 Step::Wait(wait) => wait,
             };
             let waited = block_on(|context| wait.poll(context), &patience);
-            step = shared.resume((hash, key), waited.ok_or(LoadError::TimedOut)?);
+            step = shared.resume((hash, key), want.again(), waited.ok_or(LoadError::TimedOut)?);
         }
     }
 
@@ -164,7 +174,7 @@ where
                 Step::Wait(wait) => wait,
             };
             let waited = poll_fn(|context| wait.poll(context)).await;
-            step = shared.resume((hash, key), waited);
+            step = shared.resume((hash, key), want.again(), waited);
         }
     }
 }
@@ -212,10 +222,10 @@ where
             Joined::Reentrant => Step::Done(Err(LoadError::Reentrant)),
             Joined::Wait(wait) => {
                 self.cache.inner.context.count(Event::Coalesced);
+                self.hurry(&wait);
                 Step::Wait(wait)
             }
-            Joined::Lead(lead) if want == Want::Reload => start(lead, key.to_owned()),
-            Joined::Lead(lead) => self.lead((hash, key), lead, start),
+            Joined::Lead(lead) => self.lead((hash, key), want, lead, start),
         }
     }
 
@@ -223,6 +233,7 @@ where
     pub(super) fn resume<Q>(
         self: &Arc<Self>,
         (hash, key): (u64, &Q),
+        want: Want,
         waited: Waited<Hangar<K, V, L::Error>>,
     ) -> Step<K, V, L::Error>
     where
@@ -231,30 +242,31 @@ where
         match waited {
             Waited::Landed(landing) => match hear(&landing) {
                 Some(result) => Step::Done(result),
-                None => self.ask_alone((hash, key), Want::Again),
+                None => self.ask_alone((hash, key), want),
             },
-            Waited::Retry => self.ask_alone((hash, key), Want::Again),
+            Waited::Retry => self.ask_alone((hash, key), want),
             // Whoever led gave up. If that was a spawner, it may do so again.
             Waited::Lead(lead) => {
                 let own_key = || key.to_owned();
-                self.lead((hash, key), lead, &mut |lead, key| {
-                    self.start_load(lead, (key, own_key), false)
-                })
+                let start = &mut |lead, key| self.start_load(lead, (key, own_key), false);
+                self.lead((hash, key), want, lead, start)
             }
         }
     }
 
-    /// As the leader: looks once more, as who led before may have stored something, and loads.
+    /// As the leader: looks once more, as who led before may have stored something, and loads; at
+    /// once if that is what is wanted.
     fn lead<Q>(
         &self,
         (hash, key): (u64, &Q),
+        want: Want,
         lead: Lead<Hangar<K, V, L::Error>>,
         start: Start<'_, K, V, L::Error>,
     ) -> Step<K, V, L::Error>
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
-        match self.cache.inner.peek(hash, key) {
+        match self.cache.inner.peek(hash, key).filter(|_| want != Want::Reload) {
             Some(kept) if self.judge(&kept) == Verdict::Serve => {
                 // Not shared: see `Inner::present_or_start`.
                 lead.land(|_| false, || Outcome::Unshared);

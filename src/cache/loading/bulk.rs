@@ -137,7 +137,8 @@ where
     /// A bulk load, from beginning to end.
     async fn load_many(self: Arc<Self>, leads: Leads<K, V, L::Error>, is_nested: bool) {
         let inner = &self.cache.inner;
-        let permit = self.permit(is_nested).await;
+        let places: Vec<_> = leads.iter().map(|(lead, _)| lead.place()).collect();
+        let permit = self.permit(is_nested, &places).await;
         let leads = self.settle_unwritten(leads);
         let (leads, keys): (Vec<_>, Vec<_>) = leads.into_iter().unzip();
         let start = |key| inner.start(self.options.is_early()).over(self.cache.version(key));
@@ -213,7 +214,7 @@ where
             let Poll::Ready(waited) = wait.poll(context) else { return Poll::Pending };
             // The seat is given up before the next is taken.
             drop(mem::replace(step, Step::Done(Err(LoadError::NotFound))));
-            *step = self.resume(many.keys[many.done], waited);
+            *step = self.resume(many.keys[many.done], Want::Again, waited);
         }
         Poll::Ready(())
     }

@@ -42,9 +42,9 @@ struct Place {
     is_served: bool,
 }
 
-/// The right to load; given back when dropped.
+/// The right to load; given back when dropped, unless it came on top of those there are.
 #[derive(Debug)]
-pub(super) struct Permit(Arc<Limit>);
+pub(super) struct Permit(Option<Arc<Limit>>);
 
 /// A place in the queue; given up, or its permit given on, when dropped.
 struct Turn {
@@ -58,16 +58,32 @@ impl Limit {
         Arc::new(Self { when_full, state: Mutex::new(state) })
     }
 
-    /// Waits for a permit; `None` if there is none and waiting is not wanted.
-    pub(super) async fn acquire(self: &Arc<Self>) -> Option<Permit> {
-        if !self.take() {
-            if self.when_full == WhenFull::Fail {
-                return None;
-            }
-            let turn = self.line_up();
-            poll_fn(|context| turn.poll(context.waker().clone())).await;
+    /// Waits for a permit; `None` if there is none and waiting is not wanted. Who `is_needed` by a
+    /// load that has a permit need not wait for that to be given back.
+    pub(super) async fn acquire(self: &Arc<Self>, is_needed: impl Fn() -> bool) -> Option<Permit> {
+        if self.take() {
+            return Some(Permit(Some(Arc::clone(self))));
         }
-        Some(Permit(Arc::clone(self)))
+        if self.when_full == WhenFull::Fail {
+            return None;
+        }
+        let turn = self.line_up();
+        let served = poll_fn(|context| match turn.poll(context.waker().clone()) {
+            Poll::Ready(()) => Poll::Ready(Some(Arc::clone(self))),
+            // Asked after the waker was left: see `nudge`.
+            Poll::Pending if is_needed() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        Some(Permit(served.await))
+    }
+
+    /// Has all who queue look whether they are needed.
+    pub(super) fn nudge(&self) {
+        let mut state = lock(&self.state);
+        let wakers: Vec<_> =
+            state.queue.iter_mut().filter_map(|place| place.waker.take()).collect();
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Takes a permit if there is one. (Then nobody waits for it.)
@@ -131,6 +147,8 @@ impl Drop for Turn {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.give(lock(&self.0.state));
+        if let Some(limit) = &self.0 {
+            limit.give(lock(&limit.state));
+        }
     }
 }

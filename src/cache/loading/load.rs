@@ -21,7 +21,7 @@ use super::{
 use crate::{
     LoadError,
     cache::load::Started,
-    flight::{BoxFuture, Flights, Job, Lead, Running},
+    flight::{BoxFuture, Flights, Job, Lead, Running, Wait},
     outbox::forget_panic,
     policy::Policy,
     stats::Event,
@@ -88,7 +88,7 @@ where
         key: K,
         is_nested: bool,
     ) -> Result<V, LoadError<L::Error>> {
-        let permit = self.permit(is_nested).await;
+        let permit = self.permit(is_nested, &[lead.place()]).await;
         let started =
             self.cache.inner.start(self.options.is_early()).over(self.cache.version(&key));
         if let Err(refused) = permit {
@@ -110,16 +110,27 @@ where
         result
     }
 
-    /// Waits until there may be one more load. Loads that a load asks for may always be.
+    /// Waits until there may be one more load, of these flights. Loads that a load asks for may always
+    /// be.
     pub(super) async fn permit(
         &self,
         is_nested: bool,
+        places: &[(u64, u64)],
     ) -> Result<Option<Permit>, LoadError<L::Error>> {
-        match &self.limit {
-            Some(limit) if !is_nested => {
-                limit.acquire().await.map(Some).ok_or(LoadError::Overloaded)
-            }
-            _ => Ok(None),
+        let Some(limit) = self.limit.as_ref().filter(|_| !is_nested) else { return Ok(None) };
+        let flights = &self.cache.inner.flights;
+        let is_needed = || places.iter().any(|&place| flights.is_needed(place));
+        limit.acquire(is_needed).await.map(Some).ok_or(LoadError::Overloaded)
+    }
+
+    /// Lets a load that a load waits for go ahead of those that wait for their turn.
+    pub(super) fn hurry(&self, wait: &Wait<Hangar<K, V, L::Error>>) {
+        let flights = &self.cache.inner.flights;
+        if let Some(limit) = &self.limit
+            && flights.is_running_here()
+        {
+            flights.need(wait.place());
+            limit.nudge();
         }
     }
 

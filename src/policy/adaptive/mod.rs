@@ -39,7 +39,9 @@
 //! * what an entry weighs decides where queues end, but not which entry wins a duel.
 
 mod memory;
+mod outlook;
 mod recorder;
+mod records;
 mod ring;
 mod setting;
 mod shadow;
@@ -47,6 +49,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 
+pub use outlook::{Advice, Outlook};
 pub use recorder::AdaptiveRecorder;
 pub use setting::Setting;
 
@@ -262,7 +265,7 @@ impl Adaptive {
     fn drain(&mut self, residents: &dyn Residents) {
         let (mean, entries) = (self.mean_weight(), self.len());
         let Self { shared, pulse, links, is_uniform, .. } = &*self;
-        let _ = shared.try_feed(entries, |shadows| {
+        let _ = shared.try_feed(entries, |state| {
             pulse.ring.drain(|Event { id, slot }| {
                 // The entry may have left since, or another one may be in its place.
                 let weight = match (*is_uniform, links.queue_of(slot)) {
@@ -270,7 +273,7 @@ impl Adaptive {
                     (false, Some(_)) => residents.weight(slot),
                     (false, None) => mean,
                 };
-                shadows.access(id, weight);
+                state.access(id, weight);
             });
         });
     }

@@ -1,6 +1,7 @@
 //! What a hit does: count it in the entry's mark, and now and then note it for the shadows.
 
 use super::memory::is_correlated;
+use super::outlook::Advice;
 use super::ring::{Event, Ring};
 use super::shared::Shared;
 use crate::Slot;
@@ -67,6 +68,11 @@ impl Recorder for AdaptiveRecorder {
 }
 
 impl AdaptiveRecorder {
+    /// What the shadows say of this capacity and others.
+    pub(crate) fn advise(&self) -> Option<Advice> {
+        self.shared.advise()
+    }
+
     /// Notes a sampled hit for the shadows; answers whether enough wait.
     #[cold]
     fn note(&self, id: u32, slot: Slot) -> bool {
@@ -77,14 +83,15 @@ impl AdaptiveRecorder {
     #[inline]
     fn count(&self, mark: &Mark) {
         let content = mark.get();
-        if content & IN_MAIN == 0 && self.is_correlated(content) {
+        if content & (IN_MAIN | FREQUENCY) < FREQUENCY && self.is_correlated(content) {
             return;
         }
-        // No branch, which would often go the unforeseen way; the line is being written anyway.
+        // Without a branch, which would often go the unforeseen way; the line is written anyway.
         mark.set(content + u8::from(frequency(content) < FREQUENCY));
     }
 
     /// Whether a hit now on an entry of the small queue comes too soon to count.
+    #[inline]
     fn is_correlated(&self, content: u8) -> bool {
         // Relaxed: see `set_clock`.
         let clock = self.pulse.clock.load(Ordering::Relaxed);

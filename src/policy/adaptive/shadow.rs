@@ -5,9 +5,11 @@
 //! that one of them holds.
 
 use std::collections::VecDeque;
-use std::ops::{Index, IndexMut};
 
 use super::memory::{Clock, Memory, is_correlated};
+use super::records::{
+    FREQUENCY, LANE, MAIN, MAX_FREQUENCY, PLACE, Record, Records, SMALL, STAMP, STAMP_BITS,
+};
 use super::setting::{Parameters, Queues, Setting, choose};
 use crate::policy::parts::{Mixed, spread};
 
@@ -17,177 +19,6 @@ const SHADOWS: usize = Setting::ALL.len();
 const LARGE: usize = 2048;
 /// Accesses for which it is one large shadow's turn to allocate: at least a batch.
 const TURN: usize = 64;
-
-/// Bits of a record that belong to one shadow: place, frequency, stamp.
-const LANE: u32 = 12;
-const PLACE: u64 = 0b11;
-const SMALL: u64 = 1;
-const MAIN: u64 = 2;
-const FREQUENCY: u32 = 2;
-const MAX_FREQUENCY: u64 = 3;
-const STAMP: u32 = 4;
-const STAMP_BITS: u32 = 8;
-
-/// A sampled key that a shadow holds.
-#[derive(Clone, Copy, Debug, Default)]
-struct Record {
-    id: u32,
-    /// The position plus 1 of the next record in the same bucket, or in the free list; or 0.
-    next: u32,
-    weight: u32,
-    /// Its state in each shadow, [`LANE`] bits each: all zero if none holds it.
-    states: u64,
-}
-
-impl Record {
-    #[inline]
-    fn lane(self, shadow: usize) -> u64 {
-        self.states >> (shadow as u32 * LANE) & ((1 << LANE) - 1)
-    }
-
-    #[inline]
-    fn set_lane(&mut self, shadow: usize, lane: u64) {
-        let shift = shadow as u32 * LANE;
-        self.states = self.states & !(((1 << LANE) - 1) << shift) | lane << shift;
-    }
-}
-
-/// Records by position, in pieces that never move: a longer copy would be a stall.
-#[derive(Debug, Default)]
-#[allow(clippy::vec_box, reason = "the records of a piece must stay where they are")]
-struct Shelf {
-    pieces: Vec<Box<[Record; Self::PIECE]>>,
-    len: usize,
-}
-
-impl Shelf {
-    const PIECE: usize = 64;
-
-    fn push(&mut self, record: Record) {
-        if self.len == self.pieces.len() * Self::PIECE {
-            self.pieces.push(Box::new([Record::default(); Self::PIECE]));
-        }
-        self.len += 1;
-        let at = self.len - 1;
-        self[at] = record;
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &Record> {
-        self.pieces.iter().flat_map(|piece| piece.iter()).take(self.len)
-    }
-}
-
-impl Index<usize> for Shelf {
-    type Output = Record;
-
-    #[inline]
-    fn index(&self, at: usize) -> &Record {
-        &self.pieces[at / Self::PIECE][at % Self::PIECE]
-    }
-}
-
-impl IndexMut<usize> for Shelf {
-    #[inline]
-    fn index_mut(&mut self, at: usize) -> &mut Record {
-        &mut self.pieces[at / Self::PIECE][at % Self::PIECE]
-    }
-}
-
-/// The records, and the chained hash table that finds them.
-#[derive(Debug, Default)]
-struct Records {
-    /// A power of two of heads of chains: the position plus 1, or 0. None until the first record.
-    buckets: Vec<u32>,
-    /// How many records there will probably be.
-    expected: usize,
-    records: Shelf,
-    /// The head of the free list, as in a chain.
-    free: u32,
-    /// How many records there may be before the buckets are too few.
-    len: usize,
-}
-
-impl Records {
-    /// The most that are believed in beforehand: capacities may be anything.
-    const MOST_EXPECTED: usize = 1 << 16;
-
-    #[inline]
-    fn bucket(&self, id: u32) -> usize {
-        id.wrapping_mul(0x9e37_79b1).wrapping_shr(32 - self.buckets.len().trailing_zeros()) as usize
-            & (self.buckets.len() - 1)
-    }
-
-    /// The position of the record of `id`, which is made if there is none.
-    #[inline]
-    fn find_or_add(&mut self, id: u32, weight: u32) -> usize {
-        if self.len >= self.buckets.len() {
-            self.grow();
-        }
-        let bucket = self.bucket(id);
-        let mut next = self.buckets[bucket];
-        while next != 0 {
-            let record = &self.records[next as usize - 1];
-            if record.id == id {
-                return next as usize - 1;
-            }
-            next = record.next;
-        }
-        let record = Record { id, next: self.buckets[bucket], weight, states: 0 };
-        let at = self.place(record);
-        self.buckets[bucket] = at as u32 + 1;
-        self.len += 1;
-        at
-    }
-
-    fn place(&mut self, record: Record) -> usize {
-        if self.free != 0 {
-            let at = self.free as usize - 1;
-            self.free = self.records[at].next;
-            self.records[at] = record;
-            return at;
-        }
-        self.records.push(record);
-        self.records.len - 1
-    }
-
-    /// Gives up the record at `at`, which no shadow holds.
-    fn remove(&mut self, at: usize) {
-        let Record { id, next, .. } = self.records[at];
-        let bucket = self.bucket(id);
-        let own = at as u32 + 1;
-        if self.buckets[bucket] == own {
-            self.buckets[bucket] = next;
-        } else {
-            let mut before = self.buckets[bucket] as usize - 1;
-            while self.records[before].next != own {
-                before = self.records[before].next as usize - 1;
-            }
-            self.records[before].next = next;
-        }
-        self.records[at].next = self.free;
-        self.free = own;
-        self.len -= 1;
-    }
-
-    #[cold]
-    fn grow(&mut self) {
-        let mut chained = Vec::with_capacity(self.len);
-        for mut next in std::mem::take(&mut self.buckets) {
-            while next != 0 {
-                chained.push(next);
-                next = self.records[next as usize - 1].next;
-            }
-        }
-        // At first so many that it need not be done again.
-        let records = self.len.max(self.expected.min(Self::MOST_EXPECTED));
-        self.buckets = vec![0; (2 * records).next_power_of_two().max(16)];
-        for own in chained {
-            let bucket = self.bucket(self.records[own as usize - 1].id);
-            self.records[own as usize - 1].next = self.buckets[bucket];
-            self.buckets[bucket] = own;
-        }
-    }
-}
 
 /// One miniature: its queues hold positions of records.
 #[derive(Debug, Default)]
@@ -406,6 +237,8 @@ pub(super) struct Shadows {
     parameters: [Parameters; SHADOWS],
     hits: [u32; SHADOWS],
     scores: [f64; SHADOWS],
+    /// What the scores would be if every access were a hit.
+    full_score: f64,
     /// Events until the next look at the scores, and from one to the next.
     left: usize,
     period: usize,
@@ -420,6 +253,8 @@ impl Shadows {
     const HYSTERESIS: f64 = 0.02;
     /// Entries a shadow may always hold.
     const SLACK: usize = 512;
+    /// Periods after which hit ratios say something: the shadows have filled up by then.
+    const TELLING: usize = 4;
     /// The shortest period.
     const MIN_PERIOD: usize = 16;
 
@@ -440,11 +275,12 @@ impl Shadows {
         let period = entries.max(Self::MIN_PERIOD);
         Self {
             unit,
-            records: Records { expected: entries, ..Records::default() },
+            records: Records::expecting(entries),
             shadows,
             parameters,
             hits: [0; SHADOWS],
             scores: [0.0; SHADOWS],
+            full_score: 0.0,
             left: period,
             period,
             live,
@@ -460,6 +296,14 @@ impl Shadows {
     /// The setting that should be live.
     pub(super) fn live(&self) -> Setting {
         self.live
+    }
+
+    /// Each setting's hit ratio of late, once that says something.
+    pub(super) fn hit_ratios(&self) -> Option<impl Iterator<Item = (Setting, f64)> + '_> {
+        let has_seen_enough = self.full_score >= (Self::TELLING * self.period) as f64;
+        let ratio = |setting: Setting| self.scores[setting.index()] / self.full_score;
+        has_seen_enough
+            .then(|| Setting::ALL.into_iter().map(move |setting| (setting, ratio(setting))))
     }
 
     /// Bounds the entries of each where the capacity does not: with much weight to spare the cache
@@ -549,6 +393,7 @@ impl Shadows {
     /// Ends a period: whichever setting has the best score becomes live.
     fn judge(&mut self) {
         self.left = self.period;
+        self.full_score = self.full_score * Self::DECAY + self.period as f64;
         for (score, hits) in self.scores.iter_mut().zip(&mut self.hits) {
             *score = *score * Self::DECAY + f64::from(std::mem::take(hits));
         }

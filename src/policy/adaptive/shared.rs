@@ -1,5 +1,6 @@
 //! What all stripes of a cache share: the live setting, the sampling and the shadows.
 
+use super::outlook::{Advice, Scales, outlook};
 use super::ring::MAX_BATCH;
 use super::setting::Setting;
 use super::shadow::Shadows;
@@ -33,9 +34,29 @@ pub(super) struct Shared {
 #[derive(Debug)]
 #[repr(align(64))]
 pub(super) struct State {
-    pub(super) shadows: Shadows,
+    shadows: Shadows,
     capacity: u64,
     shift: u32,
+    /// What would be at other sizes, once somebody asked.
+    scales: Option<Box<Scales>>,
+}
+
+impl State {
+    /// Makes shadows of other sizes.
+    fn scale(&mut self, seed: u64) {
+        let scales = Scales::new(self.capacity >> self.shift, self.shadows.period(), seed);
+        self.scales = Some(scales);
+    }
+
+    /// Runs the access to the key `id` through the shadows.
+    #[inline]
+    pub(super) fn access(&mut self, id: u32, weight: u64) {
+        self.shadows.access(id, weight);
+        if let Some(scales) = &mut self.scales {
+            scales.half.access(id, weight);
+            scales.double.access(id, weight);
+        }
+    }
 }
 
 impl Shared {
@@ -50,7 +71,7 @@ impl Shared {
             threshold: AtomicU64::new(u64::MAX >> shift),
             batch: AtomicU32::new(batch_for(entries)),
             live: AtomicU8::new(Setting::START as u8),
-            shadows: Mutex::new(State { shadows, capacity, shift }),
+            shadows: Mutex::new(State { shadows, capacity, shift, scales: None }),
         }
     }
 
@@ -93,11 +114,11 @@ impl Shared {
 
     /// Lets `feed` run events through the shadows, then follows their verdict; `None` if another
     /// stripe is at it. The stripe has `entries` entries.
-    pub(super) fn try_feed(&self, entries: usize, feed: impl FnOnce(&mut Shadows)) -> Option<()> {
+    pub(super) fn try_feed(&self, entries: usize, feed: impl FnOnce(&mut State)) -> Option<()> {
         let mut state = try_lock(&self.shadows)?;
         let shift = state.shift;
         state.shadows.limit(entries.saturating_mul(self.stripes) >> shift);
-        feed(&mut state.shadows);
+        feed(&mut state);
         let live = state.shadows.live() as u8;
         // Relaxed: see `live`. Written only when it changes, as every stripe reads this line.
         if live != self.live.load(Ordering::Relaxed) {
@@ -143,10 +164,30 @@ impl Shared {
         let in_shadow = (entries >> shift) as usize;
         let live = state.shadows.live();
         let shadows = Shadows::new(capacity >> shift, in_shadow, live, self.seed);
-        *state = State { shadows, capacity, shift };
+        let had_scales = state.scales.is_some();
+        *state = State { shadows, capacity, shift, scales: None };
+        if had_scales {
+            state.scale(self.seed);
+        }
         // Relaxed: hints both, see their readers.
         self.threshold.store(u64::MAX >> shift, Ordering::Relaxed);
         self.batch.store(batch_for(in_shadow), Ordering::Relaxed);
+    }
+
+    /// What the shadows say of this capacity and others; `None` if they have not seen enough. From
+    /// the first time on there are shadows of other sizes.
+    pub(super) fn advise(&self) -> Option<Advice> {
+        let mut state = lock(&self.shadows);
+        if state.scales.is_none() {
+            state.scale(self.seed);
+        }
+        let State { shadows, capacity, scales, .. } = &*state;
+        let scales = scales.as_ref()?;
+        Some(Advice {
+            half: outlook(&scales.half, capacity / 2)?,
+            same: outlook(shadows, *capacity)?,
+            double: outlook(&scales.double, capacity.saturating_mul(2))?,
+        })
     }
 
     /// Checks the shadows.

@@ -1,0 +1,152 @@
+//! What the commands do.
+
+use std::{fs, io};
+
+use anyhow::{Context, Error, Result};
+use larder_lab::curve::{self, check::check, miniature};
+use larder_lab::profile::Profile;
+use larder_lab::progress::Progress;
+use larder_lab::report::{self, html::Section};
+use larder_lab::simulate::{Plan, Simulation, all_policies, simulate};
+use larder_lab::trace::{Source, Trace};
+
+use crate::cli::{Cli, Command, Curve, Input, Output, Simulate};
+
+/// The capacities that are simulated if none are asked for: for a table, and for a report.
+const FEW: &str = "1%,5%,10%,25%";
+const MANY: &str = "0.5%..100%:14";
+
+/// Does what the command line says.
+pub(crate) fn run(cli: Cli) -> Result<()> {
+    if let Some(threads) = cli.threads {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+    }
+    match cli.command {
+        Command::Simulate(options) => simulate_all(&options),
+        Command::Curve(options) => curve_all(&options),
+    }
+}
+
+fn simulate_all(options: &Simulate) -> Result<()> {
+    let usual = || if options.output.report.is_some() { MANY } else { FEW };
+    let plan = Plan {
+        policies: policies(&options.policy),
+        capacities: match &options.capacity {
+            Some(capacities) => capacities.clone(),
+            None => usual().parse().map_err(Error::msg)?,
+        },
+        by_size: options.sizes,
+        stripes: options.stripes,
+        time_to_live: options.ttl,
+        seeds: options.seeds,
+    };
+    let mut done = Done::new(&options.output, "Replayed through the cache.");
+    for source in &options.input.traces {
+        let trace = read(source, &options.input)?;
+        let simulation = simulate(&trace, &plan).map_err(Error::msg)?;
+        if options.output.is_for_people() {
+            println!("{}", report::terminal::simulation(&simulation));
+        }
+        done.add(&trace, simulation);
+    }
+    done.write()
+}
+
+fn curve_all(options: &Curve) -> Result<()> {
+    let method = "Estimated from samples where that saves time; LRU from one pass.";
+    let mut done = Done::new(&options.output, method);
+    for source in &options.input.traces {
+        let trace = read(source, &options.input)?;
+        let plan = miniature::Plan {
+            policies: policies(&options.policy),
+            capacities: options.capacity.of(&trace, options.sizes).map_err(Error::msg)?,
+            by_size: options.sizes,
+            entries: options.entries,
+            samples: options.samples,
+            seed: options.seed,
+        };
+        let effort = curve::effort(&trace, options.share, options.seed);
+        let curves = curve::curves(&trace, &plan, effort).map_err(Error::msg)?;
+        if options.output.is_for_people() {
+            println!("{}", report::terminal::curves(&curves));
+        }
+        if options.check {
+            let checks = check(&trace, &plan, effort, &curves).map_err(Error::msg)?;
+            eprintln!("{}", report::terminal::checks(&checks));
+        }
+        done.add(&trace, curves);
+    }
+    done.write()
+}
+
+/// The policies of these names, each once.
+fn policies(names: &[String]) -> Vec<String> {
+    let mut policies = Vec::new();
+    for name in names {
+        let those = if name == "all" { all_policies() } else { vec![name.clone()] };
+        for policy in those {
+            if !policies.contains(&policy) {
+                policies.push(policy);
+            }
+        }
+    }
+    policies
+}
+
+fn read(source: &Source, input: &Input) -> Result<Trace> {
+    let mut bar = Progress::hidden();
+    let trace = source.read(&input.options(), |stream, length| {
+        bar = Progress::of_bytes("reading", length);
+        bar.watch(stream)
+    });
+    bar.finish();
+    let trace = trace?;
+    if trace.skipped > 0 {
+        eprintln!("{}: {} bad lines left out", trace.name, trace.skipped);
+    }
+    if trace.one_in > 1 {
+        let Trace { name, one_in, .. } = &trace;
+        eprintln!("{name}: one key in {one_in} was recorded; the capacities shown are as small");
+    }
+    Ok(trace)
+}
+
+/// What has been found out, to be written at the end.
+struct Done<'a> {
+    output: &'a Output,
+    method: &'a str,
+    simulations: Vec<Simulation>,
+    sections: Vec<Section>,
+}
+
+impl<'a> Done<'a> {
+    fn new(output: &'a Output, method: &'a str) -> Self {
+        Self { output, method, simulations: Vec::new(), sections: Vec::new() }
+    }
+
+    fn add(&mut self, trace: &Trace, simulation: Simulation) {
+        if self.output.report.is_some() {
+            let profile = Profile::of(trace);
+            self.sections.push(Section::new(simulation.clone(), profile, self.method));
+        }
+        self.simulations.push(simulation);
+    }
+
+    fn write(&self) -> Result<()> {
+        if self.output.json {
+            let output = io::stdout().lock();
+            serde_json::to_writer_pretty(output, &self.simulations).context("standard output")?;
+            println!();
+        }
+        if self.output.csv {
+            let output = io::stdout().lock();
+            report::csv::write(output, &self.simulations).context("standard output")?;
+        }
+        if let Some(path) = &self.output.report {
+            let page = report::html::page(&self.sections);
+            fs::write(path, page).with_context(|| path.display().to_string())?;
+            eprintln!("the report is in {}", path.display());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,31 @@
+//! The accesses to some of the keys, chosen by their hashes.
+
+use crate::policies::spread;
+use crate::trace::Trace;
+
+/// The part of a trace that has all accesses to about a share `rate` of its keys. Other seeds choose
+/// other keys.
+#[must_use]
+pub fn sample(trace: &Trace, rate: f64, seed: u64) -> Trace {
+    let threshold = (rate * 2.0_f64.powi(64)) as u64;
+    let is_chosen = |key: u32| spread(u64::from(key) ^ spread(seed)) <= threshold;
+    let mut numbers = vec![Trace::NEVER; trace.distinct];
+    let mut sample = Trace { name: trace.name.clone(), ..Trace::default() };
+    let mut indices = Vec::new();
+    for (index, &key) in trace.keys.iter().enumerate() {
+        if !is_chosen(key) {
+            continue;
+        }
+        let number = &mut numbers[key as usize];
+        if *number == Trace::NEVER {
+            *number = sample.distinct as u32;
+            sample.distinct += 1;
+        }
+        sample.keys.push(*number);
+        indices.push(index);
+    }
+    let pick = |all: &Vec<u64>| indices.iter().map(|&index| all[index]).collect();
+    sample.sizes = trace.sizes.as_ref().map(pick);
+    sample.times = trace.times.as_ref().map(pick);
+    sample
+}

@@ -1,0 +1,18 @@
+//! `larder-lab`: what a cache would do on recorded traffic.
+
+mod cli;
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    match commands::run(cli::Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("larder-lab: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Every format and compression, and what is wrong with files.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use larder_lab::trace::{Column, Columns, Error, Format, Options, Place, Source, TimeUnit, Trace};
+
+fn read_as(content: &[u8], options: &Options) -> Result<Trace, Error> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("the.trace");
+    fs::write(&path, content).expect("a file");
+    read(&path, options)
+}
+
+fn read(path: &Path, options: &Options) -> Result<Trace, Error> {
+    Source::File(path.to_owned()).read(options, |input, _| input)
+}
+
+fn options(format: Format) -> Options {
+    Options { format: Some(format), ..Options::default() }
+}
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(content).expect("memory");
+    encoder.finish().expect("memory")
+}
+
+fn xz(content: &[u8]) -> Vec<u8> {
+    let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 6);
+    encoder.write_all(content).expect("memory");
+    encoder.finish().expect("memory")
+}
+
+fn zstd(content: &[u8]) -> Vec<u8> {
+    zstd::encode_all(content, 3).expect("memory")
+}
+
+/// Time, object, size and next use, as libCacheSim packs them.
+fn oracle_general(accesses: &[(u32, u64, u32)]) -> Vec<u8> {
+    let record = |&(time, object, size): &(u32, u64, u32)| {
+        let mut record = time.to_le_bytes().to_vec();
+        record.extend(object.to_le_bytes());
+        record.extend(size.to_le_bytes());
+        record.extend((-1_i64).to_le_bytes());
+        record
+    };
+    accesses.iter().flat_map(record).collect()
+}
+
+#[test]
+fn every_format_in_every_compression() {
+    let binary = oracle_general(&[(5, 1 << 40, 10), (5, 7, 0), (9, 1 << 40, 10)]);
+    let files: [(Format, &[u8], &[u32]); 5] = [
+        (Format::Text, b"a 10\nb 1\r\n\n  a\t10  \n", &[0, 1, 0]),
+        (Format::Csv, b"a,10\nb,1\na,10\n", &[0, 1, 0]),
+        (Format::OracleGeneral, &binary, &[0, 1, 0]),
+        (Format::Arc, b"7 3 0 1\n8 1 0 2\n", &[0, 1, 2, 1]),
+        (Format::Lirs, b"5\n*\n6\n5", &[0, 1, 0]),
+    ];
+    type Pack = fn(&[u8]) -> Vec<u8>;
+    let packs: [Pack; 5] = [<[u8]>::to_vec, gzip, zstd, xz, |content| {
+        // Several members, one after the other.
+        let (first, second) = content.split_at(content.len() / 2);
+        [gzip(first), gzip(second)].concat()
+    }];
+    for (format, content, keys) in files {
+        for (number, pack) in packs.iter().enumerate() {
+            let trace = read_as(&pack(content), &options(format));
+            let trace = trace.unwrap_or_else(|error| panic!("{format:?} {number}: {error}"));
+            assert_eq!(trace.keys, keys, "{format:?}, compression {number}");
+            assert_eq!(trace.distinct as u32, keys.iter().max().unwrap() + 1);
+        }
+    }
+}
+
+#[test]
+fn sizes_and_times_are_read() {
+    let text = read_as(b"a 10\nb 0\n", &options(Format::Text)).expect("a trace");
+    assert_eq!((text.sizes, text.times), (Some(vec![10, 1]), None));
+
+    let binary = oracle_general(&[(5, 1, 10), (4, 2, 3), (9, 1, 11)]);
+    let binary = read_as(&binary, &options(Format::OracleGeneral)).expect("a trace");
+    assert_eq!(binary.sizes, Some(vec![10, 3, 11]));
+    let seconds = [5, 5, 9].map(|time| time * 1_000_000_000);
+    assert_eq!(binary.times, Some(seconds.to_vec()), "time does not go back");
+
+    let columns = Columns {
+        key: Column::Name("key".to_owned()),
+        size: Some(Column::Number(1)),
+        time: Some(Column::Name("at".to_owned())),
+        time_unit: TimeUnit::Ms,
+        has_head: true,
+        delimiter: b';',
+    };
+    let csv = Options { columns, ..options(Format::Csv) };
+    let csv = read_as(b"bytes;key; at\n4;\"x;y\";1\n5;z;2.5\n", &csv).expect("a trace");
+    assert_eq!((csv.keys, csv.sizes), (vec![0, 1], Some(vec![4, 5])));
+    assert_eq!(csv.times, Some(vec![1_000_000, 2_500_000]));
+}
+
+#[test]
+fn names_tell_the_format() {
+    let formats = [
+        ("a.txt", Format::Text),
+        ("a", Format::Text),
+        ("a.CSV.gz", Format::Csv),
+        ("a.oracleGeneral.zst", Format::OracleGeneral),
+        ("a.oracleGeneral.bin", Format::OracleGeneral),
+        ("P1.lis.xz", Format::Arc),
+        ("loop.trc", Format::Lirs),
+    ];
+    for (name, format) in formats {
+        assert_eq!(Format::of_name(name.as_ref()), format, "{name}");
+    }
+}
+
+#[test]
+fn bad_lines_are_named_or_skipped() {
+    let broken = [oracle_general(&[(1, 1, 1), (1, 2, 1)]), vec![0; 5]].concat();
+    let files: [(Format, &[u8], Place, &str); 9] = [
+        (Format::Text, b"a 1\nb x\nc 1\n", Place::Line(2), "\"x\" is no size"),
+        (Format::Text, b"a 1\nb 1 1\nc 1\n", Place::Line(2), "more than"),
+        (Format::Text, b"a 1\nc 1\n\nb\n", Place::Line(4), "no size"),
+        (Format::Text, b"a\nc\nb 5\n", Place::Line(3), "a size"),
+        (Format::Csv, b"a,1\nb,-3\nc,1\n", Place::Line(2), "\"-3\" is no size"),
+        (Format::Csv, b"a,1\nc,4\nb\n", Place::Line(3), "1 columns, expected 2"),
+        (Format::Arc, b"1 1 0 0\n5 2 0\n2 1 0 0\n", Place::Line(2), "four numbers"),
+        (Format::Lirs, b"1\n2\nthree\n", Place::Line(3), "\"three\" is no block"),
+        (Format::OracleGeneral, &broken, Place::Record(3), "5 bytes"),
+    ];
+    for (format, content, place, why) in files {
+        let mut options = options(format);
+        options.columns.size = Some(Column::Number(2));
+        match read_as(content, &options) {
+            Err(Error::Bad { place: found, why: reason, .. }) => {
+                assert_eq!(found, place, "{format:?}");
+                assert!(reason.contains(why), "{reason}");
+            }
+            other => panic!("{format:?}: {other:?}"),
+        }
+        options.skip_bad = true;
+        let trace = read_as(content, &options).expect("the rest");
+        assert_eq!((trace.len(), trace.skipped), (2, 1), "{format:?}");
+    }
+    let error = read_as(b"1 1 0 0\n1 99999999999 0 0\n", &options(Format::Arc));
+    assert!(error.is_err_and(|error| error.to_string().contains("line 2: a run of 99999999999")));
+}
+
+#[test]
+fn what_cannot_be_read_is_an_error_with_the_files_name() {
+    let missing = read(Path::new("no/such.txt"), &Options::default()).expect_err("no such file");
+    assert!(missing.to_string().starts_with("no/such.txt: "));
+    let lenient = Options { skip_bad: true, ..options(Format::Text) };
+    assert!(matches!(read_as(b"\n\n", &lenient), Err(Error::Empty { .. })));
+    for pack in [gzip, zstd, xz] {
+        let whole = pack(&b"some key\n".repeat(5000));
+        let torn = read_as(&whole[..whole.len() - 9], &lenient);
+        assert!(matches!(torn, Err(Error::Unreadable { .. })), "{torn:?}");
+    }
+    let columns =
+        Columns { key: Column::Name("k".to_owned()), has_head: true, ..Columns::default() };
+    let csv = read_as(b"a,b\n1,2\n", &Options { columns, ..options(Format::Csv) });
+    assert!(csv.is_err_and(|error| error.to_string().contains("no column is called \"k\"")));
+}
