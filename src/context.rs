@@ -1,6 +1,7 @@
 //! What all stripes of a cache share: its options, its budget, its clock.
 
 use crate::{
+    Removal, RemovalCause,
     budget::Budget,
     expiry::Rules,
     outbox::Listener,
@@ -8,6 +9,7 @@ use crate::{
     sync::{Arc, AtomicBool, AtomicU64, Ordering},
     tags::Tagger,
     time::{Clock, Tick},
+    trace,
 };
 
 /// The user's weigher.
@@ -139,6 +141,27 @@ impl<K, V, S> Context<K, V, S> {
         }
         #[cfg(not(feature = "record"))]
         let _ = (hash, weight);
+    }
+
+    /// Counts an entry that left, and tells who traces.
+    #[inline]
+    pub(crate) fn left(&self, removal: Removal) {
+        if let Some(counters) = &self.counters {
+            counters.removal(removal.cause, removal.weight);
+        }
+        trace::removal(&self.name, removal);
+    }
+
+    /// The same for a value that was replaced in place, counted as an update too.
+    #[inline]
+    pub(crate) fn updated(&self) {
+        if let Some(counters) = &self.counters {
+            counters.update();
+        }
+        trace::removal(
+            &self.name,
+            Removal { cause: RemovalCause::Replaced, version: 0, weight: 1 },
+        );
     }
 
     /// A stripe's fair share of the capacity, at least 1.

@@ -24,6 +24,18 @@ impl RemovalCause {
     /// Every cause.
     pub const ALL: [Self; CAUSES] =
         [Self::Expired, Self::Explicit, Self::Replaced, Self::Size, Self::Rejected];
+
+    /// Its name in small letters, as in metrics and traces.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Explicit => "explicit",
+            Self::Replaced => "replaced",
+            Self::Size => "size",
+            Self::Rejected => "rejected",
+        }
+    }
 }
 
 /// How an entry left, as told to the removal listener.

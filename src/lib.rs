@@ -10,6 +10,19 @@
 //!
 //! Start with [`Cache`], and [`Cache::builder`] for its options: a weigher, expiry, a removal
 //! listener, tags, an eviction [`policy`], a clock for tests. [`design`] tells how it is built.
+//!
+//! # Features
+//! None is on by default.
+//! - `metrics` adds `larder::metrics`, which publishes a cache's statistics through the `metrics`
+//!   facade, at the time of a scrape.
+//! - `tracing` tells a `tracing` subscriber, under the target `larder` and with the cache's
+//!   [name](Builder::name), of loads and removals. Each load is a span `load` of level `DEBUG`, which
+//!   the loader runs in, with the fields `outcome` (`value`, `stale`, `not_found`, `failed`,
+//!   `panicked`, `timed_out`, `overloaded`, `abandoned`) and `waiters` (how many waited for it); a bulk
+//!   load is one span `load_many` with the field `keys`. Each removal is an event of level `TRACE`
+//!   with its `cause`, `weight` and `version` (0 where none is kept), unless no subscriber wanted
+//!   such events when the cache was built. Keys are not told: a loader can open a span of its own.
+//! - `record` samples a cache's accesses into a file.
 
 pub mod design;
 
@@ -32,6 +45,7 @@ mod outbox;
 #[cfg(feature = "record")]
 pub mod record;
 mod stats;
+mod trace;
 
 mod context;
 mod stripe;

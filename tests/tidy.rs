@@ -24,7 +24,7 @@ const LAYERS: &[&[&str]] = &[
     &["policy"],
     // They share `Lifetime`s and slots, and know nothing of the policies' insides.
     &["expiry", "table", "tags"],
-    &["budget", "flight", "outbox", "record", "stats"],
+    &["budget", "flight", "outbox", "record", "stats", "trace"],
     &["context"],
     &["stripe"],
     &["cache"],

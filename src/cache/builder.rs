@@ -25,6 +25,7 @@ use crate::{
     sync::{Arc, AtomicBool, AtomicU64, Mutex},
     tags::{Registry, Tagger},
     time::{Clock, Ticker, nanos},
+    trace,
 };
 
 /// Entries that a stripe should have at least, so that striping costs no hit ratio.
@@ -406,14 +407,15 @@ where
             stripe.reserve(initial);
         }
         let is_plain = !is_weighted && self.listener.is_none() && self.tagger.is_none();
+        let is_told = self.stats || trace::hears_removals();
         let context = Context {
             name: self.name,
             hasher: self.hasher,
             budget: Budget::new(capacity),
             stripes: count,
             is_plain,
-            is_silent: is_plain && !self.stats,
-            is_heard: self.listener.is_some() || self.stats,
+            is_silent: is_plain && !is_told,
+            is_heard: self.listener.is_some() || is_told,
             weigher: self.weigher,
             listener: self.listener,
             counters: self.stats.then(Counters::new),

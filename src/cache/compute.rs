@@ -11,7 +11,7 @@ use std::{
 use super::{Cache, Inner, load::Started, same, write::Own};
 use crate::{
     LoadError,
-    flight::{Asker, Flights, Joined, Lead, Outcome, Running, Waited, block_on},
+    flight::{Asker, Flights, Joined, Lead, Outcome, Waited, block_on},
     policy::Policy,
     stats::Event,
     stripe::Condition,
@@ -182,14 +182,14 @@ where
     ///
     /// # Errors
     /// What `load` returns. It is not shared: those who wait see for themselves.
-    pub fn or_try_insert_with<E>(self, load: impl FnOnce() -> Result<V, E>) -> Result<V, E> {
+    pub fn or_try_insert_with<E>(mut self, load: impl FnOnce() -> Result<V, E>) -> Result<V, E> {
         if let Some((value, _)) = self.seen {
             return Ok(value);
         }
         let started = self.cache.inner.start(false).as_old_as(self.entered);
-        self.cache.inner.context.count(Event::Load);
+        self.cache.inner.begin(&mut self.lead);
         let loaded = {
-            let _running = Running::enter(self.lead.mark());
+            let _running = self.lead.run();
             load()
         };
         self.finish(started, loaded)
@@ -209,17 +209,17 @@ where
     /// # Errors
     /// What `load` returns.
     pub async fn or_try_insert_async<E>(
-        self,
+        mut self,
         load: impl Future<Output = Result<V, E>>,
     ) -> Result<V, E> {
         if let Some((value, _)) = self.seen {
             return Ok(value);
         }
         let started = self.cache.inner.start(false).as_old_as(self.entered);
-        self.cache.inner.context.count(Event::Load);
+        self.cache.inner.begin(&mut self.lead);
         let mut load = pin!(load);
         let loaded = poll_fn(|context| {
-            let _running = Running::enter(self.lead.mark());
+            let _running = self.lead.run();
             load.as_mut().poll(context)
         });
         let loaded = loaded.await;
@@ -234,6 +234,7 @@ where
         }
         // Should it fail, whoever waits leads.
         let value = loaded?;
+        lead.note("value");
         let awaited = lead.is_awaited_for(|other| *other == key);
         inner.store(&lead, started, (key, value.clone()), Own::Rules);
         lead.land(|_| awaited, || Outcome::Value(value.clone()));
@@ -269,7 +270,7 @@ where
     pub fn compute(mut self, compute: impl FnOnce(Option<V>) -> Compute<V>) -> Option<V> {
         let (value, version) = self.seen.take().unzip();
         let inner = &*self.cache.inner;
-        let running = Running::enter(self.lead.mark());
+        let running = self.lead.run();
         let done = compute(value.clone());
         drop(running);
         match done {

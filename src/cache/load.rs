@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     LoadError,
-    flight::{Asker, Flights, Hangar, Joined, Landing, Lead, Outcome, Running, Waited, block_on},
+    flight::{Asker, Flights, Hangar, Joined, Landing, Lead, Outcome, Waited, block_on},
     policy::Policy,
     stats::Event,
     stripe::{Admission, Condition, Over, When},
@@ -294,7 +294,7 @@ where
             Err(started) => started,
         };
         let loaded = {
-            let _running = Running::enter(lead.mark());
+            let _running = lead.run();
             load()
         };
         self.finish(lead, started, key, loaded)
@@ -305,7 +305,7 @@ where
     /// that it knows nothing of, and they may have asked after it.
     pub(super) fn present_or_start<'a, Q>(
         &self,
-        lead: Leader<'a, K, V>,
+        mut lead: Leader<'a, K, V>,
         (hash, key): (u64, &Q),
     ) -> Result<V, (Leader<'a, K, V>, Started)>
     where
@@ -316,8 +316,17 @@ where
             lead.land(|_| false, || Outcome::Unshared);
             return Ok(value);
         }
-        self.context.count(Event::Load);
+        self.begin(&mut lead);
         Err((lead, self.start(false)))
+    }
+
+    /// Counts a load that begins.
+    pub(super) fn begin<R>(&self, lead: &mut Lead<R>)
+    where
+        R: Hangar<K = K, V = V>,
+    {
+        self.context.count(Event::Load);
+        lead.begin(&self.context.name);
     }
 
     /// What has to be known of the moment a load starts.
@@ -348,6 +357,7 @@ where
         if self.context.counters.is_some() {
             self.count_load(self.took(started), loaded.is_ok());
         }
+        lead.note(if loaded.is_ok() { "value" } else { "failed" });
         let is_same = |other: &K| key.equivalent(other);
         match loaded {
             Ok(value) => {

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     LoadError,
-    flight::{Flights, Joined, Running, Wait},
+    flight::{Flights, Joined, Wait},
     policy::Policy,
 };
 
@@ -123,7 +123,7 @@ where
                     }
                 }
                 Stage::Leading(lead, started) => {
-                    let running = Running::enter(lead.mark());
+                    let running = lead.run();
                     let polled = this.load.as_mut().poll(context);
                     drop(running);
                     let Poll::Ready(loaded) = polled else {

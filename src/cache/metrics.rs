@@ -9,7 +9,7 @@ use std::{
 use metrics::{Label, SharedString, Unit, counter, describe_counter, describe_gauge, gauge};
 
 use super::{Cache, LoadingCache, loader::Loader};
-use crate::{RemovalCause, Stats, policy::Policy};
+use crate::{Stats, policy::Policy};
 
 /// Publishes what a cache has counted, and how full it is, through the recorder that is installed.
 ///
@@ -58,7 +58,7 @@ pub fn publish(cache: &impl Observed) {
         counter!(metric, labels(None)).absolute(value(&stats));
     }
     for (cause, removals) in stats.removals.iter() {
-        let labels = labels(Some(("cause", name_of(cause))));
+        let labels = labels(Some(("cause", cause.as_str())));
         counter!(REMOVALS, labels.clone()).absolute(removals.count);
         counter!(REMOVED_WEIGHT, labels).absolute(removals.weight);
     }
@@ -183,14 +183,4 @@ fn describe() {
     describe_gauge!(LOAD_BUCKET, Unit::Count, "Loads that took at most `le` seconds.");
     describe_gauge!(LOAD_SUM, Unit::Seconds, "How long all loads took together.");
     describe_gauge!(LOAD_COUNT, Unit::Count, "Loads that ended.");
-}
-
-fn name_of(cause: RemovalCause) -> &'static str {
-    match cause {
-        RemovalCause::Expired => "expired",
-        RemovalCause::Explicit => "explicit",
-        RemovalCause::Replaced => "replaced",
-        RemovalCause::Size => "size",
-        RemovalCause::Rejected => "rejected",
-    }
 }

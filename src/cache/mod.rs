@@ -243,9 +243,7 @@ impl<K: Hash + Eq, V, P: Policy, S: BuildHasher> Inner<K, V, P, S> {
     }
 
     fn publish_one(&self, leaving: Leaving<K, V>) {
-        if let Some(counters) = &self.context.counters {
-            counters.removal(leaving.removal.cause, leaving.removal.weight);
-        }
+        self.context.left(leaving.removal);
         if let Some(listener) = &self.context.listener {
             let outbox = &self.stripes[leaving.ticket.stripe].outbox;
             let panics = outbox.deliver(leaving, listener.as_ref());

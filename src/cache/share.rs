@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     LoadError,
-    flight::{Asker, Flights, Job, Joined, Lead, Outcome, Running, Wait},
+    flight::{Asker, Flights, Job, Joined, Lead, Outcome, Wait},
     outbox::forget_panic,
     policy::Policy,
     stats::Event,
@@ -150,17 +150,17 @@ where
 
     async fn load_shared<E>(
         self: Arc<Self>,
-        lead: Lead<Hangar<K, V>>,
+        mut lead: Lead<Hangar<K, V>>,
         key: K,
         load: impl Future<Output = Result<V, E>>,
     ) where
         E: Send + Sync + 'static,
     {
-        self.context.count(Event::Load);
+        self.begin(&mut lead);
         let started = self.start(false);
         let mut load = pin!(load);
         let loaded = poll_fn(|context| {
-            let _running = Running::enter(lead.mark());
+            let _running = lead.run();
             match catch_unwind(AssertUnwindSafe(|| load.as_mut().poll(context))) {
                 Ok(polled) => polled.map(Some),
                 Err(panic) => {
@@ -171,7 +171,10 @@ where
         });
         match loaded.await {
             Some(loaded) => drop(self.finish(lead, started, &key, loaded)),
-            None => lead.land(|other| *other == key, || Outcome::Panicked),
+            None => {
+                lead.note("panicked");
+                lead.land(|other| *other == key, || Outcome::Panicked);
+            }
         }
     }
 }

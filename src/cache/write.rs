@@ -9,6 +9,7 @@ use hashbrown::Equivalent;
 
 use super::{Cache, Departures, Inner, same};
 use crate::{
+    Removal,
     event::{Effects, Leaving, RemovalCause},
     expiry::Lifetime,
     policy::Policy,
@@ -165,9 +166,7 @@ where
     #[inline]
     fn count_update(&self, hash: u64) {
         self.context.record_write(hash, 1);
-        if let Some(counters) = &self.context.counters {
-            counters.update();
-        }
+        self.context.updated();
     }
 
     /// [`upsert`](Self::upsert) where there is a clock to read.
@@ -207,17 +206,18 @@ where
     /// Counts what came of bringing a key in, and drops what had to leave.
     #[inline]
     pub(super) fn part(&self, admission: Admission, left: Option<(K, V)>) {
-        if let Some(counters) = &self.context.counters {
-            let cause = match admission {
-                Admission::Refused => RemovalCause::Rejected,
-                _ => RemovalCause::Size,
-            };
-            if admission != Admission::Refused {
-                counters.count(Event::Insert);
-            }
-            if left.is_some() {
-                counters.removal(cause, 1);
-            }
+        if self.context.is_silent {
+            return drop(left);
+        }
+        let cause = match admission {
+            Admission::Refused => RemovalCause::Rejected,
+            _ => RemovalCause::Size,
+        };
+        if admission != Admission::Refused {
+            self.context.count(Event::Insert);
+        }
+        if left.is_some() {
+            self.context.left(Removal { cause, version: 0, weight: 1 });
         }
         drop(left);
     }
@@ -338,9 +338,7 @@ where
             return effects.last().expect("an entry left").value.clone();
         }
         let Leaving { key, value, removal, .. } = effects.pop().expect("an entry left");
-        if let Some(counters) = &self.context.counters {
-            counters.removal(removal.cause, removal.weight);
-        }
+        self.context.left(removal);
         drop(key);
         value
     }

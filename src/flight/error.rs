@@ -34,6 +34,18 @@ impl<E> LoadError<E> {
         }
     }
 
+    /// Its name in small letters, as in traces.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Failed(_) => "failed",
+            Self::NotFound => "not_found",
+            Self::Panicked => "panicked",
+            Self::TimedOut => "timed_out",
+            Self::Overloaded => "overloaded",
+            Self::Reentrant => "reentrant",
+        }
+    }
+
     const fn what(&self) -> &'static str {
         match self {
             Self::Failed(_) => "the load failed",

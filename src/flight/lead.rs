@@ -1,7 +1,10 @@
 //! Leading a flight: the right to compute a key, and what becomes of it.
 
-use super::{Flight, Hangar, List, Outcome, running, wake_all};
-use crate::sync::Ordering;
+use super::{Flight, Hangar, List, Outcome, Running, wake_all};
+use crate::{
+    sync::Ordering,
+    trace::{LoadSpan, Within},
+};
 
 /// The right to compute a key, and the duty to land. Abandoned when dropped: then a waiter leads.
 pub(crate) struct Lead<R: Hangar> {
@@ -11,6 +14,8 @@ pub(crate) struct Lead<R: Hangar> {
     /// The list's count of superseded flights when this began.
     seen: u64,
     is_over: bool,
+    /// Of the load, from its beginning on.
+    span: LoadSpan,
 }
 
 impl<R: Hangar> Lead<R> {
@@ -18,16 +23,27 @@ impl<R: Hangar> Lead<R> {
     pub(super) fn new(hangar: &R, hash: u64, id: u64) -> Self {
         let hangar = hangar.clone();
         let seen = hangar.list(hash).seen();
-        Self { hangar, hash, id, seen, is_over: false }
+        Self { hangar, hash, id, seen, is_over: false, span: LoadSpan::none() }
     }
 
     pub(crate) fn hash(&self) -> u64 {
         self.hash
     }
 
-    /// What a computation of this flight is known by while it runs.
-    pub(crate) fn mark(&self) -> running::Mark {
-        (self.hangar.address(), self.hash, self.id)
+    /// Says that the load begins.
+    pub(crate) fn begin(&mut self, cache: &str) {
+        self.span = LoadSpan::load(cache);
+    }
+
+    /// Says what came of the load; before it lands.
+    pub(crate) fn note(&self, outcome: &'static str) {
+        self.span.outcome(outcome);
+    }
+
+    /// To be held while this thread runs the closure, or polls the future, that computes the key.
+    pub(crate) fn run(&self) -> (Running, Within<'_>) {
+        let mark = (self.hangar.address(), self.hash, self.id);
+        (Running::enter(mark), self.span.enter())
     }
 
     /// Whether nobody wrote or removed the key since this began. Ask under the stripe's lock.
@@ -89,6 +105,7 @@ impl<R: Hangar> Lead<R> {
         }
         drop(air);
         self.is_over = true;
+        self.span.waiters(|| flight.as_ref().map_or(0, Flight::waiters));
         if let Some(mut flight) = flight
             && !flight.is_deserted()
         {
@@ -102,6 +119,7 @@ impl<R: Hangar> Drop for Lead<R> {
         if self.is_over {
             return;
         }
+        self.note("abandoned");
         let list = self.hangar.list(self.hash);
         let mut air = list.lock();
         let Some(flight) = air.get(self.hash, self.id) else { return };

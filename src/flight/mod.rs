@@ -226,8 +226,12 @@ impl<K, V> Flight<K, V> {
         self.landing().is_some()
     }
 
+    fn waiters(&self) -> usize {
+        self.crowd.as_ref().map_or(0, |crowd| crowd.seats.len())
+    }
+
     fn is_deserted(&self) -> bool {
-        self.crowd.as_ref().is_none_or(|crowd| crowd.seats.is_empty())
+        self.waiters() == 0
     }
 
     /// Takes a seat.

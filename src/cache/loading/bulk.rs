@@ -16,10 +16,11 @@ use super::{
 };
 use crate::{
     LoadError,
-    flight::{Driver, Flights, Lead, Running, block_on},
+    flight::{Driver, Flights, Lead, block_on},
     policy::Policy,
     stats::Event,
     sync::Arc,
+    trace::LoadSpan,
 };
 
 /// The flights a bulk load leads, with their keys.
@@ -148,8 +149,8 @@ where
             Err(refused) => Err(refused.clone()),
             Ok(_) => {
                 leads.iter().for_each(|_| inner.context.count(Event::Load));
-                let enter = |lead: &Lead<_>| Running::enter(lead.mark());
-                let running = || leads.iter().map(enter).collect::<Vec<_>>();
+                let span = LoadSpan::load_many(&inner.context.name, keys.len());
+                let running = || (leads.iter().map(Lead::run).collect::<Vec<_>>(), span.enter());
                 let load = self.attempt(running, async { self.loader.load_many(&keys).await });
                 match load.await {
                     Ok(Ok(results)) => Ok(results.into_iter()),

@@ -54,6 +54,11 @@ where
             }
             Err(error) => self.fall_back(&lead, started, key, error),
         };
+        lead.note(match &result {
+            Ok(kept) if kept.failures > 0 => "stale",
+            Ok(_) => "value",
+            Err(error) => error.name(),
+        });
         lead.land(|other| other == key, || outcome_of(&result));
         result?.into_result()
     }

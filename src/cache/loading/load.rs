@@ -21,10 +21,9 @@ use super::{
 use crate::{
     LoadError,
     cache::load::Started,
-    flight::{BoxFuture, Flights, Job, Lead, Running, Wait},
+    flight::{BoxFuture, Flights, Job, Lead, Wait},
     outbox::forget_panic,
     policy::Policy,
-    stats::Event,
     sync::Arc,
 };
 
@@ -84,7 +83,7 @@ where
     /// A load, from beginning to end.
     async fn load(
         self: Arc<Self>,
-        lead: Lead<Hangar<K, V, L::Error>>,
+        mut lead: Lead<Hangar<K, V, L::Error>>,
         key: K,
         is_nested: bool,
     ) -> Result<V, LoadError<L::Error>> {
@@ -97,8 +96,8 @@ where
         if let Some(unwritten) = self.behind.unwritten(&key) {
             return self.settle(lead, started, &key, Ok(unwritten.into_loaded()));
         }
-        self.cache.inner.context.count(Event::Load);
-        let running = || Running::enter(lead.mark());
+        self.cache.inner.begin(&mut lead);
+        let running = || lead.run();
         let loaded = self.attempt(running, async { self.loader.load(&key).await }).await;
         let loaded = match loaded {
             Ok(loaded) => loaded.map_err(|error| LoadError::Failed(Arc::new(error))),

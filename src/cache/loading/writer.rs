@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     LoadError,
-    flight::{Asker, Flights, Joined, Lead, Running, Waited, block_on},
+    flight::{Asker, Flights, Joined, Lead, Waited, block_on},
     policy::Policy,
     table::deny_reentry,
 };
@@ -274,7 +274,7 @@ where
         let mut doubt = Doubt { cache: self, key, is_over: false };
         let mut write = pin!(write);
         let written = poll_fn(|context| {
-            let _running = Running::enter(lead.mark());
+            let _running = lead.run();
             write.as_mut().poll(context)
         })
         .await;
