@@ -300,7 +300,7 @@ fn a_key_that_collides_in_the_sketch_with_all_others_gets_in_by_lot() {
             let mut stream = Stream::new(size, seed);
             // Most go to 70 keys, the rest to the others; all together are too many.
             let number = |step: usize| {
-                let (from, count) = if step % 3 == 0 { (71, 100.0) } else { (0, 70.0) };
+                let (from, count) = if step.is_multiple_of(3) { (71, 100.0) } else { (0, 70.0) };
                 from + (stream.chance() * count) as usize
             };
             let others: Vec<u64> = (0..30_000).map(number).map(|number| keys[number]).collect();
