@@ -38,6 +38,8 @@ mod stripe;
 
 mod cache;
 
+#[cfg(feature = "metrics")]
+pub use cache::metrics;
 pub use cache::{
     BuildError, Builder, Cache, Compute, Entry, Iter, Keys, LoadingBuilder, LoadingCache, WhenFull,
     WriteError, loader,

@@ -58,7 +58,12 @@ pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
 }
 
 /// Waits for a change of what a mutex guards; gives the lock back meanwhile.
-pub(crate) fn wait<'a, T>(changed: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+#[cfg(not(larder_tsan))]
+pub(crate) fn wait<'a, T>(
+    changed: &Condvar,
+    _mutex: &'a Mutex<T>,
+    guard: MutexGuard<'a, T>,
+) -> MutexGuard<'a, T> {
     match changed.wait(guard) {
         Ok(guard) => guard,
         Err(poisoned) => poisoned.into_inner(),
@@ -66,9 +71,10 @@ pub(crate) fn wait<'a, T>(changed: &Condvar, guard: MutexGuard<'a, T>) -> MutexG
 }
 
 /// [`wait`] for that long at most.
-#[cfg(not(larder_loom))]
+#[cfg(not(any(larder_loom, larder_tsan)))]
 pub(crate) fn wait_for<'a, T>(
     changed: &Condvar,
+    _mutex: &'a Mutex<T>,
     guard: MutexGuard<'a, T>,
     at_most: std::time::Duration,
 ) -> MutexGuard<'a, T> {
@@ -78,14 +84,68 @@ pub(crate) fn wait_for<'a, T>(
     }
 }
 
+/// The thread sanitizer cannot see a `Condvar` give the lock back and take it again.
+#[cfg(larder_tsan)]
+pub(crate) fn wait<'a, T>(
+    _changed: &Condvar,
+    mutex: &'a Mutex<T>,
+    guard: MutexGuard<'a, T>,
+) -> MutexGuard<'a, T> {
+    drop(guard);
+    std::thread::yield_now();
+    lock(mutex)
+}
+
+/// [`wait`]: who waits looks again in any case.
+#[cfg(larder_tsan)]
+pub(crate) fn wait_for<'a, T>(
+    changed: &Condvar,
+    mutex: &'a Mutex<T>,
+    guard: MutexGuard<'a, T>,
+    _at_most: std::time::Duration,
+) -> MutexGuard<'a, T> {
+    wait(changed, mutex, guard)
+}
+
 /// Loom has no time: who would wait a while gives others a turn.
 #[cfg(larder_loom)]
 pub(crate) fn wait_for<'a, T>(
     _changed: &Condvar,
+    _mutex: &'a Mutex<T>,
     guard: MutexGuard<'a, T>,
     _at_most: std::time::Duration,
 ) -> MutexGuard<'a, T> {
     guard
+}
+
+#[cfg(not(larder_tsan))]
+pub(crate) use std::sync::OnceLock;
+
+/// The standard library's publishes what it holds where the thread sanitizer cannot see it.
+#[cfg(larder_tsan)]
+#[derive(Debug)]
+pub(crate) struct OnceLock<T> {
+    is_set: AtomicBool,
+    cell: std::sync::OnceLock<T>,
+}
+
+#[cfg(larder_tsan)]
+impl<T> OnceLock<T> {
+    pub(crate) fn new() -> Self {
+        Self { is_set: AtomicBool::new(false), cell: std::sync::OnceLock::new() }
+    }
+
+    pub(crate) fn get(&self) -> Option<&T> {
+        // Acquire: pairs with the Release in `set`.
+        self.is_set.load(Ordering::Acquire).then(|| self.cell.get()).flatten()
+    }
+
+    pub(crate) fn set(&self, value: T) -> Result<(), T> {
+        let set = self.cell.set(value);
+        // Release: pairs with the Acquire in `get`.
+        self.is_set.store(true, Ordering::Release);
+        set
+    }
 }
 
 /// Waits a little before the `round`-th look at a lock: spins, then yields, then sleeps.

@@ -40,7 +40,8 @@ where
     /// through [`entry`](Self::entry) or a [`LoadingCache`](crate::LoadingCache), one computes; the
     /// others wait for it and share its value. `load` runs under no lock and may take its time: it
     /// keeps nobody waiting but those who ask for this key. It may use the cache, other keys' loads
-    /// included. Should it panic, one of those who wait runs its own.
+    /// included (loads that wait for each other in a circle wait for ever, unless one thread runs them
+    /// all). Should it panic, one of those who wait runs its own.
     ///
     /// If the key is written or removed while `load` runs, or the cache cleared, what it returns goes
     /// to those who asked before, and is not stored. Who asks after that waits until `load` has
@@ -264,7 +265,6 @@ where
     }
 
     /// Loads a key that was not found, or waits for who does.
-    #[cold]
     #[inline(never)]
     fn load<Q, E>(
         &self,
@@ -311,12 +311,13 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let Some(value) = self.peek(hash, key) else {
-            self.context.count(Event::Load);
-            return Err((lead, self.start(false)));
-        };
-        lead.land(|_| false, || Outcome::Unshared);
-        Ok(value)
+        let is_absent = self.stripe(hash).table.surely_absent(hash);
+        if !is_absent && let Some(value) = self.peek(hash, key) {
+            lead.land(|_| false, || Outcome::Unshared);
+            return Ok(value);
+        }
+        self.context.count(Event::Load);
+        Err((lead, self.start(false)))
     }
 
     /// What has to be known of the moment a load starts.

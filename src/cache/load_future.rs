@@ -90,7 +90,6 @@ where
     F: Future<Output = Result<V, E>>,
     E: Send + Sync + 'static,
 {
-    #[cold]
     #[inline(never)]
     fn poll_missed(
         self: Pin<&mut Self>,

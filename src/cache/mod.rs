@@ -9,6 +9,8 @@ mod load;
 mod load_future;
 mod loading;
 mod maintain;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod share;
 mod write;
 

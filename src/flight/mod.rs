@@ -19,6 +19,9 @@
 
 mod error;
 mod job;
+mod lead;
+#[cfg(all(test, larder_loom))]
+mod models;
 mod park;
 mod running;
 mod wait;
@@ -26,21 +29,18 @@ mod wait;
 pub use error::LoadError;
 
 pub(crate) use job::{BoxFuture, Driver, Job};
+pub(crate) use lead::Lead;
 pub(crate) use park::block_on;
 pub(crate) use running::Running;
 pub(crate) use wait::{Wait, Waited};
 
-use std::{
-    any::Any,
-    fmt,
-    ops::Deref,
-    sync::{OnceLock, Weak},
-    task::Waker,
-};
+use std::{any::Any, fmt, ops::Deref, sync::Weak, task::Waker};
 
 use hashbrown::HashTable;
 
-use crate::sync::{self, Arc, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, ThreadId, lock};
+use crate::sync::{
+    self, Arc, AtomicU64, AtomicUsize, Mutex, MutexGuard, OnceLock, Ordering, ThreadId, lock,
+};
 
 /// The flights of a cache.
 #[derive(Debug)]
@@ -81,10 +81,18 @@ struct Flight<K, V> {
     is_needed: bool,
     /// The thread that must not wait for it, because it holds it.
     owner: Option<ThreadId>,
-    /// Where the outcome will be, once somebody waits for it.
+    /// What is there only once somebody waits, which is seldom.
+    crowd: Option<Box<Crowd<K, V>>>,
+}
+
+/// Those who wait for a flight.
+#[derive(Debug)]
+struct Crowd<K, V> {
+    /// Where the outcome will be, if somebody wants to share it.
     landing: Option<Arc<Landing<K, V>>>,
-    /// What any waiter can drive, if the load is shared.
+    /// What any of them can drive, if the load is shared.
     job: Option<Weak<Job>>,
+    /// Who came last is last, mostly.
     seats: Vec<Seat>,
 }
 
@@ -190,11 +198,6 @@ impl<K, V> Air<K, V> {
     fn get(&mut self, hash: u64, id: u64) -> Option<&mut Flight<K, V>> {
         self.flights.find_mut(hash, |flight| flight.id == id)
     }
-
-    fn remove(&mut self, hash: u64, id: u64) -> Option<Flight<K, V>> {
-        let flight = self.flights.find_entry(hash, |flight| flight.id == id).ok()?;
-        Some(flight.remove().0)
-    }
 }
 
 impl<K, V> Flight<K, V> {
@@ -204,18 +207,49 @@ impl<K, V> Flight<K, V> {
         self.is_superseded = false;
         self.is_closed = false;
         self.owner = owner;
-        self.job = None;
+        if let Some(crowd) = &mut self.crowd {
+            crowd.job = None;
+        }
+    }
+
+    fn crowd(&mut self) -> &mut Crowd<K, V> {
+        let empty = || Box::new(Crowd { landing: None, job: None, seats: Vec::new() });
+        self.crowd.get_or_insert_with(empty)
+    }
+
+    fn landing(&self) -> Option<&Arc<Landing<K, V>>> {
+        self.crowd.as_ref()?.landing.as_ref()
+    }
+
+    /// Whether somebody wants to share its outcome.
+    fn is_shared(&self) -> bool {
+        self.landing().is_some()
+    }
+
+    fn is_deserted(&self) -> bool {
+        self.crowd.as_ref().is_none_or(|crowd| crowd.seats.is_empty())
+    }
+
+    /// Takes a seat.
+    fn sit(&mut self, ticket: u64) {
+        self.crowd().seats.push(Seat { ticket, waker: None });
+    }
+
+    fn seat(&mut self, ticket: u64) -> Option<&mut Seat> {
+        self.crowd.as_mut()?.seats.iter_mut().rfind(|seat| seat.ticket == ticket)
     }
 
     /// Gives up a seat.
     fn leave(&mut self, ticket: u64) -> Option<Seat> {
-        let seat = self.seats.iter().position(|seat| seat.ticket == ticket)?;
-        Some(self.seats.swap_remove(seat))
+        let seats = &mut self.crowd.as_mut()?.seats;
+        let seat = seats.iter().rposition(|seat| seat.ticket == ticket)?;
+        Some(seats.swap_remove(seat))
     }
 
     /// The wakers of all who wait, to be woken once the lock is released.
     fn take_wakers(&mut self) -> Vec<Waker> {
-        self.seats.iter_mut().filter_map(|seat| seat.waker.take()).collect()
+        let seats = self.crowd.as_mut().map(|crowd| crowd.seats.iter_mut());
+        seats.into_iter().flatten().filter_map(|seat| seat.waker.take()).collect()
     }
 }
 
@@ -301,18 +335,18 @@ impl<K, V> Flights<K, V> {
             }
             let mut shares =
                 matches!(asker, Asker::Load) && !flight.is_superseded && !flight.is_closed;
-            if shares && flight.landing.is_none() {
+            if shares && !flight.is_shared() {
                 let Some(made) = landing.take() else {
                     drop(air);
                     landing = Some(Arc::new(Landing { key: key(), outcome: OnceLock::new() }));
                     continue;
                 };
-                flight.landing = Some(made);
+                flight.crowd().landing = Some(made);
             }
-            let found = shares.then(|| flight.landing.clone()).flatten();
+            let found = shares.then(|| flight.landing().cloned()).flatten();
             let ticket = air.number();
             let flight = air.get(hash, id).expect("found above");
-            flight.seats.push(Seat { ticket, waker: None });
+            flight.sit(ticket);
             drop(air);
             // From here on the seat is given up with `wait`, whatever `equals` does.
             let mut wait = Wait::new(hangar.clone(), (hash, id), ticket, asker);
@@ -332,8 +366,8 @@ impl<K, V> Flights<K, V> {
         let mut air = hangar.list(hash).lock();
         let ticket = air.number();
         let landing = air.get(hash, id).map(|flight| {
-            flight.seats.push(Seat { ticket, waker: None });
-            Arc::clone(flight.landing.get_or_insert_with(|| Arc::clone(&made)))
+            flight.sit(ticket);
+            Arc::clone(flight.crowd().landing.get_or_insert_with(|| Arc::clone(&made)))
         });
         drop(air);
         let mut wait = Wait::new(hangar, (hash, id), ticket, Asker::Load);
@@ -351,7 +385,7 @@ impl<K, V> Flights<K, V> {
     pub(crate) fn share(&self, (hash, id): (u64, u64), job: &Arc<Job>) {
         let mut air = self.list(hash).lock();
         let Some(flight) = air.get(hash, id) else { return };
-        flight.job = Some(Arc::downgrade(job));
+        flight.crowd().job = Some(Arc::downgrade(job));
         let wakers = flight.take_wakers();
         drop(air);
         // They drive it from now on.
@@ -402,9 +436,7 @@ fn begin<R: Hangar>(
         is_closed: false,
         is_needed: false,
         owner: asker.owner(),
-        landing: None,
-        job: None,
-        seats: Vec::new(),
+        crowd: None,
     };
     air.flights.insert_unique(hash, flight, |flight| flight.hash);
     // SeqCst: pairs with the loads in `supersede` and `supersede_all`.
@@ -442,110 +474,24 @@ impl<K, V> List<K, V> {
 
     /// Takes a flight off the list.
     fn retire(&self, air: &mut Air<K, V>, hash: u64, id: u64) -> Option<Flight<K, V>> {
-        let flight = air.remove(hash, id)?;
-        // SeqCst: see `begin`. What the flight stored was stored before.
-        self.active.fetch_sub(1, Ordering::SeqCst);
+        self.retire_unless(air, hash, id, |_| false)
+    }
+
+    fn retire_unless(
+        &self,
+        air: &mut Air<K, V>,
+        hash: u64,
+        id: u64,
+        keep: impl FnOnce(&Flight<K, V>) -> bool,
+    ) -> Option<Flight<K, V>> {
+        let flight = air.flights.find_entry(hash, |flight| flight.id == id).ok()?;
+        if keep(flight.get()) {
+            return None;
+        }
+        let flight = flight.remove().0;
+        // Release: pairs with the loads in `supersede` and `supersede_all`; what the flight stored
+        // was stored before. It is written under the lock alone.
+        self.active.store(air.flights.len(), Ordering::Release);
         Some(flight)
-    }
-}
-
-/// The right to compute a key, and the duty to land. Abandoned when dropped: then a waiter leads.
-pub(crate) struct Lead<R: Hangar> {
-    hangar: R,
-    hash: u64,
-    id: u64,
-    /// The list's count of superseded flights when this began.
-    seen: u64,
-    is_over: bool,
-}
-
-impl<R: Hangar> Lead<R> {
-    /// To be called under the list's lock.
-    fn new(hangar: &R, hash: u64, id: u64) -> Self {
-        let hangar = hangar.clone();
-        let seen = hangar.list(hash).seen();
-        Self { hangar, hash, id, seen, is_over: false }
-    }
-
-    pub(crate) fn hash(&self) -> u64 {
-        self.hash
-    }
-
-    /// What a computation of this flight is known by while it runs.
-    pub(crate) fn mark(&self) -> running::Mark {
-        (self.hangar.address(), self.hash, self.id)
-    }
-
-    /// Whether nobody wrote or removed the key since this began. Ask under the stripe's lock.
-    pub(crate) fn stands(&self) -> bool {
-        let list = self.hangar.list(self.hash);
-        // Acquire: pairs with the Release in `List::supersede`; a writer that is not seen here
-        // has yet to take the stripe's lock, and will find what is stored now.
-        list.superseded.load(Ordering::Acquire) == self.seen || !self.is_superseded(list)
-    }
-
-    #[cold]
-    fn is_superseded(&self, list: &List<R::K, R::V>) -> bool {
-        list.lock().get(self.hash, self.id).is_none_or(|flight| flight.is_superseded)
-    }
-
-    /// Whether somebody waits who wants to share the outcome and whose key `is_same`. Who comes
-    /// later can still want that, and will have to see for himself.
-    pub(crate) fn is_awaited_for(&self, is_same: impl FnOnce(&R::K) -> bool) -> bool {
-        let mut air = self.hangar.list(self.hash).lock();
-        let flight = air.get(self.hash, self.id);
-        let landing = flight.and_then(|flight| flight.landing.clone());
-        drop(air);
-        landing.is_some_and(|landing| is_same(&landing.key))
-    }
-
-    /// Where the flight is listed.
-    pub(crate) fn place(&self) -> (u64, u64) {
-        (self.hash, self.id)
-    }
-
-    /// Ends the flight. `outcome` runs only if somebody waits whose key `is_same`.
-    pub(crate) fn land(
-        mut self,
-        is_same: impl FnOnce(&R::K) -> bool,
-        outcome: impl FnOnce() -> Outcome<R::V>,
-    ) {
-        let list = self.hangar.list(self.hash);
-        let mut air = list.lock();
-        let landing = air.get(self.hash, self.id).and_then(|flight| flight.landing.clone());
-        if let Some(landing) = landing {
-            drop(air);
-            // A panic of the user's code leaves the flight to a waiter.
-            let outcome = if is_same(&landing.key) { outcome() } else { Outcome::Unshared };
-            air = list.lock();
-            // Under the lock, so that who cannot use the outcome does not come back to this flight.
-            let _ = landing.outcome.set(outcome);
-        }
-        let flight = list.retire(&mut air, self.hash, self.id);
-        drop(air);
-        self.is_over = true;
-        if let Some(mut flight) = flight {
-            wake_all(flight.take_wakers());
-        }
-    }
-}
-
-impl<R: Hangar> Drop for Lead<R> {
-    fn drop(&mut self) {
-        if self.is_over {
-            return;
-        }
-        let list = self.hangar.list(self.hash);
-        let mut air = list.lock();
-        let Some(flight) = air.get(self.hash, self.id) else { return };
-        flight.is_led = false;
-        flight.owner = None;
-        // All are woken: one alone might never be polled again.
-        let wakers = flight.take_wakers();
-        let retired =
-            if flight.seats.is_empty() { list.retire(&mut air, self.hash, self.id) } else { None };
-        drop(air);
-        drop(retired);
-        wake_all(wakers);
     }
 }

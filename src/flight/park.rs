@@ -25,9 +25,9 @@ impl Parker {
         let mut is_woken = lock(&self.is_woken);
         while !*is_woken {
             match at_most {
-                None => is_woken = wait(&self.changed, is_woken),
+                None => is_woken = wait(&self.changed, &self.is_woken, is_woken),
                 Some(at_most) => {
-                    is_woken = wait_for(&self.changed, is_woken, at_most);
+                    is_woken = wait_for(&self.changed, &self.is_woken, is_woken, at_most);
                     break;
                 }
             }

@@ -80,9 +80,8 @@ impl<R: Hangar> Wait<R> {
             drop(seat);
             return Poll::Ready(Waited::Lead(lead));
         }
-        let own = flight.seats.iter_mut().find(|seat| seat.ticket == self.ticket);
-        let former = own.and_then(|seat| seat.waker.replace(waker));
-        let job = flight.job.clone();
+        let former = flight.seat(self.ticket).and_then(|seat| seat.waker.replace(waker));
+        let job = flight.crowd().job.clone();
         drop(air);
         drop(former);
         // Upgraded with no lock held: this may turn out to be the last to let go of it.
@@ -110,7 +109,7 @@ impl<R: Hangar> Drop for Wait<R> {
         let mut air = list.lock();
         let Some(flight) = air.get(self.hash, self.id) else { return };
         let seat = flight.leave(self.ticket);
-        let is_deserted = !flight.is_led && flight.seats.is_empty();
+        let is_deserted = !flight.is_led && flight.is_deserted();
         let retired = if is_deserted { list.retire(&mut air, self.hash, self.id) } else { None };
         drop(air);
         drop((seat, retired));

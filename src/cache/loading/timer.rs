@@ -77,7 +77,7 @@ impl Timer {
         while let Some((&(deadline, _), _)) = sleepers.queue.first_key_value() {
             let left = deadline.saturating_sub(self.clock.now());
             sleepers = if left > 0 {
-                wait_for(&self.changed, sleepers, Duration::from_nanos(left))
+                wait_for(&self.changed, &self.sleepers, sleepers, Duration::from_nanos(left))
             } else {
                 self.wake_first(sleepers)
             };
