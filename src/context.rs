@@ -42,7 +42,7 @@ pub(crate) struct Context<K, V, S> {
     pub(crate) timed: AtomicBool,
     /// Whether all configured lifetimes are so long that some milliseconds do not matter.
     pub(crate) is_coarse: bool,
-    /// Whether a look-up must do more than look up: read the clock, count, see to tags.
+    /// Whether a look-up must do more than look up and count: read the clock, see to tags.
     pub(crate) is_watched: AtomicBool,
     /// The tick from which some stripe wants maintenance: never, unless the cache is timed or a
     /// tag was removed.
@@ -63,7 +63,7 @@ impl<K, V, S> Context<K, V, S> {
         self.timed.load(Ordering::Relaxed)
     }
 
-    /// Whether a look-up must do more than look up.
+    /// Whether a look-up must do more than look up and count.
     #[inline]
     pub(crate) fn is_watched(&self) -> bool {
         // Relaxed: see `is_timed`.

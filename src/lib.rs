@@ -38,12 +38,12 @@ mod stripe;
 
 mod cache;
 
+#[cfg(feature = "metrics")]
+pub use cache::metrics;
 pub use cache::{
     BuildError, Builder, Cache, Compute, Entry, Iter, Keys, LoadingBuilder, LoadingCache, WhenFull,
     WriteError, loader,
 };
-#[cfg(feature = "metrics")]
-pub use cache::metrics;
 pub use event::{Removal, RemovalCause};
 pub use expiry::Expiry;
 pub use flight::LoadError;

@@ -422,7 +422,7 @@ where
             quantum: hint::quantum(self.rules.longest()),
             is_coarse: self.rules.shortest().is_some_and(|shortest| shortest >= LONG),
             timed: AtomicBool::new(self.rules.any()),
-            is_watched: AtomicBool::new(self.rules.any() || self.stats || self.tagger.is_some()),
+            is_watched: AtomicBool::new(self.rules.any() || self.tagger.is_some()),
             rules: self.rules,
             tagger: self.tagger,
             clock: self.clock.map_or_else(Clock::system, Clock::injected),
