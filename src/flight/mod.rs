@@ -285,7 +285,7 @@ impl<K, V> Flights<K, V> {
         let list = self.list(hash);
         // SeqCst: pairs with the addition in `join`. If what the loader read is older than what
         // this caller wrote elsewhere before, the flight is seen here.
-        list.active.load(Ordering::SeqCst) != 0 && list.supersede(|flight| flight.hash == hash)
+        list.active.load(Ordering::SeqCst) != 0 && list.supersede(hash)
     }
 
     /// The same for all keys.
@@ -293,7 +293,7 @@ impl<K, V> Flights<K, V> {
         for list in &self.lists {
             // SeqCst: see `supersede`.
             if list.active.load(Ordering::SeqCst) != 0 {
-                list.supersede(|_| true);
+                list.supersede_all();
             }
         }
     }
@@ -462,18 +462,22 @@ impl<K, V> List<K, V> {
     }
 
     #[cold]
-    fn supersede(&self, mut which: impl FnMut(&Flight<K, V>) -> bool) -> bool {
+    fn supersede(&self, hash: u64) -> bool {
         let mut air = self.lock();
-        let mut any = false;
-        for flight in air.flights.iter_mut().filter(|flight| which(flight)) {
-            flight.is_superseded = true;
-            any = true;
-        }
-        if any {
-            // Release: pairs with the Acquire in `Lead::stands`.
-            self.superseded.fetch_add(1, Ordering::Release);
-        }
-        any
+        let flight = air.flights.find_mut(hash, |flight| flight.hash == hash);
+        let Some(flight) = flight else { return false };
+        flight.is_superseded = true;
+        // Release: pairs with the Acquire in `Lead::stands`.
+        self.superseded.fetch_add(1, Ordering::Release);
+        true
+    }
+
+    #[cold]
+    fn supersede_all(&self) {
+        let mut air = self.lock();
+        air.flights.iter_mut().for_each(|flight| flight.is_superseded = true);
+        // Release: see `supersede`.
+        self.superseded.fetch_add(1, Ordering::Release);
     }
 
     /// Takes a flight off the list.

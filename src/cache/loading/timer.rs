@@ -1,8 +1,16 @@
 //! Waking tasks after a while: one thread for the whole process, there only while somebody sleeps.
 
-use std::{collections::BTreeMap, sync::LazyLock, task::Waker, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::LazyLock,
+    task::Waker,
+    thread,
+    time::Duration,
+};
 
 use crate::{
+    outbox::forget_panic,
     sync::{Condvar, Mutex, MutexGuard, lock, wait_for},
     time::{Clock, nanos},
 };
@@ -92,7 +100,8 @@ impl Timer {
         let first = sleepers.queue.pop_first();
         drop(sleepers);
         if let Some((_, waker)) = first {
-            waker.wake();
+            // A waker that panics must not keep the others asleep.
+            forget_panic(catch_unwind(AssertUnwindSafe(|| waker.wake())));
         }
         lock(&self.sleepers)
     }
