@@ -1,7 +1,7 @@
 //! What all stripes of a cache share: its options, its budget, its clock.
 
 use crate::{
-    Removal,
+    Removal, RemovalCause,
     budget::Budget,
     expiry::Rules,
     outbox::Listener,
@@ -44,7 +44,7 @@ pub(crate) struct Context<K, V, S> {
     pub(crate) timed: AtomicBool,
     /// Whether all configured lifetimes are so long that some milliseconds do not matter.
     pub(crate) is_coarse: bool,
-    /// Whether a look-up must do more than look up: read the clock, count, see to tags.
+    /// Whether a look-up must do more than look up and count: read the clock, see to tags.
     pub(crate) is_watched: AtomicBool,
     /// The tick from which some stripe wants maintenance: never, unless the cache is timed or a
     /// tag was removed.
@@ -65,7 +65,7 @@ impl<K, V, S> Context<K, V, S> {
         self.timed.load(Ordering::Relaxed)
     }
 
-    /// Whether a look-up must do more than look up.
+    /// Whether a look-up must do more than look up and count.
     #[inline]
     pub(crate) fn is_watched(&self) -> bool {
         // Relaxed: see `is_timed`.
@@ -150,6 +150,18 @@ impl<K, V, S> Context<K, V, S> {
             counters.removal(removal.cause, removal.weight);
         }
         trace::removal(&self.name, removal);
+    }
+
+    /// The same for a value that was replaced in place, counted as an update too.
+    #[inline]
+    pub(crate) fn updated(&self) {
+        if let Some(counters) = &self.counters {
+            counters.update();
+        }
+        trace::removal(
+            &self.name,
+            Removal { cause: RemovalCause::Replaced, version: 0, weight: 1 },
+        );
     }
 
     /// A stripe's fair share of the capacity, at least 1.

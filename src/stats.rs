@@ -91,6 +91,16 @@ impl Counters {
         add(&self.cells[cell].weights[cause as usize], weight, cell);
     }
 
+    /// Counts a value of weight 1 that was replaced.
+    #[inline]
+    pub(crate) fn update(&self) {
+        let cell = cell_of_thread();
+        let counts = &self.cells[cell];
+        add(&counts.events[Event::Update as usize], 1, cell);
+        add(&counts.removals[RemovalCause::Replaced as usize], 1, cell);
+        add(&counts.weights[RemovalCause::Replaced as usize], 1, cell);
+    }
+
     pub(crate) fn snapshot(&self) -> Stats {
         // Relaxed: counters publish nothing, and a snapshot is not of one moment.
         let sum = |of: &dyn Fn(&Counts) -> &AtomicU64| {

@@ -452,8 +452,8 @@ impl<S: Subject> Run<S> {
                 break;
             }
         }
-        for caller in &self.callers {
-            panic!("{:?} of {:?} was forgotten", caller.kind, caller.keys);
+        if let Some(Caller { kind, keys, .. }) = self.callers.first() {
+            panic!("{kind:?} of {keys:?} was forgotten");
         }
         assert_eq!(self.subject.flights(), 0, "a flight was left");
         self.subject.clear();

@@ -24,7 +24,7 @@ use std::{
 
 use common::Identity;
 use larder::{
-    Cache, Compute, LoadError,
+    Cache, Compute, LoadError, LoadingCache,
     loader::{Loaded, Loader},
     policy::Fifo,
     time::ManualTicker,
@@ -431,10 +431,73 @@ fn removing_against_a_reload_that_fails_p16() {
             move || {
                 writer.remove(&key(0));
                 assert_eq!(writer.get_if_present(&key(0)), None, "the old value came back");
+                assert!(writer.get(&key(0)).is_err(), "the old value was given to who came later");
             },
         );
         assert!(reloaded.is_err() || reloaded == Ok(1));
         assert_eq!(cache.get_if_present(&key(0)), None, "the old value came back");
+        assert_eq!(cache.flights(), 0);
+        cache.validate();
+    });
+}
+
+/// Loads from the source, one at a time for each of two keys.
+struct Careful(Source, [Loads; 2]);
+
+impl Loader<u64, u64> for Careful {
+    type Error = ();
+
+    async fn load(&self, of: &u64) -> Result<Loaded<u64>, ()> {
+        let number = usize::from(*of == key(1));
+        Ok(self.1[number].run(&self.0).into())
+    }
+}
+
+type Loading = LoadingCache<u64, u64, Careful, Fifo, Identity>;
+
+fn loading(source: &Source) -> Loading {
+    Cache::<u64, u64>::builder()
+        .capacity(4)
+        .stripes(1)
+        .policy(Fifo::default())
+        .hasher(Identity::default())
+        .clock(ManualTicker::new())
+        .loader(Careful(source.clone(), Default::default()))
+        .build()
+}
+
+/// P15: a bulk load and a single one of one of its keys.
+#[test]
+fn a_bulk_load_against_a_single_one() {
+    model(|| {
+        let cache = loading(&Source::new());
+        let (many, one) = (cache.clone(), cache.clone());
+        let keys = [key(0), key(1)];
+        let (many, one) = together(move || many.get_many(&keys), move || one.get(&key(1)));
+        assert_eq!((many, one), (vec![Ok(1), Ok(1)], Ok(1)));
+        let loads = &cache.loader().1;
+        assert_eq!((loads[0].count(), loads[1].count()), (1, 1));
+        assert_eq!(cache.flights(), 0);
+    });
+}
+
+/// P16, P17: a load that is shared by two, one of whom leaves, against a removal.
+#[test]
+fn a_shared_load_against_a_removal_p16() {
+    model(|| {
+        let source = Source::new();
+        let cache = loading(&source);
+        let (leaver, writer) = (cache.clone(), cache.clone());
+        let leaver = thread::spawn(move || poll_once(leaver.get_async(&key(0))));
+        let writer = thread::spawn(move || {
+            source.write();
+            writer.remove(&key(0));
+            assert_eq!(writer.get(&key(0)), Ok(2), "it was removed before this was asked");
+        });
+        assert!(cache.get(&key(0)).is_ok());
+        leaver.join().unwrap();
+        writer.join().unwrap();
+        assert_ne!(cache.get_if_present(&key(0)), Some(1), "a stale value was stored");
         assert_eq!(cache.flights(), 0);
         cache.validate();
     });

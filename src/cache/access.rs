@@ -206,6 +206,7 @@ where
             return self.get_watched(hash, key);
         }
         let found = self.stripe(hash).hit(&self.context, hash, same::<K, V, Q>(key), clone);
+        self.context.count(if found.is_some() { Event::Hit } else { Event::Miss });
         self.context.record_look(hash, found.is_some());
         found
     }
@@ -225,8 +226,8 @@ where
         value
     }
 
-    /// [`get`](Cache::get) where there is a clock to read or something to count. Kept apart, so
-    /// that where there is not nothing is spent on it.
+    /// [`get`](Cache::get) where there is a clock to read or there are tags to see to. Kept apart, so
+    /// that elsewhere nothing is spent on it.
     #[inline(never)]
     fn get_watched<Q>(&self, hash: u64, key: &Q) -> Option<V>
     where

@@ -408,7 +408,6 @@ where
         }
         let is_plain = !is_weighted && self.listener.is_none() && self.tagger.is_none();
         let is_told = self.stats || trace::hears_removals();
-        let is_watched = self.rules.any() || is_told || self.tagger.is_some();
         let context = Context {
             name: self.name,
             hasher: self.hasher,
@@ -425,7 +424,7 @@ where
             quantum: hint::quantum(self.rules.longest()),
             is_coarse: self.rules.shortest().is_some_and(|shortest| shortest >= LONG),
             timed: AtomicBool::new(self.rules.any()),
-            is_watched: AtomicBool::new(is_watched),
+            is_watched: AtomicBool::new(self.rules.any() || self.tagger.is_some()),
             rules: self.rules,
             tagger: self.tagger,
             clock: self.clock.map_or_else(Clock::system, Clock::injected),

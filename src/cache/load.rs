@@ -40,7 +40,8 @@ where
     /// through [`entry`](Self::entry) or a [`LoadingCache`](crate::LoadingCache), one computes; the
     /// others wait for it and share its value. `load` runs under no lock and may take its time: it
     /// keeps nobody waiting but those who ask for this key. It may use the cache, other keys' loads
-    /// included. Should it panic, one of those who wait runs its own.
+    /// included (loads that wait for each other in a circle wait for ever, unless one thread runs them
+    /// all). Should it panic, one of those who wait runs its own.
     ///
     /// If the key is written or removed while `load` runs, or the cache cleared, what it returns goes
     /// to those who asked before, and is not stored. Who asks after that waits until `load` has

@@ -156,22 +156,27 @@ where
         }
         let when = When::ALWAYS;
         if self.stripe(hash).replace_in_place(&self.context, hash, &key, &mut value, when) {
-            self.context.record_write(hash, 1);
+            self.count_update(hash);
             return Some(value);
         }
         self.bring_in(hash, key, value, when)
     }
 
-    /// [`upsert`](Self::upsert) where there is a clock to read or something to count.
+    /// Counts a value that was replaced in place.
+    #[inline]
+    fn count_update(&self, hash: u64) {
+        self.context.record_write(hash, 1);
+        self.context.updated();
+    }
+
+    /// [`upsert`](Self::upsert) where there is a clock to read.
     #[inline(never)]
     fn upsert_watched(&self, hash: u64, key: K, mut value: V, own: Own) -> Option<V> {
         let when = self.when(hash, &key, &value, own);
         if self.context.is_plain
             && self.stripe(hash).replace_in_place(&self.context, hash, &key, &mut value, when)
         {
-            self.context.count(Event::Update);
-            self.context.record_write(hash, 1);
-            self.context.left(Removal { cause: RemovalCause::Replaced, version: 0, weight: 1 });
+            self.count_update(hash);
             self.tidy(when.now);
             return Some(value);
         }

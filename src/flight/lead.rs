@@ -69,6 +69,14 @@ impl<R: Hangar> Lead<R> {
         landing.is_some_and(|landing| is_same(&landing.key))
     }
 
+    /// Keeps who joins later from sharing the outcome. For an outcome that is taken from the cache: a
+    /// removal that this flight was not told of may be under way, and they may ask after it.
+    pub(crate) fn close(&self) {
+        if let Some(flight) = self.hangar.list(self.hash).lock().get(self.hash, self.id) {
+            flight.is_closed = true;
+        }
+    }
+
     /// Where the flight is listed.
     pub(crate) fn place(&self) -> (u64, u64) {
         (self.hash, self.id)

@@ -20,6 +20,8 @@
 mod error;
 mod job;
 mod lead;
+#[cfg(all(test, larder_loom))]
+mod models;
 mod park;
 mod running;
 mod wait;

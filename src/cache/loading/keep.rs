@@ -142,6 +142,7 @@ where
     ) -> Result<Kept<V, L::Error>, LoadError<L::Error>> {
         let Options { grace, backoff, .. } = self.options;
         let now = self.now();
+        lead.close();
         let resident = self.cache.inner.peek(lead.hash(), key);
         let failures = resident.as_ref().map_or(0, |kept| kept.failures).saturating_add(1);
         let delay = jittered(self.options.delay(failures));

@@ -432,7 +432,7 @@ impl Shadows {
             .iter()
             .map(|record| (0..SHADOWS).filter(|&at| record.lane(at) & PLACE != 0).count())
             .sum();
-        assert_eq!(held, self.shadows.iter().map(Shadow::len).sum(), "keys held");
+        assert_eq!(held, self.shadows.iter().map(Shadow::len).sum::<usize>(), "keys held");
         let used = self.records.records.iter().filter(|record| record.states != 0).count();
         assert_eq!(used, self.records.len, "records in use");
     }
