@@ -144,7 +144,7 @@ async fn ask(client: &Client, path: &str) -> Result<(StatusCode, Vec<u8>)> {
 /// Nineteen of twenty requests are for a twentieth of the customers.
 fn path(route: &str, user: usize, number: u64) -> String {
     let random = scramble(user as u64, number);
-    let among = if random % 20 > 0 { CUSTOMERS / 20 } else { CUSTOMERS };
+    let among = if random.is_multiple_of(20) { CUSTOMERS } else { CUSTOMERS / 20 };
     format!("/{route}/{}", (random >> 32) % u64::from(among))
 }
 

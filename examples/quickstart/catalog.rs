@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use larder::Cache;
+use larder::{Cache, LoadError};
 use rusqlite::{Connection, Result, params};
 
 /// What a product page shows.
@@ -33,14 +33,10 @@ impl Catalog {
         Self { path: path.to_owned(), idle: Mutex::default(), pages }
     }
 
-    /// The page of a product, from the cache if it is there.
-    pub fn page(&self, product: u32) -> Result<Arc<Page>> {
-        if let Some(page) = self.pages.get(&product) {
-            return Ok(page);
-        }
-        let page = Arc::new(self.query_page(product)?);
-        self.pages.insert(product, Arc::clone(&page));
-        Ok(page)
+    /// The page of a product, from the cache if it is there. If not, one thread computes it for all
+    /// that ask meanwhile.
+    pub fn page(&self, product: u32) -> Result<Arc<Page>, LoadError<rusqlite::Error>> {
+        self.pages.try_get_or_insert_with(&product, || self.query_page(product).map(Arc::new))
     }
 
     /// The page of a product, computed by the database.
@@ -64,8 +60,7 @@ impl Catalog {
 
     /// Changes a price; the page is computed anew when next asked for.
     ///
-    /// A query that began before the change may still store the old page afterwards. The time to
-    /// live bounds how long that page stays.
+    /// The removal wins over a query that is under way: what that finds is not stored.
     pub fn set_price(&self, product: u32, cents: u32) -> Result<()> {
         self.with_connection(|db| {
             db.prepare_cached(SET_PRICE)?.execute(params![product, cents])?;

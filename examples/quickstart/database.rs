@@ -1,6 +1,5 @@
 //! A shop's database: made once, kept for the next run.
 
-use std::error::Error as StdError;
 use std::fs;
 use std::path::Path;
 
@@ -16,7 +15,7 @@ const CUSTOMERS: u32 = 10_000;
 
 /// Makes the database unless it is there. It gets its name when it is complete, so one whose
 /// making was interrupted is never used.
-pub fn ensure(path: &Path) -> std::result::Result<(), Box<dyn StdError>> {
+pub fn ensure(path: &Path) -> crate::load::Result<()> {
     if path.exists() {
         return Ok(());
     }

@@ -1,11 +1,13 @@
 //! Worker threads that make the requests, and what they measured.
 
+use std::error::Error;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use rusqlite::Result;
+
+pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// What one run took.
 pub struct Run {

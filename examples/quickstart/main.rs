@@ -19,7 +19,6 @@ mod load;
 mod report;
 mod requests;
 
-use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -66,7 +65,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn quickstart(options: &Options) -> Result<(), Box<dyn Error>> {
+fn quickstart(options: &Options) -> load::Result<()> {
     let requests = match &options.trace {
         Some(path) => requests::trace(path)?,
         None => requests::zipf(2_000_000, options.zipf),
@@ -83,15 +82,17 @@ fn quickstart(options: &Options) -> Result<(), Box<dyn Error>> {
 
     let uncached = load::run(&requests, threads, limit, |number, product| {
         if writes(number) {
-            return catalog.set_price(product, number as u32);
+            return Ok(catalog.set_price(product, number as u32)?);
         }
-        catalog.query_page(product).map(drop)
+        catalog.query_page(product)?;
+        Ok(())
     })?;
     let cached = load::run(&requests, threads, limit, |number, product| {
         if writes(number) {
-            return catalog.set_price(product, number as u32);
+            return Ok(catalog.set_price(product, number as u32)?);
         }
-        catalog.page(product).map(drop)
+        catalog.page(product)?;
+        Ok(())
     })?;
     report::compare(&uncached, &cached, &catalog);
     report::contents(&catalog);

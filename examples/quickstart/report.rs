@@ -50,7 +50,7 @@ pub fn contents(catalog: &Catalog) {
         (RemovalCause::Rejected, "not kept: the cached pages are used more"),
         (RemovalCause::Expired, "too old"),
         (RemovalCause::Explicit, "the price changed"),
-        (RemovalCause::Replaced, "queried by two threads at once"),
+        (RemovalCause::Replaced, "replaced by a newer one"),
     ] {
         println!("{:>12}  {why}", stats.removals[cause].count);
     }

@@ -1,7 +1,6 @@
 //! Which products are asked for: drawn at random, or read from a trace.
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -35,7 +34,7 @@ pub fn zipf(count: usize, exponent: f64) -> Vec<u32> {
 ///
 /// The first key that occurs becomes product 0, the next new one product 1, and so on, starting
 /// over after the last product.
-pub fn trace(path: &Path) -> Result<Vec<u32>, Box<dyn Error>> {
+pub fn trace(path: &Path) -> crate::load::Result<Vec<u32>> {
     let name = path.display();
     let file = File::open(path).map_err(|error| format!("{name}: {error}"))?;
     let compressed = path.extension().is_some_and(|extension| extension == "zst");
