@@ -36,11 +36,14 @@ impl Fields {
     }
 }
 
+/// The name of the span that an event is in, and its fields.
+type Told = (Option<&'static str>, Fields);
+
 /// Notes spans when they close, and events with the name of the span they are in.
 #[derive(Clone, Default)]
 struct Notes {
     spans: Arc<Mutex<Vec<(&'static str, Fields)>>>,
-    events: Arc<Mutex<Vec<(Option<&'static str>, Fields)>>>,
+    events: Arc<Mutex<Vec<Told>>>,
 }
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Notes {
@@ -121,7 +124,7 @@ fn loads_of_a_loader_are_spans_wherever_they_run() {
                     tokio::task::yield_now().await;
                 }
                 tracing::info!("from the loader");
-                Ok::<_, Infallible>((n % 2 == 0).then_some(n / 2))
+                Ok::<_, Infallible>(n.is_multiple_of(2).then_some(n / 2))
             }))
             .build();
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");

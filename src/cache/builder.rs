@@ -308,7 +308,7 @@ impl<K, V, P, S> Builder<K, V, P, S> {
     }
 
     /// What the cache is called where it is observed: in its `Debug` output, in
-    /// [`metrics`](crate::metrics) and in traces. By default `cache`.
+    /// metrics and in traces (features `metrics` and `tracing`). By default `cache`.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = name.into();
         self
