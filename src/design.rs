@@ -91,9 +91,9 @@
 //! | job, write queue, cap on loads | their state, never while user code runs | leaves | parks |
 //! | tag registry, counters' numbers, shadows of the default policy | their lists | leaves | parks (the shadows: tries only) |
 //!
-//! The bucket's lock, and the stripe's, which is the same, has no wake-up list: releasing is a plain store instead of a second locked
-//! instruction, which is 4 of 10 ns here. A waiter gets as far as sleeping only if the holder was
-//! descheduled within its few nanoseconds.
+//! The bucket's lock, and the stripe's, which is the same, has no wake-up list: releasing is a plain
+//! store instead of a second locked instruction, which is 4 of 10 ns here. A waiter for a bucket gets
+//! as far as sleeping only if the holder was descheduled within its few nanoseconds.
 //!
 //! # User code
 //!

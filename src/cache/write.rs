@@ -36,7 +36,8 @@ where
     ///
     /// Replacing always takes effect. A newcomer may be refused by the policy, or for being
     /// heavier than the whole capacity; the listener is told then, and no older value of the key
-    /// is left behind (a value too heavy for the cache drives its predecessor out). What is evicted to make room is dropped before this returns.
+    /// is left behind (a value too heavy for the cache drives its predecessor out). What is evicted to
+    /// make room is dropped before this returns. A load of the key that is under way is overtaken.
     ///
     /// ```
     /// # let cache = larder::Cache::new(10);
