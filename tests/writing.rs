@@ -318,6 +318,21 @@ fn who_finds_the_queue_full_writes() {
 }
 
 #[test]
+fn what_is_written_through_comes_after_what_was_written_behind() {
+    let store = Store::open();
+    let cache = cache(&store);
+    cache.put_behind(1, 10).unwrap();
+    assert_eq!(cache.put_through(1, 11), Ok(Some(10)));
+    assert_eq!((store.row(1), cache.unwritten()), (Some(11), 0));
+    cache.flush();
+    assert_eq!((store.row(1), cache.get(&1)), (Some(11), Ok(11)));
+    cache.put_behind(1, 12).unwrap();
+    assert_eq!(cache.remove_through(1), Ok(Some(12)));
+    cache.flush();
+    assert_eq!((store.row(1), cache.get(&1)), (None, Err(LoadError::NotFound)));
+}
+
+#[test]
 fn a_spawner_writes_in_the_background() {
     type Load = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
     let (store, spawned) = (Store::open(), Arc::new(Mutex::new(Vec::<Load>::new())));

@@ -3,6 +3,8 @@
 use std::{
     future::poll_fn,
     hash::{BuildHasher, Hash},
+    mem,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -149,16 +151,13 @@ where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
         let shared = &self.shared;
-        let hash = shared.cache.inner.hash(key);
-        let mut step = shared.ask_alone((hash, key), want);
-        loop {
-            let mut wait = match step {
-                Step::Done(result) => return result,
-                Step::Wait(wait) => wait,
-            };
-            let waited = block_on(|context| wait.poll(context), &patience);
-            step = shared.resume((hash, key), want.again(), waited.ok_or(LoadError::TimedOut)?);
+        let place = (shared.cache.inner.hash(key), key);
+        let mut step = shared.ask_alone(place, want);
+        if let Step::Done(result) = step {
+            return result;
         }
+        let result = block_on(|context| shared.poll(place, want, &mut step, context), patience);
+        result.unwrap_or(Err(LoadError::TimedOut))
     }
 
     async fn wait_for_async<Q>(&self, key: &Q, want: Want) -> Result<V, LoadError<L::Error>>
@@ -166,16 +165,9 @@ where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
         let shared = &self.shared;
-        let hash = shared.cache.inner.hash(key);
-        let mut step = shared.ask_alone((hash, key), want);
-        loop {
-            let mut wait = match step {
-                Step::Done(result) => return result,
-                Step::Wait(wait) => wait,
-            };
-            let waited = poll_fn(|context| wait.poll(context)).await;
-            step = shared.resume((hash, key), want.again(), waited);
-        }
+        let place = (shared.cache.inner.hash(key), key);
+        let mut step = shared.ask_alone(place, want);
+        poll_fn(|context| shared.poll(place, want, &mut step, context)).await
     }
 }
 
@@ -226,6 +218,32 @@ where
                 Step::Wait(wait)
             }
             Joined::Lead(lead) => self.lead((hash, key), want, lead, start),
+        }
+    }
+
+    /// Waits on, for blocking and for async callers alike.
+    fn poll<Q>(
+        self: &Arc<Self>,
+        place: (u64, &Q),
+        want: Want,
+        step: &mut Step<K, V, L::Error>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<V, LoadError<L::Error>>>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    {
+        loop {
+            // What is left in its place is never seen: the caller is done then.
+            *step = match mem::replace(step, Step::Done(Err(LoadError::NotFound))) {
+                Step::Done(result) => return Poll::Ready(result),
+                Step::Wait(mut wait) => match wait.poll(context) {
+                    Poll::Ready(waited) => self.resume(place, want.again(), waited),
+                    Poll::Pending => {
+                        *step = Step::Wait(wait);
+                        return Poll::Pending;
+                    }
+                },
+            };
         }
     }
 

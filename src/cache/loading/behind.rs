@@ -387,6 +387,11 @@ where
         }
     }
 
+    /// Waits until the store has the newest write of `key`, which the caller holds.
+    pub(super) async fn wait_written_of(&self, key: &K) {
+        self.wait_written(|queue| !queue.writes.contains_key(key)).await;
+    }
+
     /// Waits for something to be written, and sees to it that somebody writes.
     async fn wait_written(&self, is_done: impl Fn(&Queue<K, V>) -> bool) {
         let waiter = Waiter::new(&self.shared.behind);

@@ -222,7 +222,8 @@ where
     /// [`put_through`](Self::put_through) for async code.
     ///
     /// Who reads meanwhile gets the value there was. Writes through the cache and loads of the same
-    /// key wait for each other, so the cache ends with what the store ends with. If the returned
+    /// key wait for each other, so the cache ends with what the store ends with; a write of the key
+    /// that is still queued by [`put_behind`](Self::put_behind) goes first. If the returned
     /// future is dropped, or the writer panics, while the store is writing, nobody knows what it has:
     /// the key is removed from the cache.
     ///
@@ -233,7 +234,7 @@ where
         key: K,
         value: V,
     ) -> Result<Option<V>, WriteError<<L as Writer<K, V>>::Error>> {
-        let lead = self.shared.hold(&key).await.ok_or(WriteError::Reentrant)?;
+        let lead = self.hold_written(&key).await?;
         self.write_alone(&lead, &key, self.shared.loader.put(&key, &value)).await?;
         Ok(self.insert(key, value))
     }
@@ -259,9 +260,25 @@ where
         &self,
         key: K,
     ) -> Result<Option<V>, WriteError<<L as Writer<K, V>>::Error>> {
-        let lead = self.shared.hold(&key).await.ok_or(WriteError::Reentrant)?;
+        let lead = self.hold_written(&key).await?;
         self.write_alone(&lead, &key, self.shared.loader.remove(&key)).await?;
         Ok(self.remove(&key))
+    }
+
+    /// Holds a key once nothing is queued for it: what was written behind must not arrive after what
+    /// is written through.
+    async fn hold_written(
+        &self,
+        key: &K,
+    ) -> Result<
+        Lead<Hangar<K, V, <L as Loader<K, V>>::Error>>,
+        WriteError<<L as Writer<K, V>>::Error>,
+    > {
+        let lead = self.shared.hold(key).await.ok_or(WriteError::Reentrant)?;
+        if self.unwritten() > 0 {
+            self.wait_written_of(key).await;
+        }
+        Ok(lead)
     }
 
     /// Runs a write of a key that is held.
