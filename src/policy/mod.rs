@@ -18,8 +18,6 @@ pub mod recorders;
 mod sim;
 #[cfg(test)]
 mod suite;
-#[cfg(test)]
-mod traces;
 
 pub use adaptive::{AdaptiveRecorder, Advice, Outlook, Setting};
 pub use any::{AnyPolicy, AnyRecorder, UnknownPolicy};
