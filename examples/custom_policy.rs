@@ -9,7 +9,7 @@ use larder::{Cache, RemovalCause, Slot};
 struct Count;
 
 impl Recorder for Count {
-    fn on_hit(&self, _: Slot, uses: &Mark, _: u64) -> bool {
+    fn on_hit(&self, _: Slot, uses: &Mark) -> bool {
         uses.set(uses.get().saturating_add(1));
         false
     }

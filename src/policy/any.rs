@@ -71,8 +71,17 @@ impl fmt::Debug for AnyRecorder {
 
 impl Recorder for AnyRecorder {
     #[inline]
-    fn on_hit(&self, slot: Slot, mark: &Mark, hash: u64) -> bool {
-        self.0.on_hit(slot, mark, hash)
+    fn on_hit(&self, slot: Slot, mark: &Mark) -> bool {
+        self.0.on_hit(slot, mark)
+    }
+
+    #[inline]
+    fn samples(&self, hash: u64) -> bool {
+        self.0.samples(hash)
+    }
+
+    fn on_sample(&self, slot: Slot, hash: u64) -> bool {
+        self.0.on_sample(slot, hash)
     }
 }
 

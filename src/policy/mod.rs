@@ -69,7 +69,23 @@ pub trait Recorder: Debug + Send + Sync + 'static {
     /// Runs under the lock of the entry's bucket, so keep it to a few nanoseconds. Answers whether
     /// [`Policy::maintain`] should be called soon (a buffer is full); the cache then tries, without
     /// waiting, to take the stripe's lock and to call it.
-    fn on_hit(&self, slot: Slot, mark: &Mark, hash: u64) -> bool;
+    fn on_hit(&self, slot: Slot, mark: &Mark) -> bool;
+
+    /// Whether hits on keys of this hash are told to [`on_sample`](Self::on_sample) too. Asked on
+    /// every hit; the same hash should get the same answer for some time.
+    #[inline]
+    fn samples(&self, hash: u64) -> bool {
+        let _ = hash;
+        false
+    }
+
+    /// Notes a hit on a key that [`samples`](Self::samples) chose, after
+    /// [`on_hit`](Self::on_hit) and under no lock: the entry may have left `slot` by now. Answers
+    /// as `on_hit` does.
+    fn on_sample(&self, slot: Slot, hash: u64) -> bool {
+        let _ = (slot, hash);
+        false
+    }
 }
 
 /// The stripe's entries as a policy sees them.

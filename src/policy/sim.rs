@@ -78,7 +78,12 @@ impl<P: Policy> Sim<P> {
         self.accesses += 1;
         if let Some(&slot) = self.index.get(&key) {
             self.hits += 1;
-            if self.recorder.on_hit(slot, self.slots.mark(slot), hash_of(key)) {
+            let (mark, hash) = (self.slots.mark(slot), hash_of(key));
+            let mut is_due = self.recorder.on_hit(slot, mark);
+            if self.recorder.samples(hash) {
+                is_due |= self.recorder.on_sample(slot, hash);
+            }
+            if is_due {
                 self.policy.maintain(&self.slots);
             }
             return true;
