@@ -155,7 +155,7 @@ impl Adaptive {
         let random = spread(shared.seed() ^ number) | 1;
         Self {
             shared,
-            pulse: Arc::new(Pulse::new()),
+            pulse: Arc::default(),
             links: Links::default(),
             small: Queue::new(SMALL),
             main: Queue::new(MAIN),
@@ -274,24 +274,6 @@ impl Adaptive {
         self.memory.reset(entries, true, true);
     }
 
-    /// Feeds the events that wait to the shadows, unless another stripe is at it.
-    #[cold]
-    fn drain(&mut self, residents: &dyn Residents) {
-        let (mean, entries) = (self.mean_weight(), self.len());
-        let Self { shared, pulse, links, is_uniform, .. } = &*self;
-        let _ = shared.try_feed(entries, |state| {
-            pulse.ring.drain(|Event { id, slot }| {
-                // The entry may have left since, or another one may be in its place.
-                let weight = match (*is_uniform, links.queue_of(slot)) {
-                    (true, _) => 1,
-                    (false, Some(_)) => residents.weight(slot),
-                    (false, None) => mean,
-                };
-                state.access(id, weight);
-            });
-        });
-    }
-
     fn mean_weight(&self) -> u64 {
         if self.is_uniform {
             return u64::from(!self.is_empty());
@@ -332,10 +314,10 @@ impl Policy for Adaptive {
     fn on_insert(&mut self, newcomer: Newcomer, residents: &dyn Residents) {
         self.doomed = None;
         self.follow();
-        let Newcomer { slot, hash, weight, has_room } = newcomer;
+        let Newcomer { hash, weight, has_room, .. } = newcomer;
         self.allow(weight);
         if let Some(id) = self.shared.sample(hash) {
-            self.pulse.ring.push(Event { id, slot });
+            self.shared.push(Event { id, weight: weight.max(1) });
         }
         let entries = self.len();
         if !has_room && self.memory.is_misfit(entries) {
@@ -414,9 +396,9 @@ impl Policy for Adaptive {
     }
 
     #[inline]
-    fn maintain(&mut self, residents: &dyn Residents) {
-        if self.pulse.ring.pending() >= self.shared.batch() {
-            self.drain(residents);
+    fn maintain(&mut self, _: &dyn Residents) {
+        if self.shared.is_batch_due() {
+            self.shared.try_feed(self.len(), self.mean_weight());
         }
     }
 

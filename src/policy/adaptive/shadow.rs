@@ -315,13 +315,14 @@ impl Shadows {
         }
     }
 
-    /// Runs the access to the key `id` through all five.
+    /// Runs the access to the key `id` through all five. A `weight` of 0 is unknown: it is as it
+    /// was, or for want of that the `mean`.
     #[inline]
-    pub(super) fn access(&mut self, id: u32, weight: u64) {
-        let weight = (weight >> self.unit).clamp(1, u64::from(u32::MAX)) as u32;
-        let entry = self.records.find_or_add(id, weight);
-        if self.records.records[entry].weight != weight {
-            self.reweigh(entry, weight);
+    pub(super) fn access(&mut self, id: u32, weight: u64, mean: u64) {
+        let scaled = |weight: u64| (weight >> self.unit).clamp(1, u64::from(u32::MAX)) as u32;
+        let entry = self.records.find_or_add(id, scaled(if weight > 0 { weight } else { mean }));
+        if weight > 0 && self.records.records[entry].weight != scaled(weight) {
+            self.reweigh(entry, scaled(weight));
         }
         let mut states = self.records.records[entry].states;
         let before = states;
