@@ -284,6 +284,8 @@ fn write_all(
     write_number(&mut out, one_in)?;
     let mut keys = HashMap::with_hasher(hash::random_state());
     let mut before = 0;
+    // A buffer's worth at a time: the compressor clears 32 KiB whenever it is handed something.
+    let mut bytes = Vec::new();
     for buffer in receiver {
         if out.get_ref().1 + TAIL > most || keys.len() as u32 + BUFFER as u32 > MOST_KEYS {
             break;
@@ -296,12 +298,14 @@ fn write_all(
                 What::Miss => (1, None),
                 What::Write(weight) => (2, Some(weight)),
             };
-            write_number(&mut out, zigzag(at.wrapping_sub(before) as i64))?;
-            write_number(&mut out, key)?;
-            write_number(&mut out, kind)?;
-            weight.map_or(Ok(()), |weight| write_number(&mut out, weight))?;
+            write_number(&mut bytes, zigzag(at.wrapping_sub(before) as i64))?;
+            write_number(&mut bytes, key)?;
+            write_number(&mut bytes, kind)?;
+            weight.map_or(Ok(()), |weight| write_number(&mut bytes, weight))?;
             before = at;
         }
+        out.write_all(&bytes)?;
+        bytes.clear();
         // Relaxed: a counter.
         progress.written.fetch_add(buffer.len() as u64, Ordering::Relaxed);
     }
