@@ -2,7 +2,7 @@
 
 use super::memory::is_correlated;
 use super::outlook::Advice;
-use super::ring::{Event, Ring};
+use super::ring::Event;
 use super::shared::Shared;
 use crate::Slot;
 use crate::policy::{Mark, Recorder};
@@ -30,18 +30,14 @@ pub(super) const fn frequency(mark: u8) -> u8 {
 }
 
 /// What a stripe's hits and its policy share.
-#[derive(Debug)]
+#[derive(Debug, Default)]
+#[repr(align(64))]
 pub(super) struct Pulse {
     /// The small queue's clock: the time, and above it the window of correlated references.
     clock: AtomicU16,
-    pub(super) ring: Ring,
 }
 
 impl Pulse {
-    pub(super) fn new() -> Self {
-        Self { clock: AtomicU16::new(0), ring: Ring::new() }
-    }
-
     #[inline]
     pub(super) fn set_clock(&self, now: u8, window: u8) {
         // Relaxed: a hit that reads the former time is off by a fraction of the small queue.
@@ -68,9 +64,9 @@ impl Recorder for AdaptiveRecorder {
         self.shared.sample(hash).is_some()
     }
 
-    fn on_sample(&self, slot: Slot, hash: u64) -> bool {
+    fn on_sample(&self, _: Slot, hash: u64) -> bool {
         let Some(id) = self.shared.sample(hash) else { return false };
-        self.pulse.ring.push(Event { id, slot }) >= self.shared.batch()
+        self.shared.push(Event { id, weight: 0 })
     }
 }
 
@@ -84,11 +80,13 @@ impl AdaptiveRecorder {
     #[inline]
     fn count(&self, mark: &Mark) {
         let content = mark.get();
-        if content & (IN_MAIN | FREQUENCY) < FREQUENCY && self.is_correlated(content) {
+        if frequency(content) == FREQUENCY {
             return;
         }
-        // Without a branch, which would often go the unforeseen way; the line is written anyway.
-        mark.set(content + u8::from(frequency(content) < FREQUENCY));
+        if content & IN_MAIN == 0 && self.is_correlated(content) {
+            return;
+        }
+        mark.set(content + 1);
     }
 
     /// Whether a hit now on an entry of the small queue comes too soon to count.

@@ -3,14 +3,14 @@
 use std::ops::{Index, IndexMut};
 
 /// Bits of a record that belong to one shadow: place, frequency, stamp.
-pub(super) const LANE: u32 = 12;
+pub(super) const LANE: u32 = 10;
 pub(super) const PLACE: u64 = 0b11;
 pub(super) const SMALL: u64 = 1;
 pub(super) const MAIN: u64 = 2;
 pub(super) const FREQUENCY: u32 = 2;
 pub(super) const MAX_FREQUENCY: u64 = 3;
 pub(super) const STAMP: u32 = 4;
-pub(super) const STAMP_BITS: u32 = 8;
+pub(super) const STAMP_BITS: u32 = 6;
 
 /// A sampled key that a shadow holds.
 #[derive(Clone, Copy, Debug, Default)]

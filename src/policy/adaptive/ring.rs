@@ -1,22 +1,39 @@
-//! A lossy ring of sampled events: many threads push without waiting, the stripe's owner drains.
+//! A lossy ring of sampled events: many threads push without waiting, one at a time drains.
+//!
+//! All stripes have it in common, so that the events stay in order: those of a stripe at a time
+//! would look as if nothing had happened in the others meanwhile.
 //!
 //! Invariant: it holds events only. One that is overwritten, read too early or read twice costs a
 //! little accuracy of the shadows and nothing else, so every access is relaxed.
 
-use crate::Slot;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
-/// Events in a ring: room for twice the largest batch while another stripe feeds the shadows.
-const LEN: usize = 128;
+/// Events in a ring: room for several batches while a slow thread feeds the shadows.
+const LEN: usize = 256;
 /// The most events that wait before a drain is asked for.
 pub(super) const MAX_BATCH: u32 = 48;
 
-/// A sampled access: which key, and where its entry lay.
+/// A sampled access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Event {
     /// 32 bits of the key's hash.
     pub(super) id: u32,
-    pub(super) slot: Slot,
+    /// What the entry weighs, to seven digits; 0 if that is not at hand.
+    pub(super) weight: u64,
+}
+
+impl Event {
+    /// Both halves in one number that is not 0.
+    #[inline]
+    fn pack(self) -> u64 {
+        u64::from(self.id) << 32 | (u64::from((self.weight as f32).to_bits()) + 1)
+    }
+
+    #[inline]
+    fn unpack(content: u64) -> Self {
+        let weight = f32::from_bits((content as u32).wrapping_sub(1));
+        Self { id: (content >> 32) as u32, weight: weight as u64 }
+    }
 }
 
 /// The ring. Its first line is written by every push.
@@ -25,9 +42,9 @@ pub(super) struct Event {
 pub(super) struct Ring {
     /// Pushes so far, those included that found the ring full.
     head: AtomicU32,
-    /// Pushes drained or given up. Written by the stripe's owner alone.
+    /// Pushes drained or given up. Written by whoever has the shadows.
     tail: AtomicU32,
-    /// An event as its identity above its slot plus 1; 0 where there is none.
+    /// Packed events; 0 where there is none.
     cells: Box<[AtomicU64]>,
 }
 
@@ -52,14 +69,13 @@ impl Ring {
         // 0 if a drain has passed this cell already: the event then goes with the next one.
         let pending = at.wrapping_sub(self.tail.load(Ordering::Relaxed)).wrapping_add(1);
         if pending as usize <= LEN {
-            let content = u64::from(event.id) << 32 | (u64::from(event.slot.as_u32()) + 1);
             // Relaxed: an event publishes nothing.
-            self.cells[at as usize % LEN].store(content, Ordering::Relaxed);
+            self.cells[at as usize % LEN].store(event.pack(), Ordering::Relaxed);
         }
         pending
     }
 
-    /// Takes the events that wait, in the order of their pushes. For the stripe's owner.
+    /// Takes the events that wait, in the order of their pushes. For whoever has the shadows.
     pub(super) fn drain(&self, mut take: impl FnMut(Event)) {
         // Relaxed: see the top of the file.
         let (head, tail) = (self.head.load(Ordering::Relaxed), self.tail.load(Ordering::Relaxed));
@@ -71,8 +87,7 @@ impl Ring {
             let content = cell.load(Ordering::Relaxed);
             if content != 0 {
                 cell.store(0, Ordering::Relaxed);
-                let slot = Slot::new((content as u32).wrapping_sub(1));
-                take(Event { id: (content >> 32) as u32, slot });
+                take(Event::unpack(content));
             }
         }
         self.tail.store(head, Ordering::Relaxed);
@@ -82,14 +97,13 @@ impl Ring {
 #[cfg(test)]
 mod tests {
     use super::{Event, LEN, Ring};
-    use crate::Slot;
 
     #[test]
     fn events_come_out_in_order_and_only_a_full_ring_loses_some() {
         let ring = Ring::new();
         for round in 0..5 {
-            let pushed: Vec<Event> = (0..60 + round * 40)
-                .map(|i| Event { id: i | round << 16, slot: Slot::new(i) })
+            let pushed: Vec<Event> = (0..120 + round * 80)
+                .map(|i| Event { id: i | round << 16, weight: u64::from(i) })
                 .collect();
             for (before, &event) in pushed.iter().enumerate() {
                 assert_eq!(ring.push(event) as usize, before + 1);
@@ -99,6 +113,17 @@ mod tests {
             ring.drain(|event| drained.push(event));
             assert_eq!(drained, pushed[..pushed.len().min(LEN)]);
             assert_eq!(ring.pending(), 0);
+        }
+    }
+
+    #[test]
+    fn weights_keep_seven_digits() {
+        for weight in [0, 1, 1 << 24, 123_456_789_012, u64::MAX] {
+            let event = Event { id: u32::MAX, weight };
+            assert_ne!(event.pack() as u32, 0);
+            let unpacked = Event::unpack(event.pack());
+            assert_eq!(unpacked.id, event.id);
+            assert!(unpacked.weight.abs_diff(weight) <= weight / 10_000_000, "{unpacked:?}");
         }
     }
 }

@@ -32,7 +32,7 @@ pub enum Setting {
 }
 
 /// What tells the settings apart. Shares are in 1024ths.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Parameters {
     /// The small queue's share of the capacity; at 0 everything goes to the main queue.
     pub(super) small: u64,

@@ -1,19 +1,19 @@
-//! Five caches in miniature, one under each setting, that hold sampled keys and no values.
+//! Six caches in miniature that hold sampled keys and no values: one under each setting, and one
+//! that follows the short judgement.
 //!
 //! A key that any of them holds has one record, found once per event; the record holds the state
-//! of all five. So an event costs one look-up, and a key that all hold costs little more than one
+//! of all six. So an event costs one look-up, and a key that all hold costs little more than one
 //! that one of them holds.
 
 use std::collections::VecDeque;
 
+use super::judge::{FOLLOWER, Judge, SHADOWS};
 use super::memory::{Clock, Memory, is_correlated};
 use super::records::{
     FREQUENCY, LANE, MAIN, MAX_FREQUENCY, PLACE, Record, Records, SMALL, STAMP, STAMP_BITS,
 };
 use super::setting::{Parameters, Queues, Setting, choose};
 use crate::policy::parts::{Mixed, spread};
-
-const SHADOWS: usize = Setting::ALL.len();
 
 /// Entries from which a shadow is large: allocating for it takes its time.
 const LARGE: usize = 2048;
@@ -69,9 +69,7 @@ impl View<'_> {
             return;
         }
         let hash = Mixed::new(u64::from(id));
-        if parameters.duel {
-            self.shadow.memory.sketch.add(hash, 1);
-        }
+        self.shadow.memory.sketch.add(hash, 1);
         let len = self.shadow.len();
         let is_ghost = parameters.ghost > 0
             && self.shadow.memory.ghost.take(hash, parameters.ghost_window(len));
@@ -95,7 +93,9 @@ impl View<'_> {
             return;
         }
         if self.shadow.memory.is_misfit(len) && (len < LARGE || self.is_its_turn) {
-            self.shadow.memory.reset(len, parameters.ghost > 0, parameters.duel);
+            let has_all = self.number == FOLLOWER;
+            let (has_ghost, has_sketch) = (parameters.ghost > 0, parameters.duel);
+            self.shadow.memory.reset(len, has_all || has_ghost, has_all || has_sketch);
         }
         self.evict(entry, parameters);
     }
@@ -117,9 +117,7 @@ impl View<'_> {
                 self.shadow.main.pop_back();
                 self.shadow.main_weight -= weight;
             }
-            if let Some(hash) = victim.ghost
-                && parameters.ghost > 0
-            {
+            if let Some(hash) = victim.ghost {
                 self.shadow.memory.ghost.push(hash);
             }
             if is_unused && victim.entry != current {
@@ -196,7 +194,7 @@ impl Queues for View<'_> {
 
     #[inline]
     fn count(&mut self, hash: impl FnOnce(&mut Self) -> Mixed, times: u8) {
-        // Without counters (all settings but one) this does nothing.
+        // Without counters (in most) this does nothing.
         if self.shadow.memory.sketch.is_allocated() {
             let hash = hash(self);
             self.shadow.memory.sketch.add(hash, times);
@@ -227,7 +225,7 @@ pub(super) fn xorshift(state: &mut u64) -> u64 {
     *state
 }
 
-/// The five, and which of them is winning.
+/// The six, and who judges them.
 #[derive(Debug)]
 pub(super) struct Shadows {
     /// Weights are counted in units of `1 << unit`, so that one fits 32 bits.
@@ -236,25 +234,16 @@ pub(super) struct Shadows {
     shadows: [Shadow; SHADOWS],
     parameters: [Parameters; SHADOWS],
     hits: [u32; SHADOWS],
-    scores: [f64; SHADOWS],
-    /// What the scores would be if every access were a hit.
-    full_score: f64,
-    /// Events until the next look at the scores, and from one to the next.
+    judge: Judge,
+    /// Events until the judge looks at the hits, and from one look to the next.
     left: usize,
     period: usize,
-    live: Setting,
     random: u64,
 }
 
 impl Shadows {
-    /// How much of a score survives a period.
-    const DECAY: f64 = 0.95;
-    /// By how many hits, in shares of a period, another setting must be ahead to become live.
-    const HYSTERESIS: f64 = 0.02;
     /// Entries a shadow may always hold.
     const SLACK: usize = 512;
-    /// Periods after which hit ratios say something: the shadows have filled up by then.
-    const TELLING: usize = 4;
     /// The shortest period.
     const MIN_PERIOD: usize = 16;
 
@@ -262,12 +251,13 @@ impl Shadows {
     pub(super) fn new(capacity: u64, entries: usize, live: Setting, seed: u64) -> Self {
         let unit = (u64::BITS - capacity.leading_zeros()).saturating_sub(31);
         let capacity = capacity >> unit;
-        let parameters = Setting::ALL.map(Setting::parameters);
+        let setting = |number| Setting::ALL.get(number).copied().unwrap_or(live);
+        let parameters = std::array::from_fn(|number| setting(number).parameters());
         let held = if entries < LARGE { 0 } else { entries.min(Records::MOST_EXPECTED) + 8 };
-        let shadows = parameters.map(|setting| Shadow {
+        let shadows = parameters.map(|setting: Parameters| Shadow {
             target: setting.small_target(capacity),
             capacity,
-            // Growing five at about the same time would be a stall.
+            // Growing six at about the same time would be a stall.
             main: VecDeque::with_capacity(held),
             limit: usize::MAX,
             ..Shadow::default()
@@ -279,11 +269,9 @@ impl Shadows {
             shadows,
             parameters,
             hits: [0; SHADOWS],
-            scores: [0.0; SHADOWS],
-            full_score: 0.0,
+            judge: Judge::new(live),
             left: period,
             period,
-            live,
             random: spread(seed) | 1,
         }
     }
@@ -295,15 +283,12 @@ impl Shadows {
 
     /// The setting that should be live.
     pub(super) fn live(&self) -> Setting {
-        self.live
+        self.judge.live()
     }
 
     /// Each setting's hit ratio of late, once that says something.
     pub(super) fn hit_ratios(&self) -> Option<impl Iterator<Item = (Setting, f64)> + '_> {
-        let has_seen_enough = self.full_score >= (Self::TELLING * self.period) as f64;
-        let ratio = |setting: Setting| self.scores[setting.index()] / self.full_score;
-        has_seen_enough
-            .then(|| Setting::ALL.into_iter().map(move |setting| (setting, ratio(setting))))
+        self.judge.hit_ratios()
     }
 
     /// Bounds the entries of each where the capacity does not: with much weight to spare the cache
@@ -315,13 +300,14 @@ impl Shadows {
         }
     }
 
-    /// Runs the access to the key `id` through all five.
+    /// Runs the access to the key `id` through all six. A `weight` of 0 is unknown: it is as it
+    /// was, or for want of that the `mean`.
     #[inline]
-    pub(super) fn access(&mut self, id: u32, weight: u64) {
-        let weight = (weight >> self.unit).clamp(1, u64::from(u32::MAX)) as u32;
-        let entry = self.records.find_or_add(id, weight);
-        if self.records.records[entry].weight != weight {
-            self.reweigh(entry, weight);
+    pub(super) fn access(&mut self, id: u32, weight: u64, mean: u64) {
+        let scaled = |weight: u64| (weight >> self.unit).clamp(1, u64::from(u32::MAX)) as u32;
+        let entry = self.records.find_or_add(id, scaled(if weight > 0 { weight } else { mean }));
+        if weight > 0 && self.records.records[entry].weight != scaled(weight) {
+            self.reweigh(entry, scaled(weight));
         }
         let mut states = self.records.records[entry].states;
         let before = states;
@@ -390,21 +376,17 @@ impl Shadows {
         }
     }
 
-    /// Ends a period: whichever setting has the best score becomes live.
+    /// Ends a period: the judge may have changed its mind.
     fn judge(&mut self) {
         self.left = self.period;
-        self.full_score = self.full_score * Self::DECAY + self.period as f64;
-        for (score, hits) in self.scores.iter_mut().zip(&mut self.hits) {
-            *score = *score * Self::DECAY + f64::from(std::mem::take(hits));
+        self.judge.add(std::mem::take(&mut self.hits), self.period);
+        let parameters = self.judge.nimble().parameters();
+        if parameters != self.parameters[FOLLOWER] {
+            self.parameters[FOLLOWER] = parameters;
+            let follower = &mut self.shadows[FOLLOWER];
+            follower.target = parameters.small_target(follower.capacity);
+            follower.clock.refit();
         }
-        let ahead = self.scores[self.live.index()] + Self::HYSTERESIS * self.period as f64;
-        let mut best = (ahead, self.live);
-        for setting in Setting::ALL {
-            if self.scores[setting.index()] > best.0 {
-                best = (self.scores[setting.index()], setting);
-            }
-        }
-        self.live = best.1;
     }
 
     /// Checks every count.

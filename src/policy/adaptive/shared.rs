@@ -1,7 +1,7 @@
 //! What all stripes of a cache share: the live setting, the sampling and the shadows.
 
 use super::outlook::{Advice, Scales, outlook};
-use super::ring::MAX_BATCH;
+use super::ring::{Event, MAX_BATCH, Ring};
 use super::setting::Setting;
 use super::shadow::Shadows;
 use crate::policy::parts::spread;
@@ -24,16 +24,17 @@ pub(super) struct Shared {
     stripes: usize,
     /// A key is sampled if that product is at most this.
     threshold: AtomicU64,
-    /// How many events wait in a ring before they are worth a drain.
+    /// How many events wait in the ring before they are worth a drain.
     batch: AtomicU32,
     live: AtomicU8,
+    ring: Ring,
     shadows: Mutex<State>,
 }
 
 /// The shadows and what they were made for.
 #[derive(Debug)]
 #[repr(align(64))]
-pub(super) struct State {
+struct State {
     shadows: Shadows,
     capacity: u64,
     shift: u32,
@@ -48,13 +49,14 @@ impl State {
         self.scales = Some(scales);
     }
 
-    /// Runs the access to the key `id` through the shadows.
+    /// Runs the access to the key `id` through the shadows. A `weight` of 0 is unknown: it is as
+    /// it was, or for want of that the `mean`.
     #[inline]
-    pub(super) fn access(&mut self, id: u32, weight: u64) {
-        self.shadows.access(id, weight);
+    fn access(&mut self, id: u32, weight: u64, mean: u64) {
+        self.shadows.access(id, weight, mean);
         if let Some(scales) = &mut self.scales {
-            scales.half.access(id, weight);
-            scales.double.access(id, weight);
+            scales.half.access(id, weight, mean);
+            scales.double.access(id, weight, mean);
         }
     }
 }
@@ -71,6 +73,7 @@ impl Shared {
             threshold: AtomicU64::new(u64::MAX >> shift),
             batch: AtomicU32::new(batch_for(entries)),
             live: AtomicU8::new(Setting::START as u8),
+            ring: Ring::new(),
             shadows: Mutex::new(State { shadows, capacity, shift, scales: None }),
         }
     }
@@ -92,11 +95,22 @@ impl Shared {
         is_sampled.then_some((product >> (u64::BITS - MAX_SHIFT - u32::BITS)) as u32)
     }
 
-    /// How many events in a ring are worth a drain.
+    /// Adds an event for the shadows; answers whether enough wait to be worth a drain.
     #[inline]
-    pub(super) fn batch(&self) -> u32 {
+    pub(super) fn push(&self, event: Event) -> bool {
+        self.is_batch(self.ring.push(event))
+    }
+
+    /// Whether enough events wait to be worth a drain.
+    #[inline]
+    pub(super) fn is_batch_due(&self) -> bool {
+        self.is_batch(self.ring.pending())
+    }
+
+    #[inline]
+    fn is_batch(&self, events: u32) -> bool {
         // Relaxed: a hint.
-        self.batch.load(Ordering::Relaxed)
+        events >= self.batch.load(Ordering::Relaxed)
     }
 
     /// Whether this is the setting that all stripes should follow.
@@ -112,19 +126,19 @@ impl Shared {
         Setting::ALL[usize::from(self.live.load(Ordering::Relaxed)) % Setting::ALL.len()]
     }
 
-    /// Lets `feed` run events through the shadows, then follows their verdict; `None` if another
-    /// stripe is at it. The stripe has `entries` entries.
-    pub(super) fn try_feed(&self, entries: usize, feed: impl FnOnce(&mut State)) -> Option<()> {
-        let mut state = try_lock(&self.shadows)?;
+    /// Runs the events that wait through the shadows, then follows their verdict, unless another
+    /// stripe is at it. This one has `entries` entries, which weigh `mean` on average.
+    #[cold]
+    pub(super) fn try_feed(&self, entries: usize, mean: u64) {
+        let Some(mut state) = try_lock(&self.shadows) else { return };
         let shift = state.shift;
         state.shadows.limit(entries.saturating_mul(self.stripes) >> shift);
-        feed(&mut state);
+        self.ring.drain(|Event { id, weight }| state.access(id, weight, mean));
         let live = state.shadows.live() as u8;
         // Relaxed: see `live`. Written only when it changes, as every stripe reads this line.
         if live != self.live.load(Ordering::Relaxed) {
             self.live.store(live, Ordering::Relaxed);
         }
-        Some(())
     }
 
     /// Fits the shadows to a cache of `capacity` in which an entry weighs `mean`.
