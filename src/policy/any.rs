@@ -80,8 +80,8 @@ impl Recorder for AnyRecorder {
         self.0.samples(hash)
     }
 
-    fn on_sample(&self, slot: Slot, hash: u64) -> bool {
-        self.0.on_sample(slot, hash)
+    fn on_sample(&self, hash: u64) -> bool {
+        self.0.on_sample(hash)
     }
 }
 

@@ -80,10 +80,10 @@ pub trait Recorder: Debug + Send + Sync + 'static {
     }
 
     /// Notes a hit on a key that [`samples`](Self::samples) chose, after
-    /// [`on_hit`](Self::on_hit) and under no lock: the entry may have left `slot` by now. Answers
-    /// as `on_hit` does.
-    fn on_sample(&self, slot: Slot, hash: u64) -> bool {
-        let _ = (slot, hash);
+    /// [`on_hit`](Self::on_hit) and under no lock: the entry may have left by now. Answers as
+    /// `on_hit` does.
+    fn on_sample(&self, hash: u64) -> bool {
+        let _ = hash;
         false
     }
 }

@@ -84,7 +84,7 @@ impl<P: Policy> Sim<P> {
             let (mark, hash) = (self.slots.mark(slot), hash_of(key));
             let mut is_due = self.recorder.on_hit(slot, mark);
             if self.recorder.samples(hash) {
-                is_due |= self.recorder.on_sample(slot, hash);
+                is_due |= self.recorder.on_sample(hash);
             }
             if is_due {
                 self.policy.maintain(&self.slots);

@@ -29,7 +29,6 @@ pub(crate) struct Used<'a, K: Hash, V, P: Policy, S: BuildHasher> {
 struct Rest<'a, K: Hash, V, P: Policy, S: BuildHasher> {
     stripe: &'a Stripe<K, V, P>,
     context: &'a Context<K, V, S>,
-    lane: Lane<'a>,
     hash: u64,
     /// Whether the recorder asked for maintenance.
     is_due: bool,
@@ -39,8 +38,8 @@ impl<K: Hash, V, P: Policy, S: BuildHasher> Drop for Rest<'_, K, V, P, S> {
     #[inline(always)]
     fn drop(&mut self) {
         if self.is_due || self.stripe.recorder.samples(self.hash) {
-            let Self { stripe, context, lane, hash, is_due } = *self;
-            stripe.follow_up(context, lane.slot(), hash, is_due);
+            let Self { stripe, context, hash, is_due } = *self;
+            stripe.follow_up(context, hash, is_due);
         }
     }
 }
@@ -116,20 +115,14 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
     ) -> Used<'a, K, V, P, S> {
         let Locked { found: Found { value, lane, .. }, guard } = locked;
         let is_due = self.recorder.on_hit(lane.slot(), &lane.state.mark);
-        Used { value, _guard: guard, _rest: Rest { stripe: self, context, lane, hash, is_due } }
+        Used { value, _guard: guard, _rest: Rest { stripe: self, context, hash, is_due } }
     }
 
     #[cold]
     #[inline(never)]
-    fn follow_up<S: BuildHasher>(
-        &self,
-        context: &Context<K, V, S>,
-        slot: Slot,
-        hash: u64,
-        mut is_due: bool,
-    ) {
+    fn follow_up<S: BuildHasher>(&self, context: &Context<K, V, S>, hash: u64, mut is_due: bool) {
         if self.recorder.samples(hash) {
-            is_due |= self.recorder.on_sample(slot, hash);
+            is_due |= self.recorder.on_sample(hash);
         }
         if is_due {
             self.maintain_policy(context);
