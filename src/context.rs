@@ -77,7 +77,7 @@ impl<K, V, S> Context<K, V, S> {
         self.is_timed() || self.tagger.is_some()
     }
 
-    /// The time of a use, as the stripe's `use_mortal` wants it: it looks at the exact clock itself
+    /// The time of a use, as the stripe's `use_alive` wants it: it looks at the exact clock itself
     /// where that matters to a deadline, but not for the time to idle.
     #[inline]
     pub(crate) fn time_of_use(&self) -> u64 {

@@ -24,7 +24,10 @@
 //! line where the entry probably lies, takes the bucket's lock, checks that the bucket's own level
 //! still says that the key belongs there, and compares sixteen fingerprints at once. The hint byte
 //! beside the entry says that it is alive; the recorder sets a bit or two in the mark byte beside
-//! that; the value is cloned; the lock is released by a plain store. Nothing else is written.
+//! that; the value is cloned to where it is returned; the lock is released by a plain store. Nothing
+//! else is written, but for one key in 256 or so, chosen by its hash, of which the recorder is told
+//! once more when the lock is free. What is not the usual case (a lock that is held, a chain, a
+//! deadline) is a call elsewhere, so that the usual one needs hardly any stack.
 //!
 //! # The life of an `insert`
 //!
@@ -42,7 +45,8 @@
 //! the room travels as a reservation.
 //!
 //! Where nothing beside an entry depends on its value, `stripe/light.rs` does the same in fewer
-//! steps: one entry comes in and at most one leaves, in the same place, with nothing to tell.
+//! steps: one entry comes in and at most one leaves, in the same place, with nothing to tell. The
+//! policy is asked once then (`Policy::exchange`), not three times.
 //!
 //! # The life of a load
 //!
@@ -117,6 +121,14 @@
 //! **Fetching the entry's line with the header** matters more: an entry is placed, where it can be,
 //! in the cache line that its hash prefers, and a look-up fetches both lines at once. At a million
 //! entries hits became a quarter faster, at a hundred thousand a tenth.
+//!
+//! **Fetching ahead for the policy** (the sketch and the ghosts of a newcomer, the queues' tails for the
+//! next one) gained 3 % of insertions at 50 000 entries and cost 8 % of read-through at 10 000, where
+//! all lies in the processor's own caches: not worth its code. What did help there is that an entry
+//! leaves at the back of a queue without a look at the next one's link.
+//!
+//! **Counting a hit in the mark** is done without a branch: leaving out the write where the count is at
+//! its end already is 3 % faster where all are read, and 13 % slower where entries come and go.
 //!
 //! **The clock.** Reading the time-stamp counter takes 8 ns alone but 25 to 30 between a look-up's
 //! memory accesses, for which it waits; that doubled the price of a hit in a cache with expiry. The

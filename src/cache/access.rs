@@ -9,10 +9,12 @@ use hashbrown::Equivalent;
 
 use super::{Cache, Inner, same};
 use crate::{
+    context::Context,
     expiry::Lifetime,
     policy::Policy,
     stats::Event,
-    table::{UserCode, enter_user_code},
+    stripe::Hit,
+    table::{Further, UserCode, enter_user_code},
     time::{Tick, nanos},
 };
 
@@ -119,9 +121,15 @@ where
         let inner = &*self.inner;
         let hash = inner.hash(key);
         let stripe = inner.stripe(hash);
-        let (used, now) = stripe.hit_timed(&inner.context, hash, same::<K, V, Q>(key), |_| ());
+        let (spot, now) = (stripe.table.approach(hash), inner.context.time_of_use());
+        let equals = same::<K, V, Q>(key);
+        let is_used = match stripe.hit_at(&inner.context, spot, hash, equals, now) {
+            Hit::Used(_) => true,
+            Hit::Absent => false,
+            Hit::Further(further) => inner.use_further(further, hash, key, |_| ()).is_some(),
+        };
         inner.tidy(now);
-        used.is_some()
+        is_used
     }
 
     /// How long the entry of `key` has to live; `None` if there is none, [`Duration::MAX`] if it
@@ -185,6 +193,21 @@ where
     }
 }
 
+/// A look-up, counted and recorded when this is dropped: under no lock, so it must outlive them.
+struct LookUp<'a, K, V, S> {
+    context: &'a Context<K, V, S>,
+    hash: u64,
+    is_hit: bool,
+}
+
+impl<K, V, S> Drop for LookUp<'_, K, V, S> {
+    #[inline]
+    fn drop(&mut self) {
+        self.context.count(if self.is_hit { Event::Hit } else { Event::Miss });
+        self.context.record_look(self.hash, self.is_hit);
+    }
+}
+
 impl<K, V, P, S> Inner<K, V, P, S>
 where
     K: Hash + Eq,
@@ -198,17 +221,29 @@ where
         V: Clone,
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let clone = |value: &mut V| {
-            let _running = enter_user_code::<K, V>();
-            value.clone()
-        };
         if self.context.is_watched() {
             return self.get_watched(hash, key);
         }
-        let found = self.stripe(hash).hit(&self.context, hash, same::<K, V, Q>(key), clone);
-        self.context.count(if found.is_some() { Event::Hit } else { Event::Miss });
-        self.context.record_look(hash, found.is_some());
-        found
+        let mut look = LookUp { context: &self.context, hash, is_hit: false };
+        match self.stripe(hash).hit(&self.context, hash, same::<K, V, Q>(key)) {
+            Hit::Used(found) => {
+                look.is_hit = true;
+                let _running = enter_user_code::<K, V>();
+                // Last, so that a large value is cloned to where it is returned; what else there is
+                // to do is done as these are dropped, the entry's lock first.
+                Some(found.value.clone())
+            }
+            Hit::Absent => None,
+            Hit::Further(further) => {
+                let clone = |value: &mut V| {
+                    let _running = enter_user_code::<K, V>();
+                    value.clone()
+                };
+                let found = self.use_further(further, hash, key, clone);
+                look.is_hit = found.is_some();
+                found
+            }
+        }
     }
 
     /// [`peek`](Cache::peek) by hash.
@@ -253,12 +288,37 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
+        let mut look = LookUp { context: &self.context, hash, is_hit: false };
+        let equals = same::<K, V, Q>(key);
         let stripe = self.stripe(hash);
-        let (found, now) = stripe.hit_timed(&self.context, hash, same::<K, V, Q>(key), then);
-        self.context.count(if found.is_some() { Event::Hit } else { Event::Miss });
-        self.context.record_look(hash, found.is_some());
+        let spot = stripe.table.approach(hash);
+        // Meanwhile the bucket comes near.
+        let now = self.context.time_of_use();
+        let found = match stripe.hit_at(&self.context, spot, hash, equals, now) {
+            Hit::Used(used) => Some(then(used.value)),
+            Hit::Absent => None,
+            Hit::Further(further) => self.use_further(further, hash, key, then),
+        };
+        look.is_hit = found.is_some();
         self.tidy(now);
         found
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn use_further<Q, R>(
+        &self,
+        further: Further<'_, K, V>,
+        hash: u64,
+        key: &Q,
+        then: impl FnOnce(&mut V) -> R,
+    ) -> Option<R>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let equals = same::<K, V, Q>(key);
+        let found = self.stripe(hash).hit_further(&self.context, further, hash, equals);
+        found.map(|used| then(used.value))
     }
 
     #[cold]

@@ -12,6 +12,7 @@ mod room;
 mod write;
 
 pub(crate) use light::Admission;
+pub(crate) use read::Hit;
 pub(crate) use write::{Condition, Outcome, Over, When, Write};
 
 use std::{

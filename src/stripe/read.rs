@@ -12,163 +12,132 @@ use crate::{
     expiry::{Lifetime, hint},
     policy::{Policy, Recorder},
     sync::Ordering,
-    table::{Found, Further, Lane, Locked, Look, enter_user_code},
+    table::{BucketGuard, Found, Further, Lane, Locked, Look, Spot, enter_user_code},
     time::Tick,
 };
 
-impl<K, V, P: Policy> Stripe<K, V, P> {
-    /// Looks an entry up as a use of it and runs `then` on its value under the bucket's lock.
-    ///
-    /// The usual case alone is here, and everything else is out of its way: the compiler then needs
-    /// neither the stack nor saved registers for it.
+/// An entry that was looked up as a use of it: its bucket is locked until this is dropped, and then
+/// what the use leaves to do is done.
+pub(crate) struct Used<'a, K: Hash, V, P: Policy, S: BuildHasher> {
+    pub(crate) value: &'a mut V,
+    /// In this order: the lock is released first.
+    _guard: BucketGuard<'a>,
+    _rest: Rest<'a, K, V, P, S>,
+}
+
+/// What a use leaves to do once its lock is released.
+struct Rest<'a, K: Hash, V, P: Policy, S: BuildHasher> {
+    stripe: &'a Stripe<K, V, P>,
+    context: &'a Context<K, V, S>,
+    hash: u64,
+    /// Whether the recorder asked for maintenance.
+    is_due: bool,
+}
+
+impl<K: Hash, V, P: Policy, S: BuildHasher> Drop for Rest<'_, K, V, P, S> {
     #[inline(always)]
-    pub(crate) fn hit<S: BuildHasher, R>(
-        &self,
-        context: &Context<K, V, S>,
-        hash: u64,
-        equals: impl Fn(&K) -> bool + Copy,
-        then: impl FnOnce(&mut V) -> R,
-    ) -> Option<R>
-    where
-        K: Hash,
-    {
-        let Locked { found, guard } = match self.table.look(self.table.approach(hash), hash, &equals)
-        {
-            Look::Found(locked) => locked,
-            Look::Absent => return None,
-            Look::Further(further) => return self.hit_further(context, further, hash, equals, then),
-        };
-        // Relaxed: guarded by the bucket's lock.
-        if found.lane.state.hint.load(Ordering::Relaxed) != hint::NEVER {
-            drop(guard);
-            return self.hit_mortal(context, hash, equals, then);
+    fn drop(&mut self) {
+        if self.is_due || self.stripe.recorder.samples(self.hash) {
+            let Self { stripe, context, hash, is_due } = *self;
+            stripe.follow_up(context, hash, is_due);
         }
-        let is_due = self.recorder.on_hit(found.lane.slot(), &found.lane.state.mark);
-        let read = then(found.value);
-        drop(guard);
-        self.follow_up(context, found.lane, hash, is_due);
-        Some(read)
     }
+}
 
-    /// [`hit`](Self::hit) where the time must be known, which is answered too.
+/// What a first look for an entry to use came to. The rest is apart, so that the usual case needs
+/// neither the stack nor many saved registers for it.
+pub(crate) enum Hit<'a, K: Hash, V, P: Policy, S: BuildHasher> {
+    Used(Used<'a, K, V, P, S>),
+    Absent,
+    /// See [`Stripe::hit_further`].
+    Further(Further<'a, K, V>),
+}
+
+impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
+    /// Looks an entry up as a use of it.
     #[inline(always)]
-    pub(crate) fn hit_timed<S: BuildHasher, R>(
-        &self,
-        context: &Context<K, V, S>,
+    pub(crate) fn hit<'a, S: BuildHasher>(
+        &'a self,
+        context: &'a Context<K, V, S>,
         hash: u64,
         equals: impl Fn(&K) -> bool + Copy,
-        then: impl FnOnce(&mut V) -> R,
-    ) -> (Option<R>, u64)
-    where
-        K: Hash,
-    {
-        let spot = self.table.approach(hash);
-        let now = context.time_of_use();
-        let used = match self.table.look(spot, hash, &equals) {
-            Look::Found(locked) => self.use_found(context, locked, (hash, now), then),
-            Look::Absent => None,
-            Look::Further(further) => self
-                .table
-                .look_further(further, hash, equals)
-                .and_then(|locked| self.use_found(context, locked, (hash, now), then)),
-        };
-        (used, now)
+    ) -> Hit<'a, K, V, P, S> {
+        match self.table.look(self.table.approach(hash), hash, &equals) {
+            Look::Found(locked) if is_immortal(locked.found.lane) => {
+                Hit::Used(self.used(context, locked, hash))
+            }
+            Look::Found(_) => Hit::Further(Further::Elsewhere),
+            Look::Absent => Hit::Absent,
+            Look::Further(further) => Hit::Further(further),
+        }
     }
 
-    #[cold]
-    #[inline(never)]
-    fn hit_further<S: BuildHasher, R>(
-        &self,
-        context: &Context<K, V, S>,
-        further: Further<'_, K, V>,
+    /// [`hit`](Self::hit) in the bucket that was picked, where entries have deadlines.
+    #[inline(always)]
+    pub(crate) fn hit_at<'a, S: BuildHasher>(
+        &'a self,
+        context: &'a Context<K, V, S>,
+        spot: Spot<'a, K, V>,
         hash: u64,
         equals: impl Fn(&K) -> bool + Copy,
-        then: impl FnOnce(&mut V) -> R,
-    ) -> Option<R>
-    where
-        K: Hash,
-    {
+        now: u64,
+    ) -> Hit<'a, K, V, P, S> {
+        match self.table.look(spot, hash, &equals) {
+            Look::Found(locked) if self.use_alive(context, locked.found.lane, now) => {
+                Hit::Used(self.used(context, locked, hash))
+            }
+            Look::Found(_) | Look::Absent => Hit::Absent,
+            Look::Further(further) => Hit::Further(further),
+        }
+    }
+
+    /// Goes on where [`hit`](Self::hit) was not the usual case.
+    #[cold]
+    pub(crate) fn hit_further<'a, S: BuildHasher>(
+        &'a self,
+        context: &'a Context<K, V, S>,
+        further: Further<'a, K, V>,
+        hash: u64,
+        equals: impl Fn(&K) -> bool + Copy,
+    ) -> Option<Used<'a, K, V, P, S>> {
         let locked = self.table.look_further(further, hash, equals)?;
-        self.use_found(context, locked, (hash, context.time_of_use()), then)
+        let is_alive = self.use_alive(context, locked.found.lane, context.time_of_use());
+        is_alive.then(|| self.used(context, locked, hash))
     }
 
-    /// [`hit`](Self::hit) of an entry that has a deadline, in a cache where few have.
-    #[cold]
-    #[inline(never)]
-    fn hit_mortal<S: BuildHasher, R>(
-        &self,
-        context: &Context<K, V, S>,
-        hash: u64,
-        equals: impl Fn(&K) -> bool + Copy,
-        then: impl FnOnce(&mut V) -> R,
-    ) -> Option<R>
-    where
-        K: Hash,
-    {
-        self.hit_timed(context, hash, equals, then).0
-    }
-
-    /// Uses an entry, if it is alive.
+    /// Tells the recorder of a use.
     #[inline(always)]
-    fn use_found<S: BuildHasher, R>(
-        &self,
-        context: &Context<K, V, S>,
-        locked: Locked<'_, K, V>,
-        (hash, now): (u64, u64),
-        then: impl FnOnce(&mut V) -> R,
-    ) -> Option<R>
-    where
-        K: Hash,
-    {
-        let Locked { found, guard } = locked;
-        // Relaxed: guarded by the bucket's lock.
-        let hint = found.lane.state.hint.load(Ordering::Relaxed);
-        if hint != hint::NEVER && !self.use_mortal(context, found.lane, hint, now) {
-            return None;
-        }
-        let is_due = self.recorder.on_hit(found.lane.slot(), &found.lane.state.mark);
-        let read = then(found.value);
-        drop(guard);
-        self.follow_up(context, found.lane, hash, is_due);
-        Some(read)
-    }
-
-    /// What a hit leaves to do once its lock is released. `is_due` says that the recorder asked for
-    /// maintenance.
-    #[inline(always)]
-    fn follow_up<S: BuildHasher>(
-        &self,
-        context: &Context<K, V, S>,
-        lane: Lane<'_>,
+    fn used<'a, S: BuildHasher>(
+        &'a self,
+        context: &'a Context<K, V, S>,
+        locked: Locked<'a, K, V>,
         hash: u64,
-        is_due: bool,
-    ) where
-        K: Hash,
-    {
-        if is_due || self.recorder.samples(hash) {
-            self.follow_up_on(context, lane.slot(), hash, is_due);
-        }
+    ) -> Used<'a, K, V, P, S> {
+        let Locked { found: Found { value, lane, .. }, guard } = locked;
+        let is_due = self.recorder.on_hit(lane.slot(), &lane.state.mark);
+        Used { value, _guard: guard, _rest: Rest { stripe: self, context, hash, is_due } }
     }
 
     #[cold]
     #[inline(never)]
-    fn follow_up_on<S: BuildHasher>(
-        &self,
-        context: &Context<K, V, S>,
-        slot: Slot,
-        hash: u64,
-        mut is_due: bool,
-    ) where
-        K: Hash,
-    {
+    fn follow_up<S: BuildHasher>(&self, context: &Context<K, V, S>, hash: u64, mut is_due: bool) {
         if self.recorder.samples(hash) {
-            is_due |= self.recorder.on_sample(slot, hash);
+            is_due |= self.recorder.on_sample(hash);
         }
         if is_due {
             self.maintain_policy(context);
         }
     }
+}
 
+/// Whether the entry, whose bucket is locked, has neither deadline nor tags.
+#[inline(always)]
+fn is_immortal(lane: Lane<'_>) -> bool {
+    // Relaxed: guarded by the bucket's lock.
+    lane.state.hint.load(Ordering::Relaxed) == hint::NEVER
+}
+
+impl<K, V, P: Policy> Stripe<K, V, P> {
     /// Looks an entry up without using it.
     #[inline]
     pub(crate) fn peek<S, R>(
@@ -197,21 +166,17 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     /// Whether the entry, whose bucket is locked, may still be seen.
     #[inline]
     pub(super) fn is_alive<S>(&self, context: &Context<K, V, S>, lane: Lane<'_>, now: u64) -> bool {
-        // Relaxed: guarded by the bucket's lock.
-        let hint = lane.state.hint.load(Ordering::Relaxed);
-        hint == hint::NEVER || self.is_mortal_alive(context, lane, hint, now)
+        is_immortal(lane) || self.is_mortal_alive(context, lane, now)
     }
 
-    /// Uses an entry that has a deadline or tags; answers whether it is alive.
+    /// Answers whether the entry, whose bucket is locked, is alive, and if so puts its idle deadline
+    /// off.
     #[inline(always)]
-    fn use_mortal<S>(
-        &self,
-        context: &Context<K, V, S>,
-        lane: Lane<'_>,
-        hint: u8,
-        now: u64,
-    ) -> bool {
-        let is_alive = self.is_mortal_alive(context, lane, hint, now);
+    fn use_alive<S>(&self, context: &Context<K, V, S>, lane: Lane<'_>, now: u64) -> bool {
+        if is_immortal(lane) {
+            return true;
+        }
+        let is_alive = self.is_mortal_alive(context, lane, now);
         if is_alive && context.rules.time_to_idle.is_some() {
             self.extend_idle(context, lane, now);
         }
@@ -219,13 +184,9 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     }
 
     #[inline(always)]
-    fn is_mortal_alive<S>(
-        &self,
-        context: &Context<K, V, S>,
-        lane: Lane<'_>,
-        hint: u8,
-        now: u64,
-    ) -> bool {
+    fn is_mortal_alive<S>(&self, context: &Context<K, V, S>, lane: Lane<'_>, now: u64) -> bool {
+        // Relaxed: guarded by the bucket's lock.
+        let hint = lane.state.hint.load(Ordering::Relaxed);
         // Acquire: pairs with the Release in `Stripe::finish_sweep`: entries that the sweep removed
         // are not found.
         let swept = Tick(self.swept.load(Ordering::Acquire));
@@ -375,35 +336,28 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     where
         K: Hash,
     {
-        let Locked { found, guard } = locked;
-        // Relaxed: guarded by the bucket's lock.
-        let is_mortal = found.lane.state.hint.load(Ordering::Relaxed) != hint::NEVER;
-        if (is_mortal || when.life.deadline != Tick::NEVER)
-            && !self.prolong(context, found.lane, when)
+        let lane = locked.found.lane;
+        if (!is_immortal(lane) || when.life.deadline != Tick::NEVER)
+            && !self.prolong(context, lane, when)
         {
             return false;
         }
-        if self.is_pinned(found.lane) {
+        if self.is_pinned(lane) {
             return false;
         }
         // Relaxed: a version asked for under the bucket's lock is asked for after this is set.
         if self.versioned.load(Ordering::Relaxed) {
-            self.renew_version(found.lane.slot());
+            self.renew_version(lane.slot());
         }
-        let is_due = self.recorder.on_hit(found.lane.slot(), &found.lane.state.mark);
-        mem::swap(found.value, value);
-        drop(guard);
-        self.follow_up(context, found.lane, hash, is_due);
+        mem::swap(self.used(context, locked, hash).value, value);
         true
     }
 
     /// Gives an entry the lifetime of the value that will replace its own, if it is alive and its
     /// deadline does not come nearer.
     fn prolong<S>(&self, context: &Context<K, V, S>, lane: Lane<'_>, when: When) -> bool {
-        // Relaxed: guarded by the bucket's lock.
-        let hint = lane.state.hint.load(Ordering::Relaxed);
-        let later = hint != hint::NEVER
-            && self.is_mortal_alive(context, lane, hint, when.now)
+        let later = !is_immortal(lane)
+            && self.is_mortal_alive(context, lane, when.now)
             && self.sides.deadlines.put_off(lane.slot(), when.life.deadline);
         if later {
             if context.rules.time_to_idle.is_some() {

@@ -265,7 +265,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             // What the recorder asks for is done at the next write.
             self.recorder.on_hit(slot, &found.lane.state.mark);
             if self.recorder.samples(hash) {
-                self.recorder.on_sample(slot, hash);
+                self.recorder.on_sample(hash);
             }
             if let Some(version) = &mut write.version {
                 *version = self.version_or(slot, next);

@@ -98,7 +98,7 @@ pub(crate) enum Look<'a, K, V> {
 pub(crate) enum Further<'a, K, V> {
     /// When the bucket's lock, which another thread holds, is free.
     Waiting(Spot<'a, K, V>),
-    /// In another bucket, as this one was split since it was picked.
+    /// From the beginning: the bucket was split since it was picked.
     Elsewhere,
     /// In the bucket's overflow groups.
     Chained(&'a Overflow<K, V>, BucketGuard<'a>),

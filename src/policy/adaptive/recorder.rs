@@ -64,7 +64,7 @@ impl Recorder for AdaptiveRecorder {
         self.shared.sample(hash).is_some()
     }
 
-    fn on_sample(&self, _: Slot, hash: u64) -> bool {
+    fn on_sample(&self, hash: u64) -> bool {
         let Some(id) = self.shared.sample(hash) else { return false };
         self.shared.push(Event { id, weight: 0 })
     }
