@@ -140,11 +140,11 @@ where
     where
         E: Send + Sync + 'static,
     {
-        let place = lead.place();
-        let mut wait = Flights::seat(Arc::clone(&self.flights), place, key.clone());
+        let hash = lead.hash();
+        let mut wait = Flights::seat(Arc::clone(&self.flights), hash, key.clone());
         let job = Job::new(Box::pin(Arc::clone(self).load_shared(lead, key, load)));
         wait.drive(Arc::clone(&job));
-        self.flights.share(place, &job);
+        self.flights.share(hash, &job);
         wait
     }
 

@@ -116,7 +116,7 @@ where
         let mut leads = Vec::new();
         let mut start = |lead: Lead<_>, key: K| {
             let wait =
-                Flights::seat(Arc::clone(&self.cache.inner.flights), lead.place(), key.clone());
+                Flights::seat(Arc::clone(&self.cache.inner.flights), lead.hash(), key.clone());
             leads.push((lead, key));
             Step::Wait(wait)
         };
@@ -129,17 +129,17 @@ where
         if leads.is_empty() {
             return None;
         }
-        let places: Vec<_> = leads.iter().map(|(lead, _)| lead.place()).collect();
+        let hashes: Vec<_> = leads.iter().map(|(lead, _)| lead.hash()).collect();
         let is_nested = self.cache.inner.flights.is_running_here();
         let load = Box::pin(Arc::clone(self).load_many(leads, is_nested));
-        self.run(load, &places, true).map(Driver::new)
+        self.run(load, &hashes, true).map(Driver::new)
     }
 
     /// A bulk load, from beginning to end.
     async fn load_many(self: Arc<Self>, leads: Leads<K, V, L::Error>, is_nested: bool) {
         let inner = &self.cache.inner;
-        let places: Vec<_> = leads.iter().map(|(lead, _)| lead.place()).collect();
-        let permit = self.permit(is_nested, &places).await;
+        let hashes: Vec<_> = leads.iter().map(|(lead, _)| lead.hash()).collect();
+        let permit = self.permit(is_nested, &hashes).await;
         let leads = self.settle_unwritten(leads);
         let (leads, keys): (Vec<_>, Vec<_>) = leads.into_iter().unzip();
         let start = |key| inner.start(self.options.is_early()).over(self.cache.version(key));

@@ -44,7 +44,7 @@ where
         may_spawn: bool,
     ) -> Step<K, V, L::Error> {
         let flights = &self.cache.inner.flights;
-        let place = lead.place();
+        let hash = lead.hash();
         let is_nested = flights.is_running_here();
         let mut load =
             Box::pin(Attempt { load: Arc::clone(self).load(lead, key, is_nested), result: None });
@@ -55,27 +55,22 @@ where
                 return Step::Done(result.expect("it is over"));
             }
         }
-        let mut wait = Flights::seat(Arc::clone(flights), place, own_key());
-        if let Some(job) = self.run(load, &[place], may_spawn) {
+        let mut wait = Flights::seat(Arc::clone(flights), hash, own_key());
+        if let Some(job) = self.run(load, &[hash], may_spawn) {
             wait.drive(job);
         }
         Step::Wait(wait)
     }
 
     /// Gives a load to the spawner, or else to all who wait for its flights, as a job.
-    pub(super) fn run(
-        &self,
-        load: BoxFuture,
-        places: &[(u64, u64)],
-        may_spawn: bool,
-    ) -> Option<Arc<Job>> {
+    pub(super) fn run(&self, load: BoxFuture, hashes: &[u64], may_spawn: bool) -> Option<Arc<Job>> {
         if let Some(spawn) = self.spawner.as_ref().filter(|_| may_spawn) {
             spawn(load);
             return None;
         }
         let job = Job::new(load);
-        for &place in places {
-            self.cache.inner.flights.share(place, &job);
+        for &hash in hashes {
+            self.cache.inner.flights.share(hash, &job);
         }
         Some(job)
     }
@@ -87,7 +82,7 @@ where
         key: K,
         is_nested: bool,
     ) -> Result<V, LoadError<L::Error>> {
-        let permit = self.permit(is_nested, &[lead.place()]).await;
+        let permit = self.permit(is_nested, &[lead.hash()]).await;
         let started =
             self.cache.inner.start(self.options.is_early()).over(self.cache.version(&key));
         if let Err(refused) = permit {
@@ -114,11 +109,11 @@ where
     pub(super) async fn permit(
         &self,
         is_nested: bool,
-        places: &[(u64, u64)],
+        hashes: &[u64],
     ) -> Result<Option<Permit>, LoadError<L::Error>> {
         let Some(limit) = self.limit.as_ref().filter(|_| !is_nested) else { return Ok(None) };
         let flights = &self.cache.inner.flights;
-        let is_needed = || places.iter().any(|&place| flights.is_needed(place));
+        let is_needed = || hashes.iter().any(|&hash| flights.is_needed(hash));
         limit.acquire(is_needed).await.map(Some).ok_or(LoadError::Overloaded)
     }
 
