@@ -175,13 +175,7 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let inner = &*self.inner;
-        let hash = inner.hash(key);
-        let (stripe, now) = inner.approach(hash);
-        if stripe.table.surely_absent(hash) {
-            return None;
-        }
-        stripe.version(&inner.context, hash, same::<K, V, Q>(key), now)
+        self.inner.version(self.inner.hash(key), key)
     }
 }
 
@@ -209,6 +203,24 @@ where
         self.context.count(if found.is_some() { Event::Hit } else { Event::Miss });
         self.context.record_look(hash, found.is_some());
         found
+    }
+
+    /// [`version`](Cache::version) by hash.
+    pub(super) fn version<Q>(&self, hash: u64, key: &Q) -> Option<u64>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        if self.is_surely_absent(hash) {
+            return None;
+        }
+        let (stripe, now) = self.approach(hash);
+        stripe.version(&self.context, hash, same::<K, V, Q>(key), now)
+    }
+
+    /// Whether no entry can have this hash: certain at some moment during the call. Takes no lock.
+    #[inline]
+    pub(super) fn is_surely_absent(&self, hash: u64) -> bool {
+        self.stripe(hash).table.surely_absent(hash)
     }
 
     /// [`peek`](Cache::peek) by hash.

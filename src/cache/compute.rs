@@ -186,8 +186,8 @@ where
         if let Some((value, _)) = self.seen {
             return Ok(value);
         }
-        let started = self.cache.inner.start(false).as_old_as(self.entered);
         self.cache.inner.begin(&mut self.lead);
+        let started = self.cache.inner.start(false).as_old_as(self.entered);
         let loaded = {
             let _running = self.lead.run();
             load()
@@ -215,8 +215,8 @@ where
         if let Some((value, _)) = self.seen {
             return Ok(value);
         }
-        let started = self.cache.inner.start(false).as_old_as(self.entered);
         self.cache.inner.begin(&mut self.lead);
+        let started = self.cache.inner.start(false).as_old_as(self.entered);
         let mut load = pin!(load);
         let loaded = poll_fn(|context| {
             let _running = self.lead.run();

@@ -212,6 +212,12 @@ pub(super) enum Heard<R: Hangar, E> {
     Lead(Lead<R>),
 }
 
+/// What waiting for a key came to.
+pub(super) enum Upshot<'a, K, V, E> {
+    Over(Result<V, LoadError<E>>),
+    Lead(Leader<'a, K, V>),
+}
+
 /// Takes from an outcome what a caller that expects errors of type `E` can use.
 pub(super) fn hear<R, E>(waited: Waited<R>) -> Heard<R, E>
 where
@@ -248,12 +254,11 @@ where
     P: Policy,
     S: BuildHasher,
 {
-    /// Joins the flight of a key.
+    /// Joins the flight of a key that cannot be led at once.
     pub(super) fn join<'a, Q>(&'a self, (hash, key): (u64, &Q)) -> Joined<&'a Flights<K, V>>
     where
         Q: Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
-        deny_reentry();
         let equals = |other: &K| key.equivalent(other);
         let joined = Flights::join(&*self.flights, hash, Asker::Load, || key.to_owned(), equals);
         if let Joined::Wait(wait) = &joined
@@ -262,6 +267,13 @@ where
             self.context.count(Event::Coalesced);
         }
         joined
+    }
+
+    /// Leads the flight of a key, if nobody else leads one near it.
+    #[inline]
+    pub(super) fn lead(&self, hash: u64) -> Option<Leader<'_, K, V>> {
+        deny_reentry();
+        Flights::lead(&*self.flights, hash)
     }
 
     /// Loads a key that was not found, or waits for who does.
@@ -276,23 +288,19 @@ where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
         E: Send + Sync + 'static,
     {
-        let lead = loop {
-            let mut wait = match self.join((hash, key)) {
-                Joined::Reentrant => return Err(LoadError::Reentrant),
-                Joined::Lead(lead) => break lead,
-                Joined::Wait(wait) => wait,
-            };
-            let waited = block_on(|context| wait.poll(context), &patience);
-            match hear(waited.ok_or(LoadError::TimedOut)?) {
-                Heard::Loaded(loaded) => return loaded,
-                Heard::Lead(lead) => break lead,
-                Heard::Nothing => {}
-            }
+        let mut lead = match self.lead(hash) {
+            Some(lead) => lead,
+            None => match self.wait_for_load((hash, key), &patience) {
+                Upshot::Over(loaded) => return loaded,
+                Upshot::Lead(lead) => lead,
+            },
         };
-        let (lead, started) = match self.present_or_start(lead, (hash, key)) {
-            Ok(value) => return Ok(value),
-            Err(started) => started,
-        };
+        if let Some(value) = self.present(&lead, key) {
+            lead.leave_to_see();
+            return Ok(value);
+        }
+        self.begin(&mut lead);
+        let started = self.start(false);
         let loaded = {
             let _running = lead.run();
             load()
@@ -300,27 +308,49 @@ where
         self.finish(lead, started, key, loaded)
     }
 
-    /// A new leader looks once more: who led before may have stored the value. If it is there, those
-    /// who wait look for themselves: this flight may have begun while a removal was already under way
-    /// that it knows nothing of, and they may have asked after it.
-    pub(super) fn present_or_start<'a, Q>(
+    /// Waits for another's load, or until there is none.
+    #[cold]
+    #[inline(never)]
+    fn wait_for_load<Q, E>(
         &self,
-        mut lead: Leader<'a, K, V>,
-        (hash, key): (u64, &Q),
-    ) -> Result<V, (Leader<'a, K, V>, Started)>
+        place: (u64, &Q),
+        patience: &dyn Fn() -> Option<Duration>,
+    ) -> Upshot<'_, K, V, E>
     where
-        Q: Hash + Equivalent<K> + ?Sized,
+        Q: Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        E: Send + Sync + 'static,
     {
-        let is_absent = self.stripe(hash).table.surely_absent(hash);
-        if !is_absent && let Some(value) = self.peek(hash, key) {
-            lead.land(|_| false, || Outcome::Unshared);
-            return Ok(value);
+        loop {
+            let mut wait = match self.join(place) {
+                Joined::Reentrant => return Upshot::Over(Err(LoadError::Reentrant)),
+                Joined::Lead(lead) => return Upshot::Lead(lead),
+                Joined::Wait(wait) => wait,
+            };
+            let Some(waited) = block_on(|context| wait.poll(context), patience) else {
+                return Upshot::Over(Err(LoadError::TimedOut));
+            };
+            match hear(waited) {
+                Heard::Loaded(loaded) => return Upshot::Over(loaded),
+                Heard::Lead(lead) => return Upshot::Lead(lead),
+                Heard::Nothing => {}
+            }
         }
-        self.begin(&mut lead);
-        Err((lead, self.start(false)))
     }
 
-    /// Counts a load that begins.
+    /// The value of a key, as a new leader looks once more: who led before may have stored it. If it
+    /// is there, [leave those who wait to see](Lead::leave_to_see) for themselves.
+    #[inline]
+    pub(super) fn present<R, Q>(&self, lead: &Lead<R>, key: &Q) -> Option<V>
+    where
+        R: Hangar<K = K, V = V>,
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let hash = lead.hash();
+        if self.is_surely_absent(hash) { None } else { self.peek(hash, key) }
+    }
+
+    /// Begins a load of the caller's, and counts it.
+    #[inline]
     pub(super) fn begin<R>(&self, lead: &mut Lead<R>)
     where
         R: Hangar<K = K, V = V>,
@@ -330,6 +360,7 @@ where
     }
 
     /// What has to be known of the moment a load starts.
+    #[inline]
     pub(super) fn start(&self, is_timed: bool) -> Started {
         let born = self.context.tagger.as_ref().map_or(0, |tagger| tagger.registry.removals());
         let is_timed = is_timed || self.context.counters.is_some();

@@ -3,8 +3,9 @@
 use std::{
     convert::Infallible,
     hash::{BuildHasher, Hash},
+    mem,
     pin::Pin,
-    task::{Context as Polling, Poll},
+    task::{Context as Polling, Poll, ready},
 };
 
 use hashbrown::Equivalent;
@@ -12,7 +13,7 @@ use pin_project_lite::pin_project;
 
 use super::{
     Inner,
-    load::{Heard, Leader, Started, certain, hear},
+    load::{Heard, Leader, Started, Upshot, certain, hear},
 };
 use crate::{
     LoadError,
@@ -34,10 +35,8 @@ pin_project! {
 }
 
 enum Stage<'a, K, V> {
-    /// Not polled yet.
+    /// Not polled yet, or to be joined anew.
     New,
-    /// Not found; to be joined.
-    Missed,
     Waiting(Wait<&'a Flights<K, V>>),
     Leading(Leader<'a, K, V>, Started),
     Over,
@@ -74,7 +73,6 @@ where
                 *this.stage = Stage::Over;
                 return Poll::Ready(Ok(value));
             }
-            *this.stage = Stage::Missed;
         }
         self.poll_missed(context)
     }
@@ -95,44 +93,76 @@ where
         self: Pin<&mut Self>,
         context: &mut Polling<'_>,
     ) -> Poll<Result<V, LoadError<E>>> {
-        let mut this = self.project();
-        let place = (*this.hash, *this.key);
+        let this = self.project();
+        let (inner, key) = (*this.inner, *this.key);
+        // Taken out, so that a panic below gives it up at once.
+        let (lead, started) = match mem::replace(this.stage, Stage::Over) {
+            Stage::Leading(lead, started) => (lead, started),
+            Stage::Over => panic!("a load was polled after it was ready"),
+            stage => {
+                let is_new = matches!(stage, Stage::New);
+                *this.stage = stage;
+                let upshot = match is_new.then(|| inner.lead(*this.hash)).flatten() {
+                    Some(lead) => Upshot::Lead(lead),
+                    None => ready!(this.stage.poll(inner, (*this.hash, key), context)),
+                };
+                *this.stage = Stage::Over;
+                let mut lead = match upshot {
+                    Upshot::Over(loaded) => return Poll::Ready(loaded),
+                    Upshot::Lead(lead) => lead,
+                };
+                if let Some(value) = inner.present(&lead, key) {
+                    lead.leave_to_see();
+                    return Poll::Ready(Ok(value));
+                }
+                inner.begin(&mut lead);
+                (lead, inner.start(false))
+            }
+        };
+        let running = lead.run();
+        let polled = this.load.poll(context);
+        drop(running);
+        let Poll::Ready(loaded) = polled else {
+            *this.stage = Stage::Leading(lead, started);
+            return Poll::Pending;
+        };
+        Poll::Ready(inner.finish(lead, started, key, loaded))
+    }
+}
+
+impl<'a, K, V> Stage<'a, K, V> {
+    /// Waits for another's load, or until there is none.
+    #[cold]
+    #[inline(never)]
+    fn poll<P, S, Q, E>(
+        &mut self,
+        inner: &'a Inner<K, V, P, S>,
+        place: (u64, &Q),
+        context: &mut Polling<'_>,
+    ) -> Poll<Upshot<'a, K, V, E>>
+    where
+        K: Hash + Eq,
+        V: Clone,
+        P: Policy,
+        S: BuildHasher,
+        Q: Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        E: Send + Sync + 'static,
+    {
         loop {
-            // Taken out, so that a panic below gives it up at once.
-            match std::mem::replace(this.stage, Stage::Over) {
-                Stage::New | Stage::Missed => match this.inner.join(place) {
-                    Joined::Reentrant => return Poll::Ready(Err(LoadError::Reentrant)),
-                    Joined::Wait(wait) => *this.stage = Stage::Waiting(wait),
-                    Joined::Lead(lead) => match this.inner.present_or_start(lead, place) {
-                        Ok(value) => return Poll::Ready(Ok(value)),
-                        Err((lead, started)) => *this.stage = Stage::Leading(lead, started),
-                    },
-                },
-                Stage::Waiting(mut wait) => {
-                    let Poll::Ready(waited) = wait.poll(context) else {
-                        *this.stage = Stage::Waiting(wait);
-                        return Poll::Pending;
-                    };
-                    match hear(waited) {
-                        Heard::Loaded(loaded) => return Poll::Ready(loaded),
-                        Heard::Nothing => *this.stage = Stage::Missed,
-                        Heard::Lead(lead) => match this.inner.present_or_start(lead, place) {
-                            Ok(value) => return Poll::Ready(Ok(value)),
-                            Err((lead, started)) => *this.stage = Stage::Leading(lead, started),
-                        },
+            let Self::Waiting(wait) = self else {
+                match inner.join(place) {
+                    Joined::Reentrant => {
+                        return Poll::Ready(Upshot::Over(Err(LoadError::Reentrant)));
                     }
+                    Joined::Lead(lead) => return Poll::Ready(Upshot::Lead(lead)),
+                    Joined::Wait(wait) => *self = Self::Waiting(wait),
                 }
-                Stage::Leading(lead, started) => {
-                    let running = lead.run();
-                    let polled = this.load.as_mut().poll(context);
-                    drop(running);
-                    let Poll::Ready(loaded) = polled else {
-                        *this.stage = Stage::Leading(lead, started);
-                        return Poll::Pending;
-                    };
-                    return Poll::Ready(this.inner.finish(lead, started, *this.key, loaded));
-                }
-                Stage::Over => panic!("a load was polled after it was ready"),
+                continue;
+            };
+            match hear(ready!(wait.poll(context))) {
+                Heard::Loaded(loaded) => return Poll::Ready(Upshot::Over(loaded)),
+                Heard::Lead(lead) => return Poll::Ready(Upshot::Lead(lead)),
+                Heard::Nothing => *self = Self::New,
             }
         }
     }

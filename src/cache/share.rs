@@ -84,9 +84,8 @@ where
                 Joined::Reentrant => return Err(LoadError::Reentrant),
                 Joined::Wait(wait) => wait,
                 Joined::Lead(lead) => {
-                    if let Some(value) = inner.peek(place.0, key) {
-                        // Not shared: see `Inner::present_or_start`.
-                        lead.land(|_| false, || Outcome::Unshared);
+                    if let Some(value) = inner.present(&lead, key) {
+                        lead.leave_to_see();
                         return Ok(value);
                     }
                     // Brought once, it gave nothing that could be shared only if it panicked.

@@ -353,7 +353,7 @@ where
         // A load that looked whether it stands before this may be about to store: then only the
         // stripe's lock tells.
         let may_come = self.flights.supersede(hash);
-        if !may_come && stripe.table.surely_absent(hash) {
+        if !may_come && self.is_surely_absent(hash) {
             self.tidy(now);
             return None;
         }

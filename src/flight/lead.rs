@@ -1,5 +1,7 @@
 //! Leading a flight: the right to compute a key, and what becomes of it.
 
+use std::mem;
+
 use super::{Hangar, Outcome, Running, list::List, mark, wake_all};
 use crate::trace::{LoadSpan, Within};
 
@@ -27,6 +29,17 @@ impl<R: Hangar> Lead<R> {
 
     pub(crate) fn hash(&self) -> u64 {
         self.hash
+    }
+
+    /// The same, by way of another hangar of the same flights.
+    pub(crate) fn held_by<S>(mut self, hangar: S) -> Lead<S>
+    where
+        S: Hangar<K = R::K, V = R::V>,
+    {
+        debug_assert_eq!(hangar.address(), self.hangar.address(), "other flights");
+        self.is_over = true;
+        let span = mem::replace(&mut self.span, LoadSpan::none());
+        Lead { hangar, hash: self.hash, seen: self.seen, is_over: false, span }
     }
 
     /// Says that the load begins.
@@ -72,6 +85,14 @@ impl<R: Hangar> Lead<R> {
         if let Some(flight) = self.list().lock().of(self.hash) {
             flight.is_closed = true;
         }
+    }
+
+    /// Ends the flight with what was found in the cache. Those who wait look for themselves: this
+    /// flight may have begun while a removal was already under way that it knows nothing of, and they
+    /// may have asked after that.
+    #[cold]
+    pub(crate) fn leave_to_see(self) {
+        self.land(|_| false, || Outcome::Unshared);
     }
 
     /// Ends the flight. `outcome` runs only if somebody waits whose key `is_same`.

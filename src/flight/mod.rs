@@ -165,35 +165,28 @@ impl<K, V> Flights<K, V> {
         lists.for_each(|list| list.lock().all().for_each(|flight| flight.is_closed = true));
     }
 
+    /// Leads the flight of a key if that can be had for a word: nobody else leads one of the list. If
+    /// not, [`join`](Self::join) it.
+    #[inline]
+    pub(crate) fn lead<R>(hangar: R, hash: u64) -> Option<Lead<R>>
+    where
+        R: Hangar<K = K, V = V>,
+    {
+        let list = hangar.list(hash);
+        let seen = list.seen();
+        list.begin(hash).then(|| Lead::new(hangar, hash, seen))
+    }
+
     /// Leads the flight of a key, or waits for who does. `key` makes an owned key, and runs only if
     /// there is somebody to wait for; `equals` compares with another's.
-    #[inline]
+    #[cold]
+    #[inline(never)]
     pub(crate) fn join<R>(
         hangar: R,
         hash: u64,
         asker: Asker,
         key: impl Fn() -> K,
         equals: impl Fn(&K) -> bool,
-    ) -> Joined<R>
-    where
-        R: Hangar<K = K, V = V>,
-    {
-        let list = hangar.list(hash);
-        let seen = list.seen();
-        // A holder's thread must be known, so its flight is listed.
-        if !matches!(asker, Asker::Holder) && list.begin(hash) {
-            return Joined::Lead(Lead::new(hangar, hash, seen));
-        }
-        Self::join_listed(hangar, hash, asker, (key, equals))
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn join_listed<R>(
-        hangar: R,
-        hash: u64,
-        asker: Asker,
-        (key, equals): (impl Fn() -> K, impl Fn(&K) -> bool),
     ) -> Joined<R>
     where
         R: Hangar<K = K, V = V>,

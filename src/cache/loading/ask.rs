@@ -35,8 +35,12 @@ pub(super) enum Step<K, V, E> {
     Wait(Wait<Hangar<K, V, E>>),
 }
 
-/// Starts a load, now or a little later.
-type Start<'a, K, V, E> = &'a mut dyn FnMut(Lead<Hangar<K, V, E>>, K) -> Step<K, V, E>;
+/// The right to load a key, for as long as the cache is borrowed.
+pub(super) type Leader<'a, K, V, E> = Lead<&'a Flights<K, Kept<V, E>>>;
+
+/// Starts a load, now or a little later. It may replace the entry of that version.
+type Start<'s, 'a, K, V, E> =
+    &'s mut dyn FnMut(Leader<'a, K, V, E>, K, Option<u64>) -> Step<K, V, E>;
 
 /// Why somebody asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,15 +189,17 @@ where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
         let own_key = || place.1.to_owned();
-        self.ask(place, want, &mut |lead, key| self.start_load(lead, (key, own_key), true))
+        self.ask(place, want, &mut |lead, key, over| {
+            self.start_load(lead, (key, own_key), over, true)
+        })
     }
 
     /// Answers from what is kept, or starts a load, or joins one.
-    pub(super) fn ask<Q>(
-        &self,
+    pub(super) fn ask<'a, Q>(
+        &'a self,
         (hash, key): (u64, &Q),
         want: Want,
-        start: Start<'_, K, V, L::Error>,
+        start: Start<'_, 'a, K, V, L::Error>,
     ) -> Step<K, V, L::Error>
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
@@ -210,6 +216,10 @@ where
                 Verdict::Reload => {}
             }
         }
+        deny_reentry();
+        if let Some(lead) = Flights::lead(&*self.cache.inner.flights, hash) {
+            return self.lead(key, want, lead, start);
+        }
         match self.join((hash, key), Asker::Load) {
             Joined::Reentrant => Step::Done(Err(LoadError::Reentrant)),
             Joined::Wait(wait) => {
@@ -217,7 +227,7 @@ where
                 self.hurry(&wait);
                 Step::Wait(wait)
             }
-            Joined::Lead(lead) => self.lead((hash, key), want, lead, start),
+            Joined::Lead(lead) => self.lead(key, want, self.own(lead), start),
         }
     }
 
@@ -266,40 +276,52 @@ where
             // Whoever led gave up. If that was a spawner, it may do so again.
             Waited::Lead(lead) => {
                 let own_key = || key.to_owned();
-                let start = &mut |lead, key| self.start_load(lead, (key, own_key), false);
-                self.lead((hash, key), want, lead, start)
+                let start =
+                    &mut |lead, key, over| self.start_load(lead, (key, own_key), over, false);
+                self.lead(key, want, self.own(lead), start)
             }
         }
     }
 
     /// As the leader: looks once more, as who led before may have stored something, and loads; at
     /// once if that is what is wanted.
-    fn lead<Q>(
-        &self,
-        (hash, key): (u64, &Q),
+    fn lead<'a, Q>(
+        &'a self,
+        key: &Q,
         want: Want,
-        lead: Lead<Hangar<K, V, L::Error>>,
-        start: Start<'_, K, V, L::Error>,
+        lead: Leader<'a, K, V, L::Error>,
+        start: Start<'_, 'a, K, V, L::Error>,
     ) -> Step<K, V, L::Error>
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
-        match self.cache.inner.peek(hash, key).filter(|_| want != Want::Reload) {
+        let inner = &*self.cache.inner;
+        if inner.is_surely_absent(lead.hash()) {
+            return start(lead, key.to_owned(), None);
+        }
+        match inner.peek(lead.hash(), key).filter(|_| want != Want::Reload) {
             Some(kept) if self.judge(&kept) == Verdict::Serve => {
-                // Not shared: see `Inner::present_or_start`.
-                lead.land(|_| false, || Outcome::Unshared);
+                lead.leave_to_see();
                 Step::Done(kept.into_result())
             }
-            _ => start(lead, key.to_owned()),
+            _ => {
+                let over = inner.version(lead.hash(), key);
+                start(lead, key.to_owned(), over)
+            }
         }
     }
 
+    /// A lead by way of what is borrowed anyway.
+    fn own(&self, lead: Lead<Hangar<K, V, L::Error>>) -> Leader<'_, K, V, L::Error> {
+        lead.held_by(&*self.cache.inner.flights)
+    }
+
     /// Serves what is kept and has it loaded anew; without a spawner this caller must.
-    fn serve_and_reload<Q>(
-        &self,
+    fn serve_and_reload<'a, Q>(
+        &'a self,
         (hash, key): (u64, &Q),
         kept: Kept<V, L::Error>,
-        start: Start<'_, K, V, L::Error>,
+        start: Start<'_, 'a, K, V, L::Error>,
     ) -> Step<K, V, L::Error>
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
@@ -315,7 +337,8 @@ where
             // Loaded meanwhile, or gone.
             return Step::Done(kept.into_result());
         }
-        let step = start(lead, key.to_owned());
+        let over = self.cache.inner.version(hash, key);
+        let step = start(self.own(lead), key.to_owned(), over);
         if self.spawner.is_some() { Step::Done(kept.into_result()) } else { step }
     }
 

@@ -11,7 +11,7 @@ use hashbrown::Equivalent;
 
 use super::{
     LoadingCache, Shared,
-    ask::{Hangar, Step, Want},
+    ask::{Hangar, Leader, Step, Want},
     loader::{Loaded, Loader},
 };
 use crate::{
@@ -114,10 +114,10 @@ where
     {
         let keys: Vec<_> = keys.into_iter().map(|key| (self.cache.inner.hash(key), key)).collect();
         let mut leads = Vec::new();
-        let mut start = |lead: Lead<_>, key: K| {
-            let wait =
-                Flights::seat(Arc::clone(&self.cache.inner.flights), lead.hash(), key.clone());
-            leads.push((lead, key));
+        let flights = &self.cache.inner.flights;
+        let mut start = |lead: Leader<'_, _, _, _>, key: K, _| {
+            let wait = Flights::seat(Arc::clone(flights), lead.hash(), key.clone());
+            leads.push((lead.held_by(Arc::clone(flights)), key));
             Step::Wait(wait)
         };
         let steps = keys.iter().map(|&place| self.ask(place, Want::Value, &mut start)).collect();
