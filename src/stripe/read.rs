@@ -29,7 +29,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     where
         K: Hash,
     {
-        match self.table.look(self.table.approach(hash), hash, &equals) {
+        match self.table.look_lightly(self.table.approach(hash), hash, &equals) {
             Look::Found(locked) => self.use_found(context, locked, (hash, None), then),
             Look::Absent => None,
             Look::Further(further) => {
