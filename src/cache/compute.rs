@@ -14,7 +14,6 @@ use crate::{
     flight::{Asker, Flights, Joined, Lead, Outcome, Waited, block_on},
     policy::Policy,
     stats::Event,
-    stripe::Condition,
     table::deny_reentry,
 };
 
@@ -287,7 +286,7 @@ where
             Compute::Remove => {
                 let is_unchanged =
                     |now: Option<(&V, u64)>| now.map(|(_, version)| version) == version;
-                inner.remove(&self.key, Some(Condition::Present(&is_unchanged)));
+                inner.remove(&self.key, Some(&is_unchanged));
                 None
             }
         }
@@ -307,7 +306,7 @@ where
         let mut write = self.prepare(key, value, Own::Rules);
         write.version = Some(0);
         let is_unchanged = |now: Option<(&V, u64)>| now.map(|(_, version)| version) == version;
-        drop(self.write(&mut write, Some(Condition::Present(&is_unchanged))));
+        drop(self.write_if(&mut write, &is_unchanged));
         write.version.filter(|&version| version != 0)
     }
 }

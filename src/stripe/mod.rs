@@ -12,7 +12,7 @@ mod room;
 mod write;
 
 pub(crate) use light::Admission;
-pub(crate) use write::{Condition, Outcome, Over, When, Write};
+pub(crate) use write::{Condition, Look, Outcome, Over, When, Write};
 
 use std::{
     hash::{BuildHasher, Hash},
