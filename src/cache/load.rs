@@ -192,9 +192,6 @@ where
     }
 }
 
-/// The lead of a call that borrows the cache.
-pub(super) type Leader<'a, K, V> = Lead<&'a Flights<K, V>>;
-
 /// A load that cannot fail gives a value, unless it waits for itself.
 pub(super) fn certain<V>(loaded: Result<V, LoadError<Infallible>>) -> V {
     match loaded {
@@ -213,9 +210,9 @@ pub(super) enum Heard<R: Hangar, E> {
 }
 
 /// What waiting for a key came to.
-pub(super) enum Upshot<'a, K, V, E> {
-    Over(Result<V, LoadError<E>>),
-    Lead(Leader<'a, K, V>),
+pub(super) enum Upshot<R: Hangar, E> {
+    Over(Result<R::V, LoadError<E>>),
+    Lead(Lead<R>),
 }
 
 /// Takes from an outcome what a caller that expects errors of type `E` can use.
@@ -254,26 +251,27 @@ where
     P: Policy,
     S: BuildHasher,
 {
-    /// Joins the flight of a key that cannot be led at once.
-    pub(super) fn join<'a, Q>(&'a self, (hash, key): (u64, &Q)) -> Joined<&'a Flights<K, V>>
+    /// Joins the flight of a key that cannot be led at once. A caller who shares another's load is
+    /// counted, once.
+    pub(super) fn join<R, Q>(
+        &self,
+        hangar: R,
+        (hash, key): (u64, &Q),
+        is_counted: bool,
+    ) -> Joined<R>
     where
+        R: Hangar<K = K, V = V>,
         Q: Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
         let equals = |other: &K| key.equivalent(other);
-        let joined = Flights::join(&*self.flights, hash, Asker::Load, || key.to_owned(), equals);
+        let joined = Flights::join(hangar, hash, Asker::Load, || key.to_owned(), equals);
         if let Joined::Wait(wait) = &joined
+            && !is_counted
             && wait.is_sharing()
         {
             self.context.count(Event::Coalesced);
         }
         joined
-    }
-
-    /// Leads the flight of a key, if nobody else leads one near it.
-    #[inline]
-    pub(super) fn lead(&self, hash: u64) -> Option<Leader<'_, K, V>> {
-        deny_reentry();
-        Flights::lead(&*self.flights, hash)
     }
 
     /// Loads a key that was not found, or waits for who does.
@@ -288,7 +286,8 @@ where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
         E: Send + Sync + 'static,
     {
-        let mut lead = match self.lead(hash) {
+        deny_reentry();
+        let mut lead = match Flights::lead(&*self.flights, hash) {
             Some(lead) => lead,
             None => match self.wait_for_load((hash, key), &patience) {
                 Upshot::Over(loaded) => return loaded,
@@ -305,7 +304,7 @@ where
             let _running = lead.run();
             load()
         };
-        self.finish(lead, started, key, loaded)
+        self.finish(lead, started, key, loaded.map_err(Arc::new))
     }
 
     /// Waits for another's load, or until there is none.
@@ -315,17 +314,19 @@ where
         &self,
         place: (u64, &Q),
         patience: &dyn Fn() -> Option<Duration>,
-    ) -> Upshot<'_, K, V, E>
+    ) -> Upshot<&Flights<K, V>, E>
     where
         Q: Equivalent<K> + ToOwned<Owned = K> + ?Sized,
         E: Send + Sync + 'static,
     {
+        let mut is_counted = false;
         loop {
-            let mut wait = match self.join(place) {
+            let mut wait = match self.join(&*self.flights, place, is_counted) {
                 Joined::Reentrant => return Upshot::Over(Err(LoadError::Reentrant)),
                 Joined::Lead(lead) => return Upshot::Lead(lead),
                 Joined::Wait(wait) => wait,
             };
+            is_counted |= wait.is_sharing();
             let Some(waited) = block_on(|context| wait.poll(context), patience) else {
                 return Upshot::Over(Err(LoadError::TimedOut));
             };
@@ -378,7 +379,7 @@ where
         lead: Lead<R>,
         started: Started,
         key: &Q,
-        loaded: Result<V, E>,
+        loaded: Result<V, Arc<E>>,
     ) -> Result<V, LoadError<E>>
     where
         R: Hangar<K = K, V = V>,
@@ -390,21 +391,11 @@ where
         }
         lead.note(if loaded.is_ok() { "value" } else { "failed" });
         let is_same = |other: &K| key.equivalent(other);
-        match loaded {
-            Ok(value) => {
-                self.store(&lead, started, (key.to_owned(), value.clone()), Own::Rules);
-                lead.land(is_same, || Outcome::Value(value.clone()));
-                Ok(value)
-            }
-            Err(error) => {
-                let error = Arc::new(error);
-                lead.land(is_same, || {
-                    let error: Arc<E> = Arc::clone(&error);
-                    Outcome::Failed(error)
-                });
-                Err(LoadError::Failed(error))
-            }
+        if let Ok(value) = &loaded {
+            self.store(&lead, started, (key.to_owned(), value.clone()), Own::Rules);
         }
+        lead.land(is_same, || Outcome::of(&loaded));
+        loaded.map_err(LoadError::Failed)
     }
 
     /// Counts a load that took so many nanoseconds.

@@ -124,7 +124,7 @@ impl<R: Hangar> Lead<R> {
             let outcome = if is_same(&landing.key) { outcome() } else { Outcome::Unshared };
             listed = self.list().lock();
             // Under the lock, so that who cannot use the outcome does not come back to this flight.
-            let _ = landing.outcome.set(outcome);
+            landing.set(outcome);
         }
         let flight = listed.retire(self.hash);
         drop(listed);

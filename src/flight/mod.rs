@@ -59,6 +59,15 @@ pub(crate) struct Landing<K, V> {
 }
 
 impl<K, V> Landing<K, V> {
+    fn new(key: K) -> Arc<Self> {
+        Arc::new(Self { key, outcome: OnceLock::new() })
+    }
+
+    /// Leaves the outcome, once.
+    pub(crate) fn set(&self, outcome: Outcome<V>) {
+        let _ = self.outcome.set(outcome);
+    }
+
     pub(crate) fn outcome(&self) -> Option<&Outcome<V>> {
         self.outcome.get()
     }
@@ -77,6 +86,19 @@ pub(crate) enum Outcome<V> {
     Overloaded,
     /// Nothing that others could use: each sees for itself.
     Unshared,
+}
+
+impl<V: Clone> Outcome<V> {
+    /// Of a load that came to its end.
+    pub(crate) fn of<E: Send + Sync + 'static>(loaded: &Result<V, Arc<E>>) -> Self {
+        match loaded {
+            Ok(value) => Self::Value(value.clone()),
+            Err(error) => {
+                let error: Arc<E> = Arc::clone(error);
+                Self::Failed(error)
+            }
+        }
+    }
 }
 
 impl<V> fmt::Debug for Outcome<V> {
@@ -216,7 +238,7 @@ impl<K, V> Flights<K, V> {
             if shares && !flight.is_shared() {
                 let Some(made) = landing.take() else {
                     drop(listed);
-                    landing = Some(Arc::new(Landing { key: key(), outcome: OnceLock::new() }));
+                    landing = Some(Landing::new(key()));
                     continue;
                 };
                 flight.crowd().landing = Some(made);
@@ -233,23 +255,26 @@ impl<K, V> Flights<K, V> {
         }
     }
 
-    /// A seat for the leader itself, where the load is to be driven by whoever waits.
-    pub(crate) fn seat<R>(hangar: R, hash: u64, key: K) -> Wait<R>
+    /// A seat for the leader itself, where the load is to be driven by whoever waits. Should those who
+    /// wait already want another key, there is a landing for the leader alone, which is to be
+    /// [set](Landing::set) before the flight lands.
+    pub(crate) fn seat<R>(hangar: R, hash: u64, key: K) -> (Wait<R>, Option<Arc<Landing<K, V>>>)
     where
         R: Hangar<K = K, V = V>,
         K: Eq,
     {
-        let made = Arc::new(Landing { key, outcome: OnceLock::new() });
+        let own = Landing::new(key);
         let mut listed = hangar.list(hash).lock();
         let flight = listed.of(hash).expect("its leader asks");
         let place = (hash, flight.id);
         let crowd = flight.crowd();
         let seat = crowd.seats.take();
-        let landing = Arc::clone(crowd.landing.get_or_insert_with(|| Arc::clone(&made)));
+        let all = Arc::clone(crowd.landing.get_or_insert_with(|| Arc::clone(&own)));
         drop(listed);
         let mut wait = Wait::new(hangar, place, seat, Asker::Load);
-        wait.share(Some(landing).filter(|landing| landing.key == made.key));
-        wait
+        let is_shared = Arc::ptr_eq(&all, &own) || all.key == own.key;
+        wait.share(Some(if is_shared { all } else { Arc::clone(&own) }));
+        (wait, (!is_shared).then_some(own))
     }
 
     /// Whether somebody computes a key of this hash.

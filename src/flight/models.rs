@@ -114,7 +114,7 @@ fn start(flights: &Shared, gate: &Gate) -> Wait<Shared> {
         passed.await;
         land(lead);
     }));
-    let mut wait = Flights::seat(Arc::clone(flights), hash, 1);
+    let (mut wait, _) = Flights::seat(Arc::clone(flights), hash, 1);
     flights.share(hash, &job);
     wait.drive(job);
     wait
@@ -188,7 +188,7 @@ fn coming_while_a_load_is_shared() {
                 passed.await;
                 land(lead);
             }));
-            let mut wait = Flights::seat(Arc::clone(&flights), hash, 1);
+            let (mut wait, _) = Flights::seat(Arc::clone(&flights), hash, 1);
             flights.share(hash, &job);
             wait.drive(job);
             let landed = block_on(|context| wait.poll(context), || None);

@@ -43,23 +43,24 @@ type Start<'s, 'a, K, V, E> =
     &'s mut dyn FnMut(Leader<'a, K, V, E>, K, Option<u64>) -> Step<K, V, E>;
 
 /// Why somebody asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Want {
-    /// To get the value; counted as a use.
-    Value,
-    /// The same again, after waiting for a load that left nothing.
-    Again,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Want {
     /// To have it loaded anew, whatever there is.
-    Reload,
+    is_reload: bool,
+    /// Once more, after waiting for a load that left nothing: not counted as a use.
+    is_again: bool,
+    /// As one who waits for another's load.
+    is_counted: bool,
 }
 
 impl Want {
-    /// What is wanted after waiting in vain.
-    pub(super) fn again(self) -> Self {
-        match self {
-            Self::Value | Self::Again => Self::Again,
-            Self::Reload => Self::Reload,
-        }
+    pub(super) const VALUE: Self = Self { is_reload: false, is_again: false, is_counted: false };
+    const RELOAD: Self = Self { is_reload: true, ..Self::VALUE };
+
+    /// What is wanted after that was waited for in vain.
+    pub(super) fn after<K, V, E>(self, wait: &Wait<Hangar<K, V, E>>) -> Self {
+        let is_counted = self.is_counted || wait.is_sharing();
+        Self { is_again: true, is_counted, ..self }
     }
 }
 
@@ -82,7 +83,7 @@ where
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
-        self.wait_for(key, Want::Value, || None)
+        self.wait_for(key, Want::VALUE, || None)
     }
 
     /// [`get`](Self::get) that waits no longer than `patience`. The load goes on if others wait for
@@ -96,7 +97,7 @@ where
     {
         let clock = &self.shared.cache.inner.context.clock;
         let deadline = clock.now().saturating_add(nanos(patience));
-        self.wait_for(key, Want::Value, || Some(clock.sleep_until(deadline)))
+        self.wait_for(key, Want::VALUE, || Some(clock.sleep_until(deadline)))
     }
 
     /// [`get`](Self::get) for async code. To give up after a while drop it, with the time-out of your
@@ -119,7 +120,7 @@ where
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
-        self.wait_for_async(key, Want::Value).await
+        self.wait_for_async(key, Want::VALUE).await
     }
 
     /// Loads the value of `key` anew, or waits for who does, and returns it. The old value is served
@@ -131,7 +132,7 @@ where
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
-        self.wait_for(key, Want::Reload, || None)
+        self.wait_for(key, Want::RELOAD, || None)
     }
 
     /// [`refresh`](Self::refresh) for async code.
@@ -142,13 +143,13 @@ where
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
-        self.wait_for_async(key, Want::Reload).await
+        self.wait_for_async(key, Want::RELOAD).await
     }
 
     fn wait_for<Q>(
         &self,
         key: &Q,
-        want: Want,
+        mut want: Want,
         patience: impl Fn() -> Option<Duration>,
     ) -> Result<V, LoadError<L::Error>>
     where
@@ -160,18 +161,19 @@ where
         if let Step::Done(result) = step {
             return result;
         }
-        let result = block_on(|context| shared.poll(place, want, &mut step, context), patience);
+        let result =
+            block_on(|context| shared.poll(place, &mut want, &mut step, context), patience);
         result.unwrap_or(Err(LoadError::TimedOut))
     }
 
-    async fn wait_for_async<Q>(&self, key: &Q, want: Want) -> Result<V, LoadError<L::Error>>
+    async fn wait_for_async<Q>(&self, key: &Q, mut want: Want) -> Result<V, LoadError<L::Error>>
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
         let shared = &self.shared;
         let place = (shared.cache.inner.hash(key), key);
         let mut step = shared.ask_alone(place, want);
-        poll_fn(|context| shared.poll(place, want, &mut step, context)).await
+        poll_fn(|context| shared.poll(place, &mut want, &mut step, context)).await
     }
 }
 
@@ -205,9 +207,9 @@ where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
         let kept = match want {
-            Want::Value => self.cache.inner.get(hash, key),
-            Want::Again => self.cache.inner.peek(hash, key),
-            Want::Reload => None,
+            Want { is_reload: true, .. } => None,
+            Want { is_again: true, .. } => self.cache.inner.peek(hash, key),
+            _ => self.cache.inner.get(hash, key),
         };
         if let Some(kept) = kept {
             match self.judge(&kept) {
@@ -223,7 +225,9 @@ where
         match self.join((hash, key), Asker::Load) {
             Joined::Reentrant => Step::Done(Err(LoadError::Reentrant)),
             Joined::Wait(wait) => {
-                self.cache.inner.context.count(Event::Coalesced);
+                if !want.is_counted && wait.is_sharing() {
+                    self.cache.inner.context.count(Event::Coalesced);
+                }
                 self.hurry(&wait);
                 Step::Wait(wait)
             }
@@ -235,7 +239,7 @@ where
     fn poll<Q>(
         self: &Arc<Self>,
         place: (u64, &Q),
-        want: Want,
+        want: &mut Want,
         step: &mut Step<K, V, L::Error>,
         context: &mut Context<'_>,
     ) -> Poll<Result<V, LoadError<L::Error>>>
@@ -247,7 +251,10 @@ where
             *step = match mem::replace(step, Step::Done(Err(LoadError::NotFound))) {
                 Step::Done(result) => return Poll::Ready(result),
                 Step::Wait(mut wait) => match wait.poll(context) {
-                    Poll::Ready(waited) => self.resume(place, want.again(), waited),
+                    Poll::Ready(waited) => {
+                        *want = want.after(&wait);
+                        self.resume(place, *want, waited)
+                    }
                     Poll::Pending => {
                         *step = Step::Wait(wait);
                         return Poll::Pending;
@@ -299,7 +306,7 @@ where
         if inner.is_surely_absent(lead.hash()) {
             return start(lead, key.to_owned(), None);
         }
-        match inner.peek(lead.hash(), key).filter(|_| want != Want::Reload) {
+        match inner.peek(lead.hash(), key).filter(|_| !want.is_reload) {
             Some(kept) if self.judge(&kept) == Verdict::Serve => {
                 lead.leave_to_see();
                 Step::Done(kept.into_result())

@@ -116,11 +116,11 @@ where
         let mut leads = Vec::new();
         let flights = &self.cache.inner.flights;
         let mut start = |lead: Leader<'_, _, _, _>, key: K, _| {
-            let wait = Flights::seat(Arc::clone(flights), lead.hash(), key.clone());
+            let (wait, _) = Flights::seat(Arc::clone(flights), lead.hash(), key.clone());
             leads.push((lead.held_by(Arc::clone(flights)), key));
             Step::Wait(wait)
         };
-        let steps = keys.iter().map(|&place| self.ask(place, Want::Value, &mut start)).collect();
+        let steps = keys.iter().map(|&place| self.ask(place, Want::VALUE, &mut start)).collect();
         let driver = self.start_many(leads);
         Many { keys, steps, driver, done: 0 }
     }
@@ -213,9 +213,10 @@ where
                 continue;
             };
             let Poll::Ready(waited) = wait.poll(context) else { return Poll::Pending };
+            let want = Want::VALUE.after(wait);
             // The seat is given up before the next is taken.
             drop(mem::replace(step, Step::Done(Err(LoadError::NotFound))));
-            *step = self.resume(many.keys[many.done], Want::Again, waited);
+            *step = self.resume(many.keys[many.done], want, waited);
         }
         Poll::Ready(())
     }

@@ -63,7 +63,8 @@ where
                 return Step::Done(result.expect("it is over"));
             }
         }
-        let mut wait = Flights::seat(Arc::clone(flights), hash, own_key());
+        // Where the landing is its own, nothing lands there, and it asks again.
+        let (mut wait, _) = Flights::seat(Arc::clone(flights), hash, own_key());
         if let Some(job) = self.run(load, &[hash], may_spawn) {
             wait.drive(job);
         }
