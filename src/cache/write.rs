@@ -256,9 +256,11 @@ where
 
     #[inline]
     pub(super) fn when(&self, hash: u64, key: &K, value: &V, own: Own) -> When {
-        if !self.context.is_timed() {
-            return When::ALWAYS;
-        }
+        if self.context.is_timed() { self.when_timed(hash, key, value, own) } else { When::ALWAYS }
+    }
+
+    #[inline(never)]
+    fn when_timed(&self, hash: u64, key: &K, value: &V, own: Own) -> When {
         let now = match own {
             Own::Rules => self.context.time_of_write(),
             Own::Ttl(_) => self.context.clock.now(),
