@@ -186,7 +186,7 @@ where
     S: BuildHasher,
 {
     /// [`get`](Cache::get) by hash.
-    #[inline]
+    #[inline(always)]
     pub(super) fn get<Q>(&self, hash: u64, key: &Q) -> Option<V>
     where
         V: Clone,
@@ -199,7 +199,33 @@ where
         if self.context.is_watched() {
             return self.get_watched(hash, key);
         }
-        let found = self.stripe(hash).hit(&self.context, hash, same::<K, V, Q>(key), clone);
+        self.use_unwatched(hash, key, clone)
+    }
+
+    /// Looks `key` up as a use that is counted, where reading changes no lifetime.
+    #[inline]
+    pub(super) fn use_value<Q, R>(
+        &self,
+        hash: u64,
+        key: &Q,
+        then: impl FnOnce(&mut V) -> R,
+    ) -> Option<R>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        if self.context.is_watched() {
+            self.use_watched(hash, key, then)
+        } else {
+            self.use_unwatched(hash, key, then)
+        }
+    }
+
+    #[inline(always)]
+    fn use_unwatched<Q, R>(&self, hash: u64, key: &Q, then: impl FnOnce(&mut V) -> R) -> Option<R>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let found = self.stripe(hash).hit(&self.context, hash, same::<K, V, Q>(key), then);
         self.context.count(if found.is_some() { Event::Hit } else { Event::Miss });
         self.context.record_look(hash, found.is_some());
         found

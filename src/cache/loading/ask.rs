@@ -21,7 +21,7 @@ use crate::{
     policy::Policy,
     stats::Event,
     sync::Arc,
-    table::deny_reentry,
+    table::{deny_reentry, enter_user_code},
     time::nanos,
 };
 
@@ -157,7 +157,11 @@ where
     {
         let shared = &self.shared;
         let place = (shared.cache.inner.hash(key), key);
-        let mut step = shared.ask_alone(place, want);
+        let kept = match shared.look(place, want) {
+            Some(Ok(value)) => return Ok(value),
+            kept => kept.and_then(Result::err),
+        };
+        let mut step = shared.answer_alone(place, want, kept);
         if let Step::Done(result) = step {
             return result;
         }
@@ -172,7 +176,11 @@ where
     {
         let shared = &self.shared;
         let place = (shared.cache.inner.hash(key), key);
-        let mut step = shared.ask_alone(place, want);
+        let kept = match shared.look(place, want) {
+            Some(Ok(value)) => return Ok(value),
+            kept => kept.and_then(Result::err),
+        };
+        let mut step = shared.answer_alone(place, want, kept);
         poll_fn(|context| shared.poll(place, &mut want, &mut step, context)).await
     }
 }
@@ -185,13 +193,46 @@ where
     P: Policy,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// [`ask`](Self::ask) for one key.
+    /// What is kept of a key: just the value, where that is good for ever.
+    #[inline]
+    fn look<Q>(&self, (hash, key): (u64, &Q), want: Want) -> Option<Result<V, Kept<V, L::Error>>>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let inner = &*self.cache.inner;
+        match want {
+            Want { is_reload: true, .. } => None,
+            Want { is_again: true, .. } => inner.peek(hash, key).map(Err),
+            _ => inner.use_value(hash, key, |kept| {
+                let _running = enter_user_code::<K, V>();
+                kept.good_for_ever().cloned().ok_or_else(|| kept.clone())
+            }),
+        }
+    }
+
+    /// Asks once more for one key.
     fn ask_alone<Q>(self: &Arc<Self>, place: (u64, &Q), want: Want) -> Step<K, V, L::Error>
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
+        match self.look(place, want) {
+            Some(Ok(value)) => Step::Done(Ok(value)),
+            kept => self.answer_alone(place, want, kept.and_then(Result::err)),
+        }
+    }
+
+    /// [`answer`](Self::answer) for one key.
+    fn answer_alone<Q>(
+        self: &Arc<Self>,
+        place: (u64, &Q),
+        want: Want,
+        kept: Option<Kept<V, L::Error>>,
+    ) -> Step<K, V, L::Error>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    {
         let own_key = || place.1.to_owned();
-        self.ask(place, want, &mut |lead, key, over| {
+        self.answer(place, want, kept, &mut |lead, key, over| {
             self.start_load(lead, (key, own_key), over, true)
         })
     }
@@ -199,18 +240,30 @@ where
     /// Answers from what is kept, or starts a load, or joins one.
     pub(super) fn ask<'a, Q>(
         &'a self,
-        (hash, key): (u64, &Q),
-        want: Want,
+        place: (u64, &Q),
         start: Start<'_, 'a, K, V, L::Error>,
     ) -> Step<K, V, L::Error>
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
-        let kept = match want {
-            Want { is_reload: true, .. } => None,
-            Want { is_again: true, .. } => self.cache.inner.peek(hash, key),
-            _ => self.cache.inner.get(hash, key),
-        };
+        match self.look(place, Want::VALUE) {
+            Some(Ok(value)) => Step::Done(Ok(value)),
+            kept => self.answer(place, Want::VALUE, kept.and_then(Result::err), start),
+        }
+    }
+
+    /// Answers from this that is kept, or starts a load, or joins one.
+    #[inline(never)]
+    fn answer<'a, Q>(
+        &'a self,
+        (hash, key): (u64, &Q),
+        want: Want,
+        kept: Option<Kept<V, L::Error>>,
+        start: Start<'_, 'a, K, V, L::Error>,
+    ) -> Step<K, V, L::Error>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    {
         if let Some(kept) = kept {
             match self.judge(&kept) {
                 Verdict::Serve => return Step::Done(kept.into_result()),

@@ -120,7 +120,7 @@ where
             leads.push((lead.held_by(Arc::clone(flights)), key));
             Step::Wait(wait)
         };
-        let steps = keys.iter().map(|&place| self.ask(place, Want::VALUE, &mut start)).collect();
+        let steps = keys.iter().map(|&place| self.ask(place, &mut start)).collect();
         let driver = self.start_many(leads);
         Many { keys, steps, driver, done: 0 }
     }
