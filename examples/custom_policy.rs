@@ -9,7 +9,7 @@ use larder::{Cache, RemovalCause, Slot};
 struct Count;
 
 impl Recorder for Count {
-    fn on_hit(&self, _: Slot, uses: &Mark, _: u64) -> bool {
+    fn on_hit(&self, _: Slot, uses: &Mark) -> bool {
         uses.set(uses.get().saturating_add(1));
         false
     }
@@ -32,7 +32,7 @@ impl SampledLfu {
         self.places[slot.index()] = place;
     }
 
-    fn by_uses(&self, residents: &dyn Residents) -> Vec<Slot> {
+    fn by_uses(&self, residents: &impl Residents) -> Vec<Slot> {
         let mut entries = self.entries.clone();
         entries.sort_by_key(|&slot| residents.mark(slot).get());
         entries
@@ -50,14 +50,14 @@ impl Policy for SampledLfu {
         Count
     }
 
-    fn on_insert(&mut self, newcomer: Newcomer, _: &dyn Residents) {
+    fn on_insert(&mut self, newcomer: Newcomer, _: &impl Residents) {
         self.place(newcomer.slot, self.entries.len());
         self.entries.push(newcomer.slot);
     }
 
     fn on_weight(&mut self, _: Slot, _: u64, _: u64) {}
 
-    fn on_remove(&mut self, slot: Slot, _: RemovalCause, _: &dyn Residents) {
+    fn on_remove(&mut self, slot: Slot, _: RemovalCause, _: &impl Residents) {
         let hole = self.places[slot.index()];
         self.entries.swap_remove(hole);
         if let Some(&moved) = self.entries.get(hole) {
@@ -71,7 +71,7 @@ impl Policy for SampledLfu {
         self.entries[place] = to;
     }
 
-    fn victim(&mut self, residents: &dyn Residents) -> Option<Slot> {
+    fn victim(&mut self, residents: &impl Residents) -> Option<Slot> {
         // The newcomer, which stands last, is not among the drawn while there are others.
         let others = self.entries.len().saturating_sub(1).max(1);
         let drawn = (0..5).filter_map(|_| {
@@ -92,11 +92,11 @@ impl Policy for SampledLfu {
         *self = Self::default();
     }
 
-    fn coldest(&self, limit: usize, residents: &dyn Residents) -> Vec<Slot> {
+    fn coldest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot> {
         self.by_uses(residents).into_iter().take(limit).collect()
     }
 
-    fn hottest(&self, limit: usize, residents: &dyn Residents) -> Vec<Slot> {
+    fn hottest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot> {
         self.by_uses(residents).into_iter().rev().take(limit).collect()
     }
 
@@ -104,7 +104,7 @@ impl Policy for SampledLfu {
         self.entries.len()
     }
 
-    fn validate(&self, slots: &[Slot], _: &dyn Residents) {
+    fn validate(&self, slots: &[Slot], _: &impl Residents) {
         assert_eq!(self.entries.len(), slots.len());
         assert!(slots.iter().all(|&slot| self.entries[self.places[slot.index()]] == slot));
     }

@@ -16,6 +16,9 @@ use crate::{
     time::{Tick, nanos},
 };
 
+/// Bytes from which on a value is large.
+const LARGE: usize = 64;
+
 impl<K, V, P, S> Cache<K, V, P, S>
 where
     K: Hash + Eq,
@@ -199,6 +202,9 @@ where
         if self.context.is_watched() {
             return self.get_watched(hash, key);
         }
+        if size_of::<V>() > LARGE {
+            return self.get_large(hash, key);
+        }
         self.use_unwatched(hash, key, clone)
     }
 
@@ -228,6 +234,23 @@ where
         let found = self.stripe(hash).hit(&self.context, hash, same::<K, V, Q>(key), then);
         self.context.count(if found.is_some() { Event::Hit } else { Event::Miss });
         self.context.record_look(hash, found.is_some());
+        found
+    }
+
+    /// [`get`](Self::get) of values that should not be moved more often than need be: cloned to
+    /// where they are returned.
+    #[inline(never)]
+    fn get_large<Q>(&self, hash: u64, key: &Q) -> Option<V>
+    where
+        V: Clone,
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let mut found = None;
+        let clone = |value: &mut V| {
+            let _running = enter_user_code::<K, V>();
+            found = Some(value.clone());
+        };
+        self.use_unwatched(hash, key, clone);
         found
     }
 

@@ -430,11 +430,9 @@ where
             clock: self.clock.map_or_else(Clock::system, Clock::injected),
             due: AtomicU64::new(u64::MAX),
         };
-        let mask = (count - 1) as u32;
         Inner {
             context,
             stripes,
-            mask,
             flights: Arc::new(Flights::new(count.min(MOST_FLIGHT_LISTS))),
             maintainer: OnceLock::new(),
             resizing: Mutex::new(()),

@@ -154,8 +154,10 @@ where
     S: BuildHasher,
 {
     /// The number of the stripe for this hash.
+    #[inline]
     pub(super) fn number(&self, hash: u64) -> usize {
-        ((hash >> 32) as u32 & self.mask) as usize
+        // The number of stripes is a power of two.
+        (hash >> 32) as usize & (self.stripes.len() - 1)
     }
 
     /// Does a little maintenance if some is due.

@@ -89,9 +89,8 @@ pub struct Cache<K, V, P: Policy = Adaptive, S = ahash::RandomState> {
 
 pub(crate) struct Inner<K, V, P: Policy, S> {
     context: Context<K, V, S>,
+    /// A power of two of them.
     stripes: Box<[Stripe<K, V, P>]>,
-    /// The number of stripes less one; it is a power of two.
-    mask: u32,
     /// Which keys are being computed.
     flights: Arc<Flights<K, V>>,
     /// Held while the capacity changes, so that all stripes are told of the same one.
@@ -201,7 +200,7 @@ impl<K: Hash + Eq, V, P: Policy, S: BuildHasher> Inner<K, V, P, S> {
 
     #[inline]
     fn stripe(&self, hash: u64) -> &Stripe<K, V, P> {
-        &self.stripes[((hash >> 32) as u32 & self.mask) as usize]
+        &self.stripes[self.number(hash)]
     }
 
     /// What most operations begin with: the stripe, and the time (in nanoseconds, 0 if nothing

@@ -71,8 +71,17 @@ impl fmt::Debug for AnyRecorder {
 
 impl Recorder for AnyRecorder {
     #[inline]
-    fn on_hit(&self, slot: Slot, mark: &Mark, hash: u64) -> bool {
-        self.0.on_hit(slot, mark, hash)
+    fn on_hit(&self, slot: Slot, mark: &Mark) -> bool {
+        self.0.on_hit(slot, mark)
+    }
+
+    #[inline]
+    fn samples(&self, hash: u64) -> bool {
+        self.0.samples(hash)
+    }
+
+    fn on_sample(&self, slot: Slot, hash: u64) -> bool {
+        self.0.on_sample(slot, hash)
     }
 }
 
@@ -85,6 +94,7 @@ trait ErasedPolicy: fmt::Debug + Send + Sync + 'static {
     fn on_remove(&mut self, slot: Slot, cause: RemovalCause, residents: &dyn Residents);
     fn on_move(&mut self, from: Slot, to: Slot);
     fn victim(&mut self, residents: &dyn Residents) -> Option<Slot>;
+    fn exchange(&mut self, newcomer: Newcomer, residents: &dyn Residents) -> Slot;
     fn maintain(&mut self, residents: &dyn Residents);
     fn set_capacity(&mut self, share: u64, whole: u64);
     fn clear(&mut self);
@@ -94,26 +104,31 @@ trait ErasedPolicy: fmt::Debug + Send + Sync + 'static {
     fn validate(&self, slots: &[Slot], residents: &dyn Residents);
 }
 
-/// The methods that both traits have, passed on to `$Trait` of what lies within.
+/// The methods that both traits have, passed on to `$Trait` of what lies within; `$pass` goes in
+/// front of the residents.
 macro_rules! pass_on {
-    ($Trait:ident, $self:ident, shared: $shared:expr, mutable: $mutable:expr) => {
-        fn on_insert(&mut $self, newcomer: Newcomer, residents: &dyn Residents) {
-            $Trait::on_insert($mutable, newcomer, residents);
+    ($Trait:ident, $self:ident, shared: $shared:expr, mutable: $mutable:expr,
+     residents: $Residents:ty, pass: $($pass:tt)?) => {
+        fn on_insert(&mut $self, newcomer: Newcomer, residents: &$Residents) {
+            $Trait::on_insert($mutable, newcomer, $($pass)? residents);
         }
         fn on_weight(&mut $self, slot: Slot, old: u64, new: u64) {
             $Trait::on_weight($mutable, slot, old, new);
         }
-        fn on_remove(&mut $self, slot: Slot, cause: RemovalCause, residents: &dyn Residents) {
-            $Trait::on_remove($mutable, slot, cause, residents);
+        fn on_remove(&mut $self, slot: Slot, cause: RemovalCause, residents: &$Residents) {
+            $Trait::on_remove($mutable, slot, cause, $($pass)? residents);
         }
         fn on_move(&mut $self, from: Slot, to: Slot) {
             $Trait::on_move($mutable, from, to);
         }
-        fn victim(&mut $self, residents: &dyn Residents) -> Option<Slot> {
-            $Trait::victim($mutable, residents)
+        fn victim(&mut $self, residents: &$Residents) -> Option<Slot> {
+            $Trait::victim($mutable, $($pass)? residents)
         }
-        fn maintain(&mut $self, residents: &dyn Residents) {
-            $Trait::maintain($mutable, residents);
+        fn exchange(&mut $self, newcomer: Newcomer, residents: &$Residents) -> Slot {
+            $Trait::exchange($mutable, newcomer, $($pass)? residents)
+        }
+        fn maintain(&mut $self, residents: &$Residents) {
+            $Trait::maintain($mutable, $($pass)? residents);
         }
         fn set_capacity(&mut $self, share: u64, whole: u64) {
             $Trait::set_capacity($mutable, share, whole);
@@ -121,19 +136,33 @@ macro_rules! pass_on {
         fn clear(&mut $self) {
             $Trait::clear($mutable);
         }
-        fn coldest(&$self, limit: usize, residents: &dyn Residents) -> Vec<Slot> {
-            $Trait::coldest($shared, limit, residents)
+        fn coldest(&$self, limit: usize, residents: &$Residents) -> Vec<Slot> {
+            $Trait::coldest($shared, limit, $($pass)? residents)
         }
-        fn hottest(&$self, limit: usize, residents: &dyn Residents) -> Vec<Slot> {
-            $Trait::hottest($shared, limit, residents)
+        fn hottest(&$self, limit: usize, residents: &$Residents) -> Vec<Slot> {
+            $Trait::hottest($shared, limit, $($pass)? residents)
         }
         fn len(&$self) -> usize {
             $Trait::len($shared)
         }
-        fn validate(&$self, slots: &[Slot], residents: &dyn Residents) {
-            $Trait::validate($shared, slots, residents);
+        fn validate(&$self, slots: &[Slot], residents: &$Residents) {
+            $Trait::validate($shared, slots, $($pass)? residents);
         }
     };
+}
+
+impl Residents for &dyn Residents {
+    fn mark(&self, slot: Slot) -> &Mark {
+        (**self).mark(slot)
+    }
+
+    fn hash(&self, slot: Slot) -> u64 {
+        (**self).hash(slot)
+    }
+
+    fn weight(&self, slot: Slot) -> u64 {
+        (**self).weight(slot)
+    }
 }
 
 impl<P: Policy> ErasedPolicy for P {
@@ -145,7 +174,7 @@ impl<P: Policy> ErasedPolicy for P {
         AnyRecorder(Box::new(Policy::recorder(self)))
     }
 
-    pass_on!(Policy, self, shared: self, mutable: self);
+    pass_on!(Policy, self, shared: self, mutable: self, residents: dyn Residents, pass: &);
 }
 
 impl Policy for AnyPolicy {
@@ -159,7 +188,10 @@ impl Policy for AnyPolicy {
         self.0.recorder()
     }
 
-    pass_on!(ErasedPolicy, self, shared: &*self.0, mutable: &mut *self.0);
+    pass_on!(
+        ErasedPolicy, self, shared: &*self.0, mutable: &mut *self.0,
+        residents: impl Residents, pass:
+    );
 }
 
 #[cfg(test)]

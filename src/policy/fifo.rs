@@ -32,7 +32,7 @@ impl Policy for Fifo {
         Forget
     }
 
-    fn on_insert(&mut self, newcomer: Newcomer, _: &dyn Residents) {
+    fn on_insert(&mut self, newcomer: Newcomer, _: &impl Residents) {
         self.line.insert(newcomer.slot, newcomer.weight);
     }
 
@@ -40,7 +40,7 @@ impl Policy for Fifo {
         self.line.reweigh(slot, old, new);
     }
 
-    fn on_remove(&mut self, slot: Slot, _: RemovalCause, _: &dyn Residents) {
+    fn on_remove(&mut self, slot: Slot, _: RemovalCause, _: &impl Residents) {
         self.line.remove(slot);
     }
 
@@ -48,7 +48,7 @@ impl Policy for Fifo {
         self.line.replace(from, to);
     }
 
-    fn victim(&mut self, _: &dyn Residents) -> Option<Slot> {
+    fn victim(&mut self, _: &impl Residents) -> Option<Slot> {
         self.line.back()
     }
 
@@ -58,11 +58,11 @@ impl Policy for Fifo {
         self.line.clear();
     }
 
-    fn coldest(&self, limit: usize, _: &dyn Residents) -> Vec<Slot> {
+    fn coldest(&self, limit: usize, _: &impl Residents) -> Vec<Slot> {
         self.line.iter_from_back().take(limit).collect()
     }
 
-    fn hottest(&self, limit: usize, _: &dyn Residents) -> Vec<Slot> {
+    fn hottest(&self, limit: usize, _: &impl Residents) -> Vec<Slot> {
         self.line.iter_from_front().take(limit).collect()
     }
 
@@ -70,7 +70,7 @@ impl Policy for Fifo {
         self.line.len()
     }
 
-    fn validate(&self, slots: &[Slot], residents: &dyn Residents) {
+    fn validate(&self, slots: &[Slot], residents: &impl Residents) {
         self.line.validate(slots, |slot| residents.weight(slot));
     }
 }

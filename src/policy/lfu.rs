@@ -179,7 +179,7 @@ impl Ranking {
         self.ranked + self.weightless.len()
     }
 
-    fn validate(&self, slots: &[Slot], residents: &dyn Residents) {
+    fn validate(&self, slots: &[Slot], residents: &impl Residents) {
         let mut ranked = 0;
         for (&priority, level) in &self.levels {
             level.validate(&self.links);
@@ -220,7 +220,7 @@ impl Policy for Lfu {
         Log::new(self.hits.clone())
     }
 
-    fn on_insert(&mut self, newcomer: Newcomer, _: &dyn Residents) {
+    fn on_insert(&mut self, newcomer: Newcomer, _: &impl Residents) {
         self.ranking.add(newcomer.slot, newcomer.weight);
         let needs_room = !newcomer.has_room && newcomer.weight > 0;
         self.ranking.newcomer = needs_room.then_some(newcomer.slot);
@@ -233,7 +233,7 @@ impl Policy for Lfu {
         }
     }
 
-    fn on_remove(&mut self, slot: Slot, cause: RemovalCause, _: &dyn Residents) {
+    fn on_remove(&mut self, slot: Slot, cause: RemovalCause, _: &impl Residents) {
         let priority = self.ranking.take(slot);
         if let (RemovalCause::Size, Some(priority)) = (cause, priority) {
             self.ranking.grow_older(priority);
@@ -244,11 +244,11 @@ impl Policy for Lfu {
         self.ranking.replace(from, to);
     }
 
-    fn victim(&mut self, _: &dyn Residents) -> Option<Slot> {
+    fn victim(&mut self, _: &impl Residents) -> Option<Slot> {
         self.ranking.lowest()
     }
 
-    fn maintain(&mut self, _: &dyn Residents) {
+    fn maintain(&mut self, _: &impl Residents) {
         self.hits.drain(|slot| self.ranking.count(slot));
     }
 
@@ -259,13 +259,13 @@ impl Policy for Lfu {
         self.ranking = Ranking::default();
     }
 
-    fn coldest(&self, limit: usize, _: &dyn Residents) -> Vec<Slot> {
+    fn coldest(&self, limit: usize, _: &impl Residents) -> Vec<Slot> {
         let Ranking { links, levels, weightless, .. } = &self.ranking;
         let ranked = levels.values().flat_map(|level| level.iter_from_back(links));
         ranked.chain(weightless.iter_from_back(links)).take(limit).collect()
     }
 
-    fn hottest(&self, limit: usize, _: &dyn Residents) -> Vec<Slot> {
+    fn hottest(&self, limit: usize, _: &impl Residents) -> Vec<Slot> {
         let Ranking { links, levels, weightless, .. } = &self.ranking;
         let ranked = levels.values().rev().flat_map(|level| level.iter_from_front(links));
         weightless.iter_from_front(links).chain(ranked).take(limit).collect()
@@ -275,7 +275,7 @@ impl Policy for Lfu {
         self.ranking.len()
     }
 
-    fn validate(&self, slots: &[Slot], residents: &dyn Residents) {
+    fn validate(&self, slots: &[Slot], residents: &impl Residents) {
         self.ranking.validate(slots, residents);
     }
 }

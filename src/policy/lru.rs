@@ -40,7 +40,7 @@ impl Policy for Lru {
         Log::new(self.hits.clone())
     }
 
-    fn on_insert(&mut self, newcomer: Newcomer, _: &dyn Residents) {
+    fn on_insert(&mut self, newcomer: Newcomer, _: &impl Residents) {
         self.line.insert(newcomer.slot, newcomer.weight);
     }
 
@@ -48,7 +48,7 @@ impl Policy for Lru {
         self.line.reweigh(slot, old, new);
     }
 
-    fn on_remove(&mut self, slot: Slot, _: RemovalCause, _: &dyn Residents) {
+    fn on_remove(&mut self, slot: Slot, _: RemovalCause, _: &impl Residents) {
         self.line.remove(slot);
     }
 
@@ -56,11 +56,11 @@ impl Policy for Lru {
         self.line.replace(from, to);
     }
 
-    fn victim(&mut self, _: &dyn Residents) -> Option<Slot> {
+    fn victim(&mut self, _: &impl Residents) -> Option<Slot> {
         self.line.back()
     }
 
-    fn maintain(&mut self, _: &dyn Residents) {
+    fn maintain(&mut self, _: &impl Residents) {
         self.hits.drain(|slot| self.line.refresh(slot));
     }
 
@@ -71,11 +71,11 @@ impl Policy for Lru {
         self.line.clear();
     }
 
-    fn coldest(&self, limit: usize, _: &dyn Residents) -> Vec<Slot> {
+    fn coldest(&self, limit: usize, _: &impl Residents) -> Vec<Slot> {
         self.line.iter_from_back().take(limit).collect()
     }
 
-    fn hottest(&self, limit: usize, _: &dyn Residents) -> Vec<Slot> {
+    fn hottest(&self, limit: usize, _: &impl Residents) -> Vec<Slot> {
         self.line.iter_from_front().take(limit).collect()
     }
 
@@ -83,7 +83,7 @@ impl Policy for Lru {
         self.line.len()
     }
 
-    fn validate(&self, slots: &[Slot], residents: &dyn Residents) {
+    fn validate(&self, slots: &[Slot], residents: &impl Residents) {
         self.line.validate(slots, |slot| residents.weight(slot));
     }
 }

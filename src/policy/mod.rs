@@ -69,7 +69,23 @@ pub trait Recorder: Debug + Send + Sync + 'static {
     /// Runs under the lock of the entry's bucket, so keep it to a few nanoseconds. Answers whether
     /// [`Policy::maintain`] should be called soon (a buffer is full); the cache then tries, without
     /// waiting, to take the stripe's lock and to call it.
-    fn on_hit(&self, slot: Slot, mark: &Mark, hash: u64) -> bool;
+    fn on_hit(&self, slot: Slot, mark: &Mark) -> bool;
+
+    /// Whether hits on keys of this hash are told to [`on_sample`](Self::on_sample) too. Asked on
+    /// every hit; the same hash should get the same answer for some time.
+    #[inline]
+    fn samples(&self, hash: u64) -> bool {
+        let _ = hash;
+        false
+    }
+
+    /// Notes a hit on a key that [`samples`](Self::samples) chose, after
+    /// [`on_hit`](Self::on_hit) and under no lock: the entry may have left `slot` by now. Answers
+    /// as `on_hit` does.
+    fn on_sample(&self, slot: Slot, hash: u64) -> bool {
+        let _ = (slot, hash);
+        false
+    }
 }
 
 /// The stripe's entries as a policy sees them.
@@ -114,14 +130,14 @@ pub trait Policy: Debug + Send + Sync + Sized + 'static {
     fn recorder(&self) -> Self::Recorder;
 
     /// A newcomer came in. [`victim`](Self::victim) may name it: that is how admission refuses.
-    fn on_insert(&mut self, newcomer: Newcomer, residents: &dyn Residents);
+    fn on_insert(&mut self, newcomer: Newcomer, residents: &impl Residents);
 
     /// The entry's value was replaced and its weight changed from `old` to `new`.
     fn on_weight(&mut self, slot: Slot, old: u64, new: u64);
 
     /// The entry leaves. It is still readable through `residents`. The cause is
     /// [`RemovalCause::Size`] or [`RemovalCause::Rejected`] if [`victim`](Self::victim) chose it.
-    fn on_remove(&mut self, slot: Slot, cause: RemovalCause, residents: &dyn Residents);
+    fn on_remove(&mut self, slot: Slot, cause: RemovalCause, residents: &impl Residents);
 
     /// The entry in `from` now lies in `to` (the table grew or shrank); its mark moved along.
     fn on_move(&mut self, from: Slot, to: Slot);
@@ -131,11 +147,27 @@ pub trait Policy: Debug + Send + Sync + Sized + 'static {
     /// that may be evicted (an entry of weight 0 never needs to go, but may be named).
     ///
     /// Lazy promotion happens here. One call does a bounded amount of work.
-    fn victim(&mut self, residents: &dyn Residents) -> Option<Slot>;
+    fn victim(&mut self, residents: &impl Residents) -> Option<Slot>;
+
+    /// Takes in a newcomer for which there is no room where every entry weighs 1, and forgets the
+    /// one entry that makes room for it, which is answered: another one, or the newcomer itself if
+    /// it is refused.
+    ///
+    /// The same as [`on_insert`](Self::on_insert), [`victim`](Self::victim) and
+    /// [`on_remove`](Self::on_remove) one after another, which is what it does unless a policy has
+    /// a shorter way. The cache calls either this or those, as it likes.
+    fn exchange(&mut self, newcomer: Newcomer, residents: &impl Residents) -> Slot {
+        let own = newcomer.slot;
+        self.on_insert(newcomer, residents);
+        let victim = self.victim(residents).unwrap_or(own);
+        let cause = if victim == own { RemovalCause::Rejected } else { RemovalCause::Size };
+        self.on_remove(victim, cause, residents);
+        victim
+    }
 
     /// Drains what the recorder has buffered. Called before the other methods whenever entries may
     /// have been hit since, and when the recorder asked for it.
-    fn maintain(&mut self, residents: &dyn Residents) {
+    fn maintain(&mut self, residents: &impl Residents) {
         let _ = residents;
     }
 
@@ -148,10 +180,10 @@ pub trait Policy: Debug + Send + Sync + Sized + 'static {
 
     /// Up to `limit` entries, the next victims first. An estimate where the order is decided
     /// lazily.
-    fn coldest(&self, limit: usize, residents: &dyn Residents) -> Vec<Slot>;
+    fn coldest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot>;
 
     /// Up to `limit` entries, those that would be kept longest first.
-    fn hottest(&self, limit: usize, residents: &dyn Residents) -> Vec<Slot>;
+    fn hottest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot>;
 
     /// The number of entries tracked.
     fn len(&self) -> usize;
@@ -165,5 +197,5 @@ pub trait Policy: Debug + Send + Sync + Sized + 'static {
     ///
     /// # Panics
     /// If one does not hold, saying which. For tests.
-    fn validate(&self, slots: &[Slot], residents: &dyn Residents);
+    fn validate(&self, slots: &[Slot], residents: &impl Residents);
 }

@@ -114,7 +114,7 @@ impl Policy for Random {
         Forget
     }
 
-    fn on_insert(&mut self, newcomer: Newcomer, _: &dyn Residents) {
+    fn on_insert(&mut self, newcomer: Newcomer, _: &impl Residents) {
         self.add(newcomer.slot, newcomer.weight);
         self.newcomer = (!newcomer.has_room).then_some(newcomer.slot);
     }
@@ -126,7 +126,7 @@ impl Policy for Random {
         }
     }
 
-    fn on_remove(&mut self, slot: Slot, _: RemovalCause, _: &dyn Residents) {
+    fn on_remove(&mut self, slot: Slot, _: RemovalCause, _: &impl Residents) {
         self.take(slot);
     }
 
@@ -143,7 +143,7 @@ impl Policy for Random {
         }
     }
 
-    fn victim(&mut self, _: &dyn Residents) -> Option<Slot> {
+    fn victim(&mut self, _: &impl Residents) -> Option<Slot> {
         if self.named.is_none() && self.listed > 0 {
             let place = self.stream.below(self.listed);
             let drawn = self.at(place);
@@ -160,7 +160,7 @@ impl Policy for Random {
         *self = Self::seeded(self.seed);
     }
 
-    fn coldest(&self, limit: usize, residents: &dyn Residents) -> Vec<Slot> {
+    fn coldest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot> {
         let mut slots = self.hottest(usize::MAX, residents);
         slots.reverse();
         slots.truncate(limit);
@@ -168,7 +168,7 @@ impl Policy for Random {
     }
 
     /// There is no order but that of the list, with those that are never evicted first.
-    fn hottest(&self, limit: usize, residents: &dyn Residents) -> Vec<Slot> {
+    fn hottest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot> {
         let _ = residents;
         let weightless = self.places.iter().filter(|&(_, place)| place == WEIGHTLESS);
         weightless.map(|(slot, _)| slot).chain(self.iter()).take(limit).collect()
@@ -178,7 +178,7 @@ impl Policy for Random {
         self.listed as usize + self.weightless
     }
 
-    fn validate(&self, slots: &[Slot], residents: &dyn Residents) {
+    fn validate(&self, slots: &[Slot], residents: &impl Residents) {
         assert_eq!(self.list.validate(), self.listed as usize, "the list has no gap");
         assert_eq!(self.places.validate(), self.len(), "every entry has a place");
         assert_eq!(slots.len(), self.len(), "the number of entries");

@@ -13,7 +13,7 @@ pub struct Forget;
 
 impl Recorder for Forget {
     #[inline]
-    fn on_hit(&self, _: Slot, _: &Mark, _: u64) -> bool {
+    fn on_hit(&self, _: Slot, _: &Mark) -> bool {
         false
     }
 }
@@ -24,7 +24,7 @@ pub struct Visit;
 
 impl Recorder for Visit {
     #[inline]
-    fn on_hit(&self, _: Slot, mark: &Mark, _: u64) -> bool {
+    fn on_hit(&self, _: Slot, mark: &Mark) -> bool {
         // Hits on a popular entry then only read the line they share.
         if mark.get() == 0 {
             mark.set(1);
@@ -44,7 +44,7 @@ impl Count {
 
 impl Recorder for Count {
     #[inline]
-    fn on_hit(&self, _: Slot, mark: &Mark, _: u64) -> bool {
+    fn on_hit(&self, _: Slot, mark: &Mark) -> bool {
         let count = mark.get();
         if count < Self::MAX {
             mark.set(count + 1);
@@ -65,7 +65,7 @@ impl Log {
 
 impl Recorder for Log {
     #[inline]
-    fn on_hit(&self, slot: Slot, _: &Mark, _: u64) -> bool {
+    fn on_hit(&self, slot: Slot, _: &Mark) -> bool {
         self.0.push(slot)
     }
 }

@@ -96,7 +96,7 @@ impl S3Fifo {
     }
 
     /// Promotes from the back of the small queue until a victim is there, if there is one.
-    fn small_victim(&mut self, residents: &dyn Residents, steps: &mut usize) -> Option<Slot> {
+    fn small_victim(&mut self, residents: &impl Residents, steps: &mut usize) -> Option<Slot> {
         while let Some(slot) = self.small_candidate() {
             let mark = residents.mark(slot);
             if mark.get() < PROMOTE_AT || *steps == 0 {
@@ -110,7 +110,7 @@ impl S3Fifo {
     }
 
     /// Reinserts from the back of the main queue until a victim is there, if there is one.
-    fn main_victim(&mut self, residents: &dyn Residents, steps: &mut usize) -> Option<Slot> {
+    fn main_victim(&mut self, residents: &impl Residents, steps: &mut usize) -> Option<Slot> {
         while let Some(slot) = self.main_candidate() {
             let mark = residents.mark(slot);
             let count = mark.get();
@@ -125,7 +125,7 @@ impl S3Fifo {
     }
 
     /// The next victims are the cheaply dropped, in order of what they would survive.
-    fn rank(residents: &dyn Residents, slot: Slot, place: Place) -> u8 {
+    fn rank(residents: &impl Residents, slot: Slot, place: Place) -> u8 {
         let count = residents.mark(slot).get().min(Count::MAX);
         match place {
             Place::Small if count < PROMOTE_AT => 0,
@@ -148,7 +148,7 @@ impl Policy for S3Fifo {
         Count
     }
 
-    fn on_insert(&mut self, newcomer: Newcomer, _: &dyn Residents) {
+    fn on_insert(&mut self, newcomer: Newcomer, _: &impl Residents) {
         let returns = self.ghosts.take(Mixed::new(newcomer.hash), self.ghost_window());
         self.returned += u64::from(returns);
         let small_part = u128::from(self.share / SMALL_PART);
@@ -160,7 +160,7 @@ impl Policy for S3Fifo {
         self.duo.reweigh(slot, old, new);
     }
 
-    fn on_remove(&mut self, slot: Slot, cause: RemovalCause, residents: &dyn Residents) {
+    fn on_remove(&mut self, slot: Slot, cause: RemovalCause, residents: &impl Residents) {
         let place = self.duo.remove(slot, residents.weight(slot));
         let evicted = matches!(cause, RemovalCause::Size | RemovalCause::Rejected);
         if evicted && place == Place::Small {
@@ -172,7 +172,7 @@ impl Policy for S3Fifo {
         self.duo.replace(from, to);
     }
 
-    fn victim(&mut self, residents: &dyn Residents) -> Option<Slot> {
+    fn victim(&mut self, residents: &impl Residents) -> Option<Slot> {
         self.has_evicted = true;
         let mut steps = MAX_STEPS;
         let from_small =
@@ -194,12 +194,12 @@ impl Policy for S3Fifo {
         *self = Self { share: self.share, ..Self::default() };
     }
 
-    fn coldest(&self, limit: usize, residents: &dyn Residents) -> Vec<Slot> {
+    fn coldest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot> {
         let rank = |slot, place| Self::rank(residents, slot, place);
         self.duo.coldest_by(3 + Count::MAX, rank).take(limit).collect()
     }
 
-    fn hottest(&self, limit: usize, residents: &dyn Residents) -> Vec<Slot> {
+    fn hottest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot> {
         let rank = |slot, place| Self::rank(residents, slot, place);
         self.duo.hottest_by(3 + Count::MAX, rank).take(limit).collect()
     }
@@ -208,7 +208,7 @@ impl Policy for S3Fifo {
         self.duo.len()
     }
 
-    fn validate(&self, slots: &[Slot], residents: &dyn Residents) {
+    fn validate(&self, slots: &[Slot], residents: &impl Residents) {
         self.duo.validate(slots, residents);
         assert!(self.ghosts.is_allocated() || self.ghosts_sized_for == 0, "the ghosts' table");
     }

@@ -89,7 +89,7 @@ impl Policy for Sieve {
         Visit
     }
 
-    fn on_insert(&mut self, newcomer: Newcomer, _: &dyn Residents) {
+    fn on_insert(&mut self, newcomer: Newcomer, _: &impl Residents) {
         self.line.insert(newcomer.slot, newcomer.weight);
         self.newcomer = (!newcomer.has_room).then_some(newcomer.slot);
     }
@@ -101,7 +101,7 @@ impl Policy for Sieve {
         }
     }
 
-    fn on_remove(&mut self, slot: Slot, _: RemovalCause, _: &dyn Residents) {
+    fn on_remove(&mut self, slot: Slot, _: RemovalCause, _: &impl Residents) {
         self.let_go(slot);
         self.line.remove(slot);
     }
@@ -115,7 +115,7 @@ impl Policy for Sieve {
         }
     }
 
-    fn victim(&mut self, residents: &dyn Residents) -> Option<Slot> {
+    fn victim(&mut self, residents: &impl Residents) -> Option<Slot> {
         let mut at = self.hand.or(self.line.back())?;
         for _ in 0..MAX_STEPS {
             let mark = residents.mark(at);
@@ -136,13 +136,13 @@ impl Policy for Sieve {
         *self = Self::default();
     }
 
-    fn coldest(&self, limit: usize, residents: &dyn Residents) -> Vec<Slot> {
+    fn coldest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot> {
         let unvisited = self.iter_from_hand().filter(|&slot| residents.mark(slot).get() == 0);
         let visited = self.iter_from_hand().filter(|&slot| residents.mark(slot).get() != 0);
         unvisited.chain(visited).chain(self.line.iter_weightless()).take(limit).collect()
     }
 
-    fn hottest(&self, limit: usize, residents: &dyn Residents) -> Vec<Slot> {
+    fn hottest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot> {
         let unvisited = self.iter_to_hand().filter(|&slot| residents.mark(slot).get() == 0);
         let visited = self.iter_to_hand().filter(|&slot| residents.mark(slot).get() != 0);
         self.line.iter_weightless().chain(visited).chain(unvisited).take(limit).collect()
@@ -152,7 +152,7 @@ impl Policy for Sieve {
         self.line.len()
     }
 
-    fn validate(&self, slots: &[Slot], residents: &dyn Residents) {
+    fn validate(&self, slots: &[Slot], residents: &impl Residents) {
         self.line.validate(slots, |slot| residents.weight(slot));
         if let Some(hand) = self.hand {
             assert!(self.line.queues(hand), "the hand is on an entry");

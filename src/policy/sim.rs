@@ -41,6 +41,8 @@ pub(crate) struct Sim<P: Policy> {
     weight: u128,
     pub(crate) hits: u64,
     pub(crate) accesses: u64,
+    /// Whether newcomers of weight 1 for which there is no room are exchanged in one step.
+    pub(crate) exchanges: bool,
     /// The victims' keys in order, if asked for.
     pub(crate) victims: Option<Vec<u64>>,
 }
@@ -59,6 +61,7 @@ impl<P: Policy> Sim<P> {
             weight: 0,
             hits: 0,
             accesses: 0,
+            exchanges: false,
             victims: None,
         }
     }
@@ -78,7 +81,12 @@ impl<P: Policy> Sim<P> {
         self.accesses += 1;
         if let Some(&slot) = self.index.get(&key) {
             self.hits += 1;
-            if self.recorder.on_hit(slot, self.slots.mark(slot), hash_of(key)) {
+            let (mark, hash) = (self.slots.mark(slot), hash_of(key));
+            let mut is_due = self.recorder.on_hit(slot, mark);
+            if self.recorder.samples(hash) {
+                is_due |= self.recorder.on_sample(slot, hash);
+            }
+            if is_due {
                 self.policy.maintain(&self.slots);
             }
             return true;
@@ -97,9 +105,14 @@ impl<P: Policy> Sim<P> {
         self.slots.weights[slot.index()] = weight;
         let has_room = self.weight + u128::from(weight) <= u128::from(self.capacity);
         let newcomer = Newcomer { slot, hash: hash_of(key), weight, has_room };
-        self.policy.on_insert(newcomer, &self.slots);
         self.index.insert(key, slot);
         self.weight += u128::from(weight);
+        if self.exchanges && weight == 1 && !has_room {
+            let victim = self.policy.exchange(newcomer, &self.slots);
+            self.forget(victim);
+            return;
+        }
+        self.policy.on_insert(newcomer, &self.slots);
         self.make_room(Some(slot));
     }
 
@@ -118,9 +131,8 @@ impl<P: Policy> Sim<P> {
             assert_ne!(self.slots.weight(victim), 0, "evicting {victim:?} makes no room");
             let cause =
                 if Some(victim) == newcomer { RemovalCause::Rejected } else { RemovalCause::Size };
-            let key = self.slots.keys[victim.index()];
-            self.victims.iter_mut().for_each(|victims| victims.push(key));
-            self.take_out(victim, cause);
+            self.policy.on_remove(victim, cause, &self.slots);
+            self.forget(victim);
         }
     }
 
@@ -128,12 +140,19 @@ impl<P: Policy> Sim<P> {
     pub(crate) fn remove(&mut self, key: u64) {
         if let Some(&slot) = self.index.get(&key) {
             self.policy.maintain(&self.slots);
-            self.take_out(slot, RemovalCause::Explicit);
+            self.policy.on_remove(slot, RemovalCause::Explicit, &self.slots);
+            self.take_out(slot);
         }
     }
 
-    fn take_out(&mut self, slot: Slot, cause: RemovalCause) {
-        self.policy.on_remove(slot, cause, &self.slots);
+    /// Takes a victim out that the policy knows of no more.
+    fn forget(&mut self, victim: Slot) {
+        let key = self.slots.keys[victim.index()];
+        self.victims.iter_mut().for_each(|victims| victims.push(key));
+        self.take_out(victim);
+    }
+
+    fn take_out(&mut self, slot: Slot) {
         assert_eq!(self.index.remove(&self.slots.keys[slot.index()]), Some(slot));
         self.weight -= u128::from(self.slots.weights[slot.index()]);
         self.free.push(slot);

@@ -27,6 +27,10 @@ macro_rules! policy_suite {
             $crate::policy::suite::orders(|| $make);
         }
         #[test]
+        fn an_exchange_is_what_its_steps_are() {
+            $crate::policy::suite::exchanges(|| $make);
+        }
+        #[test]
         fn shares_are_made_for_every_stripe() {
             $crate::policy::suite::stripes(|| $make);
         }
@@ -64,6 +68,30 @@ pub(crate) fn random_operations<P: Policy>(make: impl Fn() -> P) {
             }
             sim.validate();
         }
+    }
+}
+
+pub(crate) fn exchanges<P: Policy>(make: impl Fn() -> P) {
+    for (capacity, keys) in [(1, 3), (10, 30), (400, 1000)] {
+        let mut stream = Stream(capacity << 32);
+        let [mut steps, mut exchanging] = [Sim::new(make(), capacity), Sim::new(make(), capacity)];
+        exchanging.exchanges = true;
+        for sim in [&mut steps, &mut exchanging] {
+            sim.victims = Some(Vec::new());
+        }
+        for _ in 0..10_000 {
+            let key = stream.below(keys).min(stream.below(keys));
+            let is_removal = stream.below(50) == 0;
+            for sim in [&mut steps, &mut exchanging] {
+                if is_removal {
+                    sim.remove(key);
+                } else {
+                    sim.access(key);
+                }
+            }
+        }
+        exchanging.validate();
+        assert_eq!(steps.victims, exchanging.victims, "{capacity} of {keys}");
     }
 }
 

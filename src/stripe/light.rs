@@ -3,11 +3,9 @@
 
 use std::hash::{BuildHasher, Hash};
 
-use super::{Shard, Stripe, When};
+use super::{Stripe, When};
 use crate::{
-    Slot,
     context::Context,
-    event::RemovalCause,
     policy::{Newcomer, Policy},
     sync::Ordering,
     table::enter_user_code,
@@ -69,37 +67,22 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             self.renew_version(slot);
         }
         shard.weight += 1;
+        let newcomer = Newcomer { slot, hash, weight: 1, has_room };
         let (policy, view) = self.policy(context, shard);
-        policy.on_insert(Newcomer { slot, hash, weight: 1, has_room }, &view);
-        let admission =
-            if has_room { Admission::Free } else { self.exchange(context, shard, slot, entry) };
+        let admission = if has_room {
+            policy.on_insert(newcomer, &view);
+            Admission::Free
+        } else {
+            let victim = policy.exchange(newcomer, &view);
+            *entry = Some(shard.arena.take(victim));
+            shard.weight -= 1;
+            if victim == slot { Admission::Refused } else { Admission::Evicted }
+        };
         if admission != Admission::Refused {
             shard.arena.publish(slot, hash);
             self.schedule(context, shard, slot, when.life.deadline);
         }
         self.publish_counts(shard);
-        admission
-    }
-
-    /// Takes the one out that the policy would rather lose: another entry or the newcomer itself.
-    #[inline]
-    fn exchange<S: BuildHasher>(
-        &self,
-        context: &Context<K, V, S>,
-        shard: &mut Shard<K, V, P>,
-        newcomer: Slot,
-        left: &mut Option<(K, V)>,
-    ) -> Admission {
-        let (policy, view) = self.policy(context, shard);
-        let victim = policy.victim(&view).unwrap_or(newcomer);
-        let (admission, cause) = if victim == newcomer {
-            (Admission::Refused, RemovalCause::Rejected)
-        } else {
-            (Admission::Evicted, RemovalCause::Size)
-        };
-        policy.on_remove(victim, cause, &view);
-        *left = Some(shard.arena.take(victim));
-        shard.weight -= 1;
         admission
     }
 }

@@ -18,6 +18,9 @@ use crate::{
 
 impl<K, V, P: Policy> Stripe<K, V, P> {
     /// Looks an entry up as a use of it and runs `then` on its value under the bucket's lock.
+    ///
+    /// The usual case alone is here, and everything else is out of its way: the compiler then needs
+    /// neither the stack nor saved registers for it.
     #[inline(always)]
     pub(crate) fn hit<S: BuildHasher, R>(
         &self,
@@ -29,16 +32,27 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     where
         K: Hash,
     {
-        match self.table.look_lightly(self.table.approach(hash), hash, &equals) {
-            Look::Found(locked) => self.use_found(context, locked, (hash, None), then),
-            Look::Absent => None,
-            Look::Further(further) => {
-                self.hit_further(context, further, (hash, None), equals, then)
-            }
+        let Locked { found, guard } =
+            match self.table.look_lightly(self.table.approach(hash), hash, &equals) {
+                Look::Found(locked) => locked,
+                Look::Absent => return None,
+                Look::Further(further) => {
+                    return self.hit_further(context, further, hash, equals, then);
+                }
+            };
+        // Relaxed: guarded by the bucket's lock.
+        if found.lane.state.hint.load(Ordering::Relaxed) != hint::NEVER {
+            drop(guard);
+            return self.hit_mortal(context, hash, equals, then);
         }
+        let is_due = self.recorder.on_hit(found.lane.slot(), &found.lane.state.mark);
+        let read = then(found.value);
+        drop(guard);
+        self.follow_up(context, found.lane, hash, is_due);
+        Some(read)
     }
 
-    /// [`hit`](Self::hit) where the time must be known.
+    /// [`hit`](Self::hit) where the time must be known, which is answered too.
     #[inline(always)]
     pub(crate) fn hit_timed<S: BuildHasher, R>(
         &self,
@@ -52,11 +66,13 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     {
         let spot = self.table.approach(hash);
         let now = context.time_of_use();
-        let when = (hash, Some(now));
         let used = match self.table.look(spot, hash, &equals) {
-            Look::Found(locked) => self.use_found(context, locked, when, then),
+            Look::Found(locked) => self.use_found(context, locked, (hash, now), then),
             Look::Absent => None,
-            Look::Further(further) => self.hit_further(context, further, when, equals, then),
+            Look::Further(further) => self
+                .table
+                .look_further(further, hash, equals)
+                .and_then(|locked| self.use_found(context, locked, (hash, now), then)),
         };
         (used, now)
     }
@@ -67,24 +83,40 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         &self,
         context: &Context<K, V, S>,
         further: Further<'_, K, V>,
-        when: (u64, Option<u64>),
+        hash: u64,
         equals: impl Fn(&K) -> bool + Copy,
         then: impl FnOnce(&mut V) -> R,
     ) -> Option<R>
     where
         K: Hash,
     {
-        let locked = self.table.look_further(further, when.0, equals)?;
-        self.use_found(context, locked, when, then)
+        let locked = self.table.look_further(further, hash, equals)?;
+        self.use_found(context, locked, (hash, context.time_of_use()), then)
     }
 
-    /// Uses an entry, if it is alive. The time is looked up if it is not given and matters.
+    /// [`hit`](Self::hit) of an entry that has a deadline, in a cache where few have.
+    #[cold]
+    #[inline(never)]
+    fn hit_mortal<S: BuildHasher, R>(
+        &self,
+        context: &Context<K, V, S>,
+        hash: u64,
+        equals: impl Fn(&K) -> bool + Copy,
+        then: impl FnOnce(&mut V) -> R,
+    ) -> Option<R>
+    where
+        K: Hash,
+    {
+        self.hit_timed(context, hash, equals, then).0
+    }
+
+    /// Uses an entry, if it is alive.
     #[inline(always)]
     fn use_found<S: BuildHasher, R>(
         &self,
         context: &Context<K, V, S>,
         locked: Locked<'_, K, V>,
-        (hash, now): (u64, Option<u64>),
+        (hash, now): (u64, u64),
         then: impl FnOnce(&mut V) -> R,
     ) -> Option<R>
     where
@@ -93,20 +125,50 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         let Locked { found, guard } = locked;
         // Relaxed: guarded by the bucket's lock.
         let hint = found.lane.state.hint.load(Ordering::Relaxed);
-        if hint != hint::NEVER {
-            let now = now.unwrap_or_else(|| context.time_of_use());
-            if !self.use_mortal(context, found.lane, hint, now) {
-                return None;
-            }
+        if hint != hint::NEVER && !self.use_mortal(context, found.lane, hint, now) {
+            return None;
         }
-        let wants_maintenance =
-            self.recorder.on_hit(found.lane.slot(), &found.lane.state.mark, hash);
+        let is_due = self.recorder.on_hit(found.lane.slot(), &found.lane.state.mark);
         let read = then(found.value);
         drop(guard);
-        if wants_maintenance {
+        self.follow_up(context, found.lane, hash, is_due);
+        Some(read)
+    }
+
+    /// What a hit leaves to do once its lock is released. `is_due` says that the recorder asked for
+    /// maintenance.
+    #[inline(always)]
+    fn follow_up<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        lane: Lane<'_>,
+        hash: u64,
+        is_due: bool,
+    ) where
+        K: Hash,
+    {
+        if is_due || self.recorder.samples(hash) {
+            self.follow_up_on(context, lane.slot(), hash, is_due);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn follow_up_on<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        slot: Slot,
+        hash: u64,
+        mut is_due: bool,
+    ) where
+        K: Hash,
+    {
+        if self.recorder.samples(hash) {
+            is_due |= self.recorder.on_sample(slot, hash);
+        }
+        if is_due {
             self.maintain_policy(context);
         }
-        Some(read)
     }
 
     /// Looks an entry up without using it.
@@ -330,13 +392,10 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         if self.versioned.load(Ordering::Relaxed) {
             self.renew_version(found.lane.slot());
         }
-        let wants_maintenance =
-            self.recorder.on_hit(found.lane.slot(), &found.lane.state.mark, hash);
+        let is_due = self.recorder.on_hit(found.lane.slot(), &found.lane.state.mark);
         mem::swap(found.value, value);
         drop(guard);
-        if wants_maintenance {
-            self.maintain_policy(context);
-        }
+        self.follow_up(context, found.lane, hash, is_due);
         true
     }
 

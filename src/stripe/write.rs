@@ -271,7 +271,11 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             if context.has_hints() {
                 self.set_lifetime(context, slot, &found.lane.state.hint, life, now);
             }
-            self.recorder.on_hit(slot, &found.lane.state.mark, hash);
+            // What the recorder asks for is done at the next write.
+            self.recorder.on_hit(slot, &found.lane.state.mark);
+            if self.recorder.samples(hash) {
+                self.recorder.on_sample(slot, hash);
+            }
             if let Some(version) = &mut write.version {
                 *version = self.version_or(slot, next);
             }

@@ -86,7 +86,7 @@ pub(super) struct Bucket<K, V> {
 
 /// Room for what does not fit into a home bucket.
 #[repr(C)]
-pub(super) struct Overflow<K, V> {
+pub(crate) struct Overflow<K, V> {
     next: AtomicPtr<Self>,
     /// Which of the stripe's overflow groups this is.
     pub(super) number: u32,

@@ -47,6 +47,12 @@ impl BucketLock {
         BucketGuard(self)
     }
 
+    /// [`lock`](Self::lock) without waiting.
+    #[inline]
+    pub(super) fn try_lock(&self) -> Option<BucketGuard<'_>> {
+        self.try_take().then(|| BucketGuard(self))
+    }
+
     #[inline]
     fn try_take(&self) -> bool {
         // Acquire: pairs with the Release in `BucketGuard::drop`.
@@ -104,7 +110,7 @@ impl<T> Guarded<T> {
     /// [`lock`](Self::lock) without waiting.
     #[inline]
     pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
-        self.lock.try_take().then(|| Guard { _lock: BucketGuard(&self.lock), value: &self.value })
+        self.lock.try_lock().map(|lock| Guard { _lock: lock, value: &self.value })
     }
 }
 

@@ -93,13 +93,15 @@ pub(crate) enum Look<'a, K, V> {
     Further(Further<'a, K, V>),
 }
 
-/// A look to be continued; holds the bucket's lock.
+/// A look to be continued.
 #[derive(Debug)]
-pub(crate) struct Further<'a, K, V> {
-    bucket: &'a Bucket<K, V>,
-    /// Whether the bucket was split since it was picked.
-    is_stale: bool,
-    guard: BucketGuard<'a>,
+pub(crate) enum Further<'a, K, V> {
+    /// When the bucket's lock, which another thread holds, is free.
+    Waiting(Spot<'a, K, V>),
+    /// In another bucket, as this one was split since it was picked.
+    Elsewhere,
+    /// In the bucket's overflow groups.
+    Chained(&'a Overflow<K, V>, BucketGuard<'a>),
 }
 
 /// An entry found under its bucket's lock, as long as that is held.
@@ -267,23 +269,10 @@ impl<K, V> Table<K, V> {
         hash: u64,
         equals: &impl Fn(&K) -> bool,
     ) -> Look<'a, K, V> {
-        let Spot { bucket, index, mask } = spot;
-        let guard = bucket.lock.lock();
-        if bucket.level() != mask {
-            return Look::Further(Further { bucket, is_stale: true, guard });
+        match spot.bucket.lock.try_lock() {
+            Some(guard) => look_under(guard, spot, hash, equals),
+            None => Look::Further(Further::Waiting(spot)),
         }
-        let mut lanes = bucket.group.prints.matching(fingerprint(hash));
-        while let Some(lane) = lanes.first() {
-            let place = Place::Home { bucket: index, lane };
-            if let Some(found) = found_in(&bucket.group, lane, equals, place) {
-                return Look::Found(Locked { found, guard });
-            }
-            lanes = lanes.but_first();
-        }
-        if bucket.overflow().is_none() {
-            return Look::Absent;
-        }
-        Look::Further(Further { bucket, is_stale: false, guard })
     }
 
     /// [`look`](Self::look) for whoever would rather not take the lock in vain.
@@ -300,8 +289,7 @@ impl<K, V> Table<K, V> {
         self.look(spot, hash, equals)
     }
 
-    /// The second step of [`find`](Self::find): the overflow groups, or, if the bucket was split
-    /// since it was picked, the right bucket.
+    /// The second step of [`find`](Self::find).
     #[cold]
     pub(crate) fn look_further<'a>(
         &'a self,
@@ -309,19 +297,52 @@ impl<K, V> Table<K, V> {
         hash: u64,
         equals: impl Fn(&K) -> bool + Copy,
     ) -> Option<Locked<'a, K, V>> {
-        let Further { bucket, is_stale, guard } = further;
-        if !is_stale {
-            let found = find_in_chain(bucket.overflow()?, fingerprint(hash), &equals)?;
-            return Some(Locked { found, guard });
+        match further {
+            Further::Waiting(spot) => {
+                match look_under(spot.bucket.lock.lock(), spot, hash, &equals) {
+                    Look::Found(locked) => Some(locked),
+                    Look::Absent => None,
+                    Look::Further(further) => self.look_further(further, hash, equals),
+                }
+            }
+            // By now the table's state tells of the split.
+            Further::Elsewhere => self.find(hash, equals),
+            Further::Chained(first, guard) => {
+                let found = find_in_chain(first, fingerprint(hash), &equals)?;
+                Some(Locked { found, guard })
+            }
         }
-        drop(guard);
-        // By now the table's state tells of the split.
-        self.find(hash, equals)
     }
 
     /// How many positions an iteration over the table passes; see [`Cursor`].
     pub(crate) fn start(&self) -> Cursor {
         Cursor { family: 0, low: 0 }
+    }
+}
+
+/// Looks into the bucket that was picked, which is locked.
+#[inline(always)]
+fn look_under<'a, K, V>(
+    guard: BucketGuard<'a>,
+    spot: Spot<'a, K, V>,
+    hash: u64,
+    equals: &impl Fn(&K) -> bool,
+) -> Look<'a, K, V> {
+    let Spot { bucket, index, mask } = spot;
+    if bucket.level() != mask {
+        return Look::Further(Further::Elsewhere);
+    }
+    let mut lanes = bucket.group.prints.matching(fingerprint(hash));
+    while let Some(lane) = lanes.first() {
+        let place = Place::Home { bucket: index, lane };
+        if let Some(found) = found_in(&bucket.group, lane, equals, place) {
+            return Look::Found(Locked { found, guard });
+        }
+        lanes = lanes.but_first();
+    }
+    match bucket.overflow() {
+        None => Look::Absent,
+        Some(first) => Look::Further(Further::Chained(first, guard)),
     }
 }
 

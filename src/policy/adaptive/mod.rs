@@ -62,6 +62,7 @@ mod shadow;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod view;
 
 pub use outlook::{Advice, Outlook};
 pub use recorder::AdaptiveRecorder;
@@ -73,12 +74,12 @@ use memory::{Clock, Memory};
 use recorder::{Pulse, STAMP_BITS, frequency, main_mark, small_mark};
 use ring::Event;
 use setting::{Parameters, Queues, choose};
-use shadow::xorshift;
 use shared::Shared;
+use view::View;
 
 use super::parts::queue::{Links, Queue};
 use super::parts::{Mixed, spread};
-use super::{Mark, Newcomer, Policy, Residents};
+use super::{Newcomer, Policy, Residents};
 use crate::sync::Arc;
 use crate::{RemovalCause, Slot};
 
@@ -193,14 +194,14 @@ impl Adaptive {
         let cut = self.links.cut(slot);
         let total = match cut.queue() {
             SMALL => {
-                self.small.close(&mut self.links, cut);
+                self.small.close(&mut self.links, slot, cut);
                 &mut self.small_weight
             }
             MAIN => {
-                self.main.close(&mut self.links, cut);
+                self.main.close(&mut self.links, slot, cut);
                 &mut self.main_weight
             }
-            _ => return self.weightless.close(&mut self.links, cut),
+            _ => return self.weightless.close(&mut self.links, slot, cut),
         };
         if !self.is_uniform {
             *total -= u128::from(weight());
@@ -231,7 +232,7 @@ impl Adaptive {
 
     /// Puts the newcomer into the queue where the setting wants it.
     #[inline]
-    fn enqueue(&mut self, newcomer: &Newcomer, is_ghost: bool, residents: &dyn Residents) {
+    fn enqueue(&mut self, newcomer: &Newcomer, is_ghost: bool, residents: &impl Residents) {
         let Newcomer { slot, weight, .. } = *newcomer;
         let mark = residents.mark(slot);
         if weight == 0 {
@@ -254,10 +255,41 @@ impl Adaptive {
         mark.set(small_mark(self.clock.now()));
     }
 
+    /// Tracks the newcomer, of which the sketch and the shadows are told.
+    #[inline]
+    fn take_in(&mut self, newcomer: &Newcomer, residents: &impl Residents) {
+        let Newcomer { slot, hash, has_room, .. } = *newcomer;
+        if let Some(id) = self.shared.sample(hash) {
+            self.pulse.ring.push(Event { id, slot });
+        }
+        let entries = self.len();
+        if !has_room && self.memory.is_misfit(entries) {
+            self.remember();
+        }
+        let hash = Mixed::new(hash);
+        self.memory.sketch.add(hash, 1);
+        let is_ghost = self.parameters.ghost > 0
+            && self.memory.ghost.take(hash, self.parameters.ghost_window(entries));
+        self.enqueue(newcomer, is_ghost, residents);
+    }
+
+    /// Takes out the tail of the small or of the main queue.
+    #[inline]
+    fn drop_tail(&mut self, tail: Slot) {
+        if self.small.back() == Some(tail) {
+            self.small.pop_back(&mut self.links, tail);
+            return;
+        }
+        self.main.pop_back(&mut self.links, tail);
+        if self.champion == Some(tail) {
+            self.champion = None;
+        }
+    }
+
     /// While there is room, what is too much for the small queue goes on to the main queue: that
     /// fills it without duels.
     #[inline]
-    fn overflow(&mut self, residents: &dyn Residents) {
+    fn overflow(&mut self, residents: &impl Residents) {
         let mut view = View { stripe: self, residents };
         if view.small_is_over()
             && let Some(tail) = view.small_tail()
@@ -276,7 +308,7 @@ impl Adaptive {
 
     /// Feeds the events that wait to the shadows, unless another stripe is at it.
     #[cold]
-    fn drain(&mut self, residents: &dyn Residents) {
+    fn drain(&mut self, residents: &impl Residents) {
         let (mean, entries) = (self.mean_weight(), self.len());
         let Self { shared, pulse, links, is_uniform, .. } = &*self;
         let _ = shared.try_feed(entries, |state| {
@@ -301,7 +333,7 @@ impl Adaptive {
     }
 
     /// The slots, the next victims first.
-    fn ranking(&self, residents: &dyn Residents) -> Vec<Slot> {
+    fn ranking(&self, residents: &impl Residents) -> Vec<Slot> {
         let mut ranked: Vec<(u8, Slot)> = Vec::with_capacity(self.len());
         for slot in self.small.iter_from_back(&self.links) {
             let is_safe = frequency(residents.mark(slot).get()) >= self.parameters.promote;
@@ -329,24 +361,12 @@ impl Policy for Adaptive {
         AdaptiveRecorder { shared: Arc::clone(&self.shared), pulse: Arc::clone(&self.pulse) }
     }
 
-    fn on_insert(&mut self, newcomer: Newcomer, residents: &dyn Residents) {
+    fn on_insert(&mut self, newcomer: Newcomer, residents: &impl Residents) {
         self.doomed = None;
         self.follow();
-        let Newcomer { slot, hash, weight, has_room } = newcomer;
-        self.allow(weight);
-        if let Some(id) = self.shared.sample(hash) {
-            self.pulse.ring.push(Event { id, slot });
-        }
-        let entries = self.len();
-        if !has_room && self.memory.is_misfit(entries) {
-            self.remember();
-        }
-        let hash = Mixed::new(hash);
-        self.memory.sketch.add(hash, 1);
-        let is_ghost = self.parameters.ghost > 0
-            && self.memory.ghost.take(hash, self.parameters.ghost_window(entries));
-        self.enqueue(&newcomer, is_ghost, residents);
-        if has_room {
+        self.allow(newcomer.weight);
+        self.take_in(&newcomer, residents);
+        if newcomer.has_room {
             self.overflow(residents);
         }
         if !self.is_uniform && self.len().is_power_of_two() {
@@ -375,7 +395,7 @@ impl Policy for Adaptive {
         }
     }
 
-    fn on_remove(&mut self, slot: Slot, cause: RemovalCause, residents: &dyn Residents) {
+    fn on_remove(&mut self, slot: Slot, cause: RemovalCause, residents: &impl Residents) {
         self.unlink(slot, || residents.weight(slot));
         if self.champion == Some(slot) {
             self.champion = None;
@@ -403,7 +423,7 @@ impl Policy for Adaptive {
         }
     }
 
-    fn victim(&mut self, residents: &dyn Residents) -> Option<Slot> {
+    fn victim(&mut self, residents: &impl Residents) -> Option<Slot> {
         if self.doomed.is_none() {
             self.follow();
             let parameters = self.parameters;
@@ -413,8 +433,27 @@ impl Policy for Adaptive {
         self.doomed
     }
 
+    fn exchange(&mut self, newcomer: Newcomer, residents: &impl Residents) -> Slot {
+        debug_assert!(self.is_uniform && newcomer.weight == 1, "everything weighs 1");
+        self.doomed = None;
+        self.follow();
+        self.take_in(&newcomer, residents);
+        let parameters = self.parameters;
+        let chosen = choose(&mut View { stripe: self, residents }, &parameters);
+        // Both queues are empty only if everything is weightless, which is not exchanged.
+        let Some(victim) = chosen else {
+            self.unlink(newcomer.slot, || 1);
+            return newcomer.slot;
+        };
+        self.drop_tail(victim.entry);
+        if let Some(hash) = victim.ghost {
+            self.memory.ghost.push(hash);
+        }
+        victim.entry
+    }
+
     #[inline]
-    fn maintain(&mut self, residents: &dyn Residents) {
+    fn maintain(&mut self, residents: &impl Residents) {
         if self.pulse.ring.pending() >= self.shared.batch() {
             self.drain(residents);
         }
@@ -436,13 +475,13 @@ impl Policy for Adaptive {
         self.shared.clear();
     }
 
-    fn coldest(&self, limit: usize, residents: &dyn Residents) -> Vec<Slot> {
+    fn coldest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot> {
         let mut slots = self.ranking(residents);
         slots.truncate(limit);
         slots
     }
 
-    fn hottest(&self, limit: usize, residents: &dyn Residents) -> Vec<Slot> {
+    fn hottest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot> {
         self.ranking(residents).into_iter().rev().take(limit).collect()
     }
 
@@ -450,7 +489,7 @@ impl Policy for Adaptive {
         self.small.len() + self.main.len() + self.weightless.len()
     }
 
-    fn validate(&self, slots: &[Slot], residents: &dyn Residents) {
+    fn validate(&self, slots: &[Slot], residents: &impl Residents) {
         assert_eq!(self.len(), slots.len(), "entries tracked");
         assert_eq!(self.links.validate(), slots.len(), "entries linked");
         self.small.validate(&self.links);
@@ -481,98 +520,5 @@ impl Policy for Adaptive {
             assert_eq!(Mixed::new(residents.hash(champion)), self.champion_hash, "its hash");
         }
         self.shared.validate();
-    }
-}
-
-/// A stripe's queues together with its entries: what [`choose`] works on.
-struct View<'a> {
-    stripe: &'a mut Adaptive,
-    residents: &'a dyn Residents,
-}
-
-impl<'a> Queues for View<'a> {
-    type Entry = Slot;
-    type Seen = &'a Mark;
-
-    #[inline]
-    fn small_is_over(&self) -> bool {
-        let Adaptive { target, small, small_weight, is_uniform, .. } = &*self.stripe;
-        if *is_uniform { small.len() as u64 > *target } else { *small_weight > u128::from(*target) }
-    }
-
-    #[inline]
-    fn small_tail(&self) -> Option<Slot> {
-        self.stripe.small.back()
-    }
-
-    #[inline]
-    fn main_tail(&self) -> Option<Slot> {
-        self.stripe.main.back()
-    }
-
-    #[inline]
-    fn look(&self, entry: Slot) -> &'a Mark {
-        self.residents.mark(entry)
-    }
-
-    #[inline]
-    fn frequency(seen: &'a Mark) -> u8 {
-        frequency(seen.get())
-    }
-
-    #[inline]
-    fn promote(&mut self, entry: Slot, seen: &'a Mark) {
-        let Adaptive { links, small, main, small_weight, main_weight, is_uniform, .. } =
-            &mut *self.stripe;
-        main.take_back_of(small, links, entry);
-        seen.set(main_mark(0));
-        if !*is_uniform {
-            let weight = u128::from(self.residents.weight(entry));
-            *small_weight -= weight;
-            *main_weight += weight;
-        }
-    }
-
-    #[inline]
-    fn spare(&mut self, entry: Slot, seen: &'a Mark) {
-        seen.set(main_mark(frequency(seen.get()).saturating_sub(1)));
-        self.stripe.main.rotate(&mut self.stripe.links, entry);
-    }
-
-    #[inline]
-    fn hash(&self, entry: Slot) -> Mixed {
-        Mixed::new(self.residents.hash(entry))
-    }
-
-    #[inline]
-    fn main_tail_hash(&mut self, entry: Slot) -> Mixed {
-        if self.stripe.champion != Some(entry) {
-            self.stripe.champion = Some(entry);
-            self.stripe.champion_hash = self.hash(entry);
-        }
-        self.stripe.champion_hash
-    }
-
-    #[inline]
-    fn count(&mut self, hash: impl FnOnce(&mut Self) -> Mixed, times: u8) {
-        if self.stripe.parameters.duel {
-            let hash = hash(self);
-            self.stripe.memory.sketch.add(hash, times);
-        }
-    }
-
-    #[inline]
-    fn estimate(&self, hash: Mixed) -> u8 {
-        self.stripe.memory.sketch.estimate(hash)
-    }
-
-    #[inline]
-    fn is_below(&self, hash: Mixed, estimate: u8) -> bool {
-        self.stripe.memory.sketch.is_below(hash, estimate)
-    }
-
-    #[inline]
-    fn random(&mut self) -> u64 {
-        xorshift(&mut self.stripe.random)
     }
 }

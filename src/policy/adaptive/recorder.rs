@@ -58,12 +58,19 @@ pub struct AdaptiveRecorder {
 
 impl Recorder for AdaptiveRecorder {
     #[inline]
-    fn on_hit(&self, slot: Slot, mark: &Mark, hash: u64) -> bool {
+    fn on_hit(&self, _: Slot, mark: &Mark) -> bool {
         self.count(mark);
-        match self.shared.sample(hash) {
-            None => false,
-            Some(id) => self.note(id, slot),
-        }
+        false
+    }
+
+    #[inline]
+    fn samples(&self, hash: u64) -> bool {
+        self.shared.sample(hash).is_some()
+    }
+
+    fn on_sample(&self, slot: Slot, hash: u64) -> bool {
+        let Some(id) = self.shared.sample(hash) else { return false };
+        self.pulse.ring.push(Event { id, slot }) >= self.shared.batch()
     }
 }
 
@@ -71,12 +78,6 @@ impl AdaptiveRecorder {
     /// What the shadows say of this capacity and others.
     pub(crate) fn advise(&self) -> Option<Advice> {
         self.shared.advise()
-    }
-
-    /// Notes a sampled hit for the shadows; answers whether enough wait.
-    #[cold]
-    fn note(&self, id: u32, slot: Slot) -> bool {
-        self.pulse.ring.push(Event { id, slot }) >= self.shared.batch()
     }
 
     /// Counts a hit in the mark, up to 3, unless it belongs to the insertion.

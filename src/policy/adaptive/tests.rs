@@ -6,7 +6,7 @@ use crate::policy::sim::Sim;
 crate::policy::suite::policy_suite!(Adaptive::with_seed(1));
 
 fn next(random: &mut u64) -> u64 {
-    super::xorshift(random)
+    super::shadow::xorshift(random)
 }
 
 #[test]

@@ -82,11 +82,11 @@ impl Duo {
             Place::Small => &mut self.small,
             Place::Main => &mut self.main,
             Place::Weightless => {
-                self.weightless.close(&mut self.links, cut);
+                self.weightless.close(&mut self.links, slot, cut);
                 return place;
             }
         };
-        weighed.queue.close(&mut self.links, cut);
+        weighed.queue.close(&mut self.links, slot, cut);
         weighed.weight -= u128::from(weight);
         place
     }
@@ -221,7 +221,7 @@ impl Duo {
     ///
     /// # Panics
     /// If something does not agree.
-    pub(crate) fn validate(&self, slots: &[Slot], residents: &dyn Residents) {
+    pub(crate) fn validate(&self, slots: &[Slot], residents: &impl Residents) {
         for weighed in [&self.small, &self.main] {
             weighed.queue.validate(&self.links);
             let weights = weighed.queue.iter_from_back(&self.links).map(|s| residents.weight(s));

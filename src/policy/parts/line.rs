@@ -41,7 +41,7 @@ impl Line {
     pub(crate) fn remove(&mut self, slot: Slot) {
         let cut = self.links.cut(slot);
         let queue = if cut.queue() == QUEUE { &mut self.queue } else { &mut self.weightless };
-        queue.close(&mut self.links, cut);
+        queue.close(&mut self.links, slot, cut);
     }
 
     /// Follows a change of weight: an entry keeps its place unless it gains its first weight (then
@@ -87,7 +87,7 @@ impl Line {
 
     /// The neighbour of an entry, towards the back.
     pub(crate) fn behind(&self, slot: Slot) -> Option<Slot> {
-        self.links.behind(slot)
+        self.queue.behind(&self.links, slot)
     }
 
     /// The queue from the back to the front, then the entries without weight.

@@ -3,6 +3,9 @@
 //! Invariant: a slot is in at most one of the queues that share a [`Links`], and its link says in
 //! which. So an entry costs 8 bytes however many queues its policy has, and any entry can leave or
 //! move in constant time. They must not know weights, marks or why an entry moves.
+//!
+//! What the link of a queue's back says of its neighbour behind means nothing: so an entry can leave
+//! at the back without a look at the next one, whose link has long left the processor's cache.
 
 use super::slots::PerSlot;
 use crate::Slot;
@@ -17,7 +20,7 @@ const NUMBER_BIT: u32 = 1 << 31;
 pub(crate) struct Link {
     /// Towards the front; the top bit is the high bit of the queue's number.
     ahead: u32,
-    /// Towards the back; the top bit is the low bit of the queue's number.
+    /// Towards the back, unless this is the back; the top bit is the low bit of the queue's number.
     behind: u32,
 }
 
@@ -85,12 +88,6 @@ impl Links {
     #[inline]
     pub(crate) fn ahead(&self, slot: Slot) -> Option<Slot> {
         slot_at(self.0.get(slot).ahead())
-    }
-
-    /// The neighbour towards the back. `slot` must be in a queue.
-    #[inline]
-    pub(crate) fn behind(&self, slot: Slot) -> Option<Slot> {
-        slot_at(self.0.get(slot).behind())
     }
 
     /// Makes the slot behind `index` be `next`, in whichever queue it is.
@@ -177,9 +174,12 @@ impl Queue {
     /// Puts `slot`, which is in no queue, at the back.
     #[cfg(test)]
     pub(crate) fn push_back(&mut self, links: &mut Links, slot: Slot) {
-        let link = Link::new(self.number, self.back, END);
-        links.0.insert(slot, link);
-        self.join_neighbours(links, slot, link);
+        let back = std::mem::replace(&mut self.back, slot.as_u32());
+        links.0.insert(slot, Link::new(self.number, back, END));
+        match back {
+            END => self.front = slot.as_u32(),
+            back => links.set_behind(back, slot.as_u32()),
+        }
         self.len += 1;
     }
 
@@ -187,24 +187,47 @@ impl Queue {
     #[inline]
     pub(crate) fn unlink(&mut self, links: &mut Links, slot: Slot) {
         let link = links.cut(slot);
-        self.close(links, link);
+        self.close(links, slot, link);
     }
 
-    /// Makes both neighbours named by `link`, which was cut out of this queue, point at each other.
+    /// Makes the neighbours of `slot`, which was cut out of this queue and had this link, point at
+    /// each other.
     #[inline]
-    pub(crate) fn close(&mut self, links: &mut Links, link: Link) {
+    pub(crate) fn close(&mut self, links: &mut Links, slot: Slot, link: Link) {
         debug_assert_eq!(link.queue(), self.number, "a link of another queue");
-        self.set_behind(links, link.ahead(), link.behind());
-        self.set_ahead(links, link.behind(), link.ahead());
         self.len -= 1;
+        if self.back == slot.as_u32() {
+            return self.shorten(link);
+        }
+        match link.ahead() {
+            END => self.front = link.behind(),
+            ahead => links.set_behind(ahead, link.behind()),
+        }
+        links.set_ahead(link.behind(), link.ahead());
     }
 
-    /// Takes out the slot at the back.
-    #[cfg(test)]
-    pub(crate) fn pop_back(&mut self, links: &mut Links) -> Option<Slot> {
-        let slot = self.back()?;
-        self.unlink(links, slot);
-        Some(slot)
+    /// Makes what lies ahead of the back, which has left and had this link, the back.
+    #[inline]
+    fn shorten(&mut self, link: Link) {
+        self.back = link.ahead();
+        if self.back == END {
+            self.front = END;
+        }
+    }
+
+    /// The neighbour of `slot`, which must be in this queue, towards the back.
+    #[inline]
+    pub(crate) fn behind(&self, links: &Links, slot: Slot) -> Option<Slot> {
+        (self.back != slot.as_u32()).then(|| Slot::new(links.0.get(slot).behind()))
+    }
+
+    /// Takes out `slot`, which must be at the back.
+    #[inline]
+    pub(crate) fn pop_back(&mut self, links: &mut Links, slot: Slot) {
+        debug_assert_eq!(self.back, slot.as_u32(), "{slot:?} is not at the back");
+        let link = links.cut(slot);
+        self.shorten(link);
+        self.len -= 1;
     }
 
     /// Moves `slot`, which must be in this queue, to the front.
@@ -213,11 +236,14 @@ impl Queue {
         if self.front == slot.as_u32() {
             return;
         }
+        if self.back == slot.as_u32() {
+            return self.rotate(links, slot);
+        }
         let to = Link::new(self.number, END, self.front);
         let link = std::mem::replace(links.0.get_mut(slot), to);
-        // It is not the front, so there is one ahead of it.
+        // It is neither the front nor the back.
         links.set_behind(link.ahead(), link.behind());
-        self.set_ahead(links, link.behind(), link.ahead());
+        links.set_ahead(link.behind(), link.ahead());
         self.lead(links, slot);
     }
 
@@ -231,7 +257,6 @@ impl Queue {
         let to = Link::new(self.number, END, self.front);
         let link = std::mem::replace(links.0.get_mut(slot), to);
         self.back = link.ahead();
-        links.set_behind(self.back, END);
         links.set_ahead(self.front, slot.as_u32());
         self.front = slot.as_u32();
     }
@@ -243,8 +268,7 @@ impl Queue {
         let to = Link::new(self.number, END, self.front);
         let link = std::mem::replace(links.0.get_mut(slot), to);
         debug_assert_eq!(link.queue(), other.number, "{slot:?} is in another queue");
-        other.back = link.ahead();
-        other.set_behind(links, link.ahead(), END);
+        other.shorten(link);
         other.len -= 1;
         self.lead(links, slot);
         self.len += 1;
@@ -255,12 +279,23 @@ impl Queue {
         let link = links.0.remove(from);
         debug_assert_eq!(link.queue(), self.number, "{from:?} is in another queue");
         links.0.insert(to, link);
-        self.join_neighbours(links, to, link);
+        match link.ahead() {
+            END => self.front = to.as_u32(),
+            ahead => links.set_behind(ahead, to.as_u32()),
+        }
+        if self.back == from.as_u32() {
+            self.back = to.as_u32();
+        } else {
+            links.set_ahead(link.behind(), to.as_u32());
+        }
     }
 
     /// The slots from the front to the back.
-    pub(crate) fn iter_from_front<'a>(&self, links: &'a Links) -> impl Iterator<Item = Slot> + 'a {
-        std::iter::successors(self.front(), |&slot| links.behind(slot))
+    pub(crate) fn iter_from_front<'a>(
+        &'a self,
+        links: &'a Links,
+    ) -> impl Iterator<Item = Slot> + 'a {
+        std::iter::successors(self.front(), |&slot| self.behind(links, slot))
     }
 
     /// The slots from the back to the front.
@@ -291,24 +326,6 @@ impl Queue {
         debug_assert!(slot.as_u32() < END - 1, "a link has 31 bits for the index");
         let former = std::mem::replace(&mut self.front, slot.as_u32());
         self.set_ahead(links, former, slot.as_u32());
-    }
-
-    /// Makes both neighbours named by `link` point at `slot`.
-    #[inline]
-    fn join_neighbours(&mut self, links: &mut Links, slot: Slot, link: Link) {
-        debug_assert!(slot.as_u32() < END - 1, "a link has 31 bits for the index");
-        self.set_behind(links, link.ahead(), slot.as_u32());
-        self.set_ahead(links, link.behind(), slot.as_u32());
-    }
-
-    /// Makes `next` follow `index`; what follows the end is the front.
-    #[inline]
-    fn set_behind(&mut self, links: &mut Links, index: u32, next: u32) {
-        if index == END {
-            self.front = next;
-        } else {
-            links.set_behind(index, next);
-        }
     }
 
     /// Makes `next` precede `index`; what precedes the end is the back.
@@ -379,7 +396,10 @@ mod tests {
                     queue.unlink(&mut links, Slot::new(index + 1000));
                     model.remove(place);
                 }
-                _ => assert_eq!(queue.pop_back(&mut links).map(Slot::as_u32), model.pop_back()),
+                _ => {
+                    let back = queue.back().inspect(|&slot| queue.pop_back(&mut links, slot));
+                    assert_eq!(back.map(Slot::as_u32), model.pop_back());
+                }
             }
             check(queue, &links, model);
             assert_eq!(links.validate(), models[0].len() + models[1].len());

@@ -1,0 +1,102 @@
+//! A stripe's queues and entries as the rules of `setting` see them.
+
+use super::Adaptive;
+use super::recorder::{frequency, main_mark};
+use super::setting::Queues;
+use super::shadow::xorshift;
+use crate::Slot;
+use crate::policy::parts::Mixed;
+use crate::policy::{Mark, Residents};
+
+/// A stripe's queues together with its entries: what [`choose`] works on.
+pub(super) struct View<'a, R> {
+    pub(super) stripe: &'a mut Adaptive,
+    pub(super) residents: &'a R,
+}
+
+impl<'a, R: Residents> Queues for View<'a, R> {
+    type Entry = Slot;
+    type Seen = &'a Mark;
+
+    #[inline]
+    fn small_is_over(&self) -> bool {
+        let Adaptive { target, small, small_weight, is_uniform, .. } = &*self.stripe;
+        if *is_uniform { small.len() as u64 > *target } else { *small_weight > u128::from(*target) }
+    }
+
+    #[inline]
+    fn small_tail(&self) -> Option<Slot> {
+        self.stripe.small.back()
+    }
+
+    #[inline]
+    fn main_tail(&self) -> Option<Slot> {
+        self.stripe.main.back()
+    }
+
+    #[inline]
+    fn look(&self, entry: Slot) -> &'a Mark {
+        self.residents.mark(entry)
+    }
+
+    #[inline]
+    fn frequency(seen: &'a Mark) -> u8 {
+        frequency(seen.get())
+    }
+
+    #[inline]
+    fn promote(&mut self, entry: Slot, seen: &'a Mark) {
+        let Adaptive { links, small, main, small_weight, main_weight, is_uniform, .. } =
+            &mut *self.stripe;
+        main.take_back_of(small, links, entry);
+        seen.set(main_mark(0));
+        if !*is_uniform {
+            let weight = u128::from(self.residents.weight(entry));
+            *small_weight -= weight;
+            *main_weight += weight;
+        }
+    }
+
+    #[inline]
+    fn spare(&mut self, entry: Slot, seen: &'a Mark) {
+        seen.set(main_mark(frequency(seen.get()).saturating_sub(1)));
+        self.stripe.main.rotate(&mut self.stripe.links, entry);
+    }
+
+    #[inline]
+    fn hash(&self, entry: Slot) -> Mixed {
+        Mixed::new(self.residents.hash(entry))
+    }
+
+    #[inline]
+    fn main_tail_hash(&mut self, entry: Slot) -> Mixed {
+        if self.stripe.champion != Some(entry) {
+            self.stripe.champion = Some(entry);
+            self.stripe.champion_hash = self.hash(entry);
+        }
+        self.stripe.champion_hash
+    }
+
+    #[inline]
+    fn count(&mut self, hash: impl FnOnce(&mut Self) -> Mixed, times: u8) {
+        if self.stripe.parameters.duel {
+            let hash = hash(self);
+            self.stripe.memory.sketch.add(hash, times);
+        }
+    }
+
+    #[inline]
+    fn estimate(&self, hash: Mixed) -> u8 {
+        self.stripe.memory.sketch.estimate(hash)
+    }
+
+    #[inline]
+    fn is_below(&self, hash: Mixed, estimate: u8) -> bool {
+        self.stripe.memory.sketch.is_below(hash, estimate)
+    }
+
+    #[inline]
+    fn random(&mut self) -> u64 {
+        xorshift(&mut self.stripe.random)
+    }
+}
