@@ -33,7 +33,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         K: Hash,
     {
         let Locked { found, guard } =
-            match self.table.look_lightly(self.table.approach(hash), hash, &equals) {
+            match self.table.look(self.table.approach(hash), hash, &equals) {
                 Look::Found(locked) => locked,
                 Look::Absent => return None,
                 Look::Further(further) => {
