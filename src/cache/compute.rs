@@ -38,7 +38,8 @@ where
     ///
     /// # Panics
     /// If this thread holds an entry of the same key already: it would wait for itself. (Keys are
-    /// told apart by their full 64-bit hash here.)
+    /// told apart by their hash here, and an entry that was moved to another thread still counts as
+    /// held by the one that asked for it.)
     ///
     /// ```
     /// # let counters = larder::Cache::new(10);
