@@ -52,33 +52,40 @@
 //!
 //! A miss joins the *flight* of its key (`flight/`). The first becomes its leader, and looks into
 //! the cache once more, since who led before may just have stored the value. Then it computes under
-//! no lock, stores, and *lands* the flight: those who wait get the outcome. A leader that goes away
-//! without landing (a panic, a dropped future) leaves the flight to whichever waiter is polled
-//! first. An entry (`Cache::entry`) and a write through the cache hold the flight of their key in
-//! the same way, so one list decides over everything that must happen once.
+//! no lock, stores, and *lands* the flight: those who wait get the outcome. Mostly nobody else
+//! comes by meanwhile. So a flight alone in its list is only a word there, taken when it begins and
+//! given back when it lands; who finds the word taken locks the list, and turns it into a flight to
+//! wait for. A leader that goes away without landing (a panic, a dropped future) leaves the flight
+//! to whichever waiter is polled first. An entry (`Cache::entry`) and a write through the cache
+//! hold the flight of their key in the same way, so one list decides over everything that must
+//! happen once.
 //!
 //! Waiting is one state machine, `Wait::poll`; blocking callers run it with a waker that unparks
 //! their thread. A leader's closure or borrowed future can be driven by nobody else. Where the
 //! future borrows nothing (a loader's, or `get_or_insert_shared`) it is a `Job`: all who wait
 //! register with it, whoever is polled first while it is ready polls it, and the last to go drops it.
+//! A loader's future becomes one only if it is not ready at once, and that of a loader that blocks
+//! does not even leave the stack.
 //!
 //! *What overtakes a load wins.* A write or removal marks the key's flight as superseded, and then
 //! acts. The leader looks at that mark under the stripe's lock, when it is about to store; that of
 //! the two which comes second there sees the other. A mark costs nothing while no key of that list
-//! is being computed: one load of a counter. A removal that found a flight takes the stripe's lock
-//! even if the key is surely absent, because the leader may have looked already and not yet stored.
-//! The value goes to those who joined before the mark; who joins later waits until the flight is
-//! over, as there is one computation per key at a time, and then leads one of his own. For tags a
-//! value is as old as the beginning of its load, so a tag that is removed meanwhile kills it.
+//! is being computed: one load of its word. A conditional write marks the flight once its condition
+//! holds, under the stripe's lock: one that changes nothing overtakes nothing. A removal that found
+//! a flight takes the stripe's lock even if the key is surely absent, because the leader may have
+//! looked already and not yet stored. The value goes to those who joined before the mark; who joins
+//! later waits until the flight is over, as there is one computation per key at a time, and then
+//! leads one of his own. For tags a value is as old as the beginning of its load, so a tag that is
+//! removed meanwhile kills it.
 //!
 //! The waiters of a key are woken all at once when its leader gives up: waking one alone would be
 //! cheaper, but one that is never polled would hold up the others. Errors are shared, not given
 //! up on, so that is rare.
 //!
-//! *Keys are borrowed.* The list knows a flight by its hash. The leader's key need not be owned
-//! until it is stored; the first who waits leaves an owned one, with which later ones and the leader
-//! compare theirs, outside the lock. Different keys of one 64-bit hash wait for each other, and share
-//! nothing.
+//! *Keys are borrowed.* The list knows a flight by its hash (less one bit, which the word needs).
+//! The leader's key need not be owned until it is stored; the first who waits leaves an owned one,
+//! with which later ones and the leader compare theirs, outside the lock. Different keys of one
+//! 64-bit hash wait for each other, and share nothing.
 //!
 //! *Nothing found, and errors,* are entries of a loading cache like values. So they have weight,
 //! expire, are evicted and removed, and are replaced by a write, with no further rule. The price is
@@ -91,7 +98,7 @@
 //! | stripe (one word) | placing, taking, growing, the policy, the wheel | first; never two | spins, yields, sleeps |
 //! | bucket (one word) | its entries' values and lanes, its chain | after the stripe's; a leaf; two at a split | spins, yields, sleeps |
 //! | outbox | the queue of notices | alone | parks |
-//! | flights of a list | who computes which key, who waits | a leaf | parks |
+//! | flights of a list | who computes which key, who waits, once somebody does | after the stripe's; a leaf | parks |
 //! | job, write queue, cap on loads | their state, never while user code runs | leaves | parks |
 //! | tag registry, counters' numbers, shadows of the default policy | their lists | leaves | parks (the shadows: tries only) |
 //!

@@ -417,6 +417,11 @@ fn futures_are_small() {
     assert!(size_of_val(&load) <= 256, "{} bytes", size_of_val(&load));
     let load = cache.get_or_insert_async("a", async { 1 });
     assert!(size_of_val(&load) <= 256, "{} bytes", size_of_val(&load));
+    // The loader's own is there once.
+    let large = [1; 1000];
+    let shared = cache.get_or_insert_shared("a", async move { large[std::future::ready(1).await] });
+    let most = 256 + size_of_val(&large) + 16;
+    assert!(size_of_val(&shared) <= most, "{} bytes", size_of_val(&shared));
     fn is_send<T: Send>(_: &T) {}
     is_send(&load);
 }

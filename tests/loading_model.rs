@@ -331,11 +331,10 @@ impl<S: Subject> Run<S> {
                 };
                 let Some(stored) = stored else { return };
                 assert_eq!(stored, is_wanted);
+                // One that changes nothing overtakes nothing.
                 if stored {
                     shelf.overtake(|other| other == key);
                     self.put(value);
-                } else {
-                    shelf.maybe_overtake(|other| other == key);
                 }
             }
             Write::Remove(key) => {

@@ -183,13 +183,7 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let inner = &*self.inner;
-        let hash = inner.hash(key);
-        let (stripe, now) = inner.approach(hash);
-        if stripe.table.surely_absent(hash) {
-            return None;
-        }
-        stripe.version(&inner.context, hash, same::<K, V, Q>(key), now)
+        self.inner.version(self.inner.hash(key), key)
     }
 }
 
@@ -215,7 +209,7 @@ where
     S: BuildHasher,
 {
     /// [`get`](Cache::get) by hash.
-    #[inline]
+    #[inline(always)]
     pub(super) fn get<Q>(&self, hash: u64, key: &Q) -> Option<V>
     where
         V: Clone,
@@ -244,6 +238,48 @@ where
                 found
             }
         }
+    }
+
+    /// Looks `key` up as a use that is counted, where reading changes no lifetime.
+    #[inline]
+    pub(super) fn use_value<Q, R>(
+        &self,
+        hash: u64,
+        key: &Q,
+        then: impl FnOnce(&mut V) -> R,
+    ) -> Option<R>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        if self.context.is_watched() {
+            return self.use_watched(hash, key, then);
+        }
+        let mut look = LookUp { context: &self.context, hash, is_hit: false };
+        let found = match self.stripe(hash).hit(&self.context, hash, same::<K, V, Q>(key)) {
+            Hit::Used(used) => Some(then(used.value)),
+            Hit::Absent => None,
+            Hit::Further(further) => self.use_further(further, hash, key, then),
+        };
+        look.is_hit = found.is_some();
+        found
+    }
+
+    /// [`version`](Cache::version) by hash.
+    pub(super) fn version<Q>(&self, hash: u64, key: &Q) -> Option<u64>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        if self.is_surely_absent(hash) {
+            return None;
+        }
+        let (stripe, now) = self.approach(hash);
+        stripe.version(&self.context, hash, same::<K, V, Q>(key), now)
+    }
+
+    /// Whether no entry can have this hash: certain at some moment during the call. Takes no lock.
+    #[inline]
+    pub(super) fn is_surely_absent(&self, hash: u64) -> bool {
+        self.stripe(hash).table.surely_absent(hash)
     }
 
     /// [`peek`](Cache::peek) by hash.

@@ -14,7 +14,6 @@ use crate::{
     flight::{Asker, Flights, Joined, Lead, Outcome, Waited, block_on},
     policy::Policy,
     stats::Event,
-    stripe::Condition,
     table::deny_reentry,
 };
 
@@ -39,7 +38,8 @@ where
     ///
     /// # Panics
     /// If this thread holds an entry of the same key already: it would wait for itself. (Keys are
-    /// told apart by their full 64-bit hash here.)
+    /// told apart by their hash here, and an entry that was moved to another thread still counts as
+    /// held by the one that asked for it.)
     ///
     /// ```
     /// # let counters = larder::Cache::new(10);
@@ -186,8 +186,8 @@ where
         if let Some((value, _)) = self.seen {
             return Ok(value);
         }
-        let started = self.cache.inner.start(false).as_old_as(self.entered);
         self.cache.inner.begin(&mut self.lead);
+        let started = self.cache.inner.start(false).as_old_as(self.entered);
         let loaded = {
             let _running = self.lead.run();
             load()
@@ -215,8 +215,8 @@ where
         if let Some((value, _)) = self.seen {
             return Ok(value);
         }
-        let started = self.cache.inner.start(false).as_old_as(self.entered);
         self.cache.inner.begin(&mut self.lead);
+        let started = self.cache.inner.start(false).as_old_as(self.entered);
         let mut load = pin!(load);
         let loaded = poll_fn(|context| {
             let _running = self.lead.run();
@@ -287,7 +287,7 @@ where
             Compute::Remove => {
                 let is_unchanged =
                     |now: Option<(&V, u64)>| now.map(|(_, version)| version) == version;
-                inner.remove(&self.key, Some(Condition::Present(&is_unchanged)));
+                inner.remove(&self.key, Some(&is_unchanged));
                 None
             }
         }
@@ -307,7 +307,7 @@ where
         let mut write = self.prepare(key, value, Own::Rules);
         write.version = Some(0);
         let is_unchanged = |now: Option<(&V, u64)>| now.map(|(_, version)| version) == version;
-        drop(self.write(&mut write, Some(Condition::Present(&is_unchanged))));
+        drop(self.write_if(&mut write, &is_unchanged));
         write.version.filter(|&version| version != 0)
     }
 }

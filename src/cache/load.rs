@@ -192,9 +192,6 @@ where
     }
 }
 
-/// The lead of a call that borrows the cache.
-pub(super) type Leader<'a, K, V> = Lead<&'a Flights<K, V>>;
-
 /// A load that cannot fail gives a value, unless it waits for itself.
 pub(super) fn certain<V>(loaded: Result<V, LoadError<Infallible>>) -> V {
     match loaded {
@@ -209,6 +206,12 @@ pub(super) enum Heard<R: Hangar, E> {
     Loaded(Result<R::V, LoadError<E>>),
     /// There is nothing that can be used here.
     Nothing,
+    Lead(Lead<R>),
+}
+
+/// What waiting for a key came to.
+pub(super) enum Upshot<R: Hangar, E> {
+    Over(Result<R::V, LoadError<E>>),
     Lead(Lead<R>),
 }
 
@@ -248,15 +251,22 @@ where
     P: Policy,
     S: BuildHasher,
 {
-    /// Joins the flight of a key.
-    pub(super) fn join<'a, Q>(&'a self, (hash, key): (u64, &Q)) -> Joined<&'a Flights<K, V>>
+    /// Joins the flight of a key that cannot be led at once. A caller who shares another's load is
+    /// counted, once.
+    pub(super) fn join<R, Q>(
+        &self,
+        hangar: R,
+        (hash, key): (u64, &Q),
+        is_counted: bool,
+    ) -> Joined<R>
     where
+        R: Hangar<K = K, V = V>,
         Q: Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
-        deny_reentry();
         let equals = |other: &K| key.equivalent(other);
-        let joined = Flights::join(&*self.flights, hash, Asker::Load, || key.to_owned(), equals);
+        let joined = Flights::join(hangar, hash, Asker::Load, || key.to_owned(), equals);
         if let Joined::Wait(wait) = &joined
+            && !is_counted
             && wait.is_sharing()
         {
             self.context.count(Event::Coalesced);
@@ -276,51 +286,72 @@ where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
         E: Send + Sync + 'static,
     {
-        let lead = loop {
-            let mut wait = match self.join((hash, key)) {
-                Joined::Reentrant => return Err(LoadError::Reentrant),
-                Joined::Lead(lead) => break lead,
-                Joined::Wait(wait) => wait,
-            };
-            let waited = block_on(|context| wait.poll(context), &patience);
-            match hear(waited.ok_or(LoadError::TimedOut)?) {
-                Heard::Loaded(loaded) => return loaded,
-                Heard::Lead(lead) => break lead,
-                Heard::Nothing => {}
-            }
+        deny_reentry();
+        let mut lead = match Flights::lead(&*self.flights, hash) {
+            Some(lead) => lead,
+            None => match self.wait_for_load((hash, key), &patience) {
+                Upshot::Over(loaded) => return loaded,
+                Upshot::Lead(lead) => lead,
+            },
         };
-        let (lead, started) = match self.present_or_start(lead, (hash, key)) {
-            Ok(value) => return Ok(value),
-            Err(started) => started,
-        };
+        if let Some(value) = self.present(&lead, key) {
+            lead.leave_to_see();
+            return Ok(value);
+        }
+        self.begin(&mut lead);
+        let started = self.start(false);
         let loaded = {
             let _running = lead.run();
             load()
         };
-        self.finish(lead, started, key, loaded)
+        self.finish(lead, started, key, loaded.map_err(Arc::new))
     }
 
-    /// A new leader looks once more: who led before may have stored the value. If it is there, those
-    /// who wait look for themselves: this flight may have begun while a removal was already under way
-    /// that it knows nothing of, and they may have asked after it.
-    pub(super) fn present_or_start<'a, Q>(
+    /// Waits for another's load, or until there is none.
+    #[cold]
+    #[inline(never)]
+    fn wait_for_load<Q, E>(
         &self,
-        mut lead: Leader<'a, K, V>,
-        (hash, key): (u64, &Q),
-    ) -> Result<V, (Leader<'a, K, V>, Started)>
+        place: (u64, &Q),
+        patience: &dyn Fn() -> Option<Duration>,
+    ) -> Upshot<&Flights<K, V>, E>
     where
+        Q: Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        E: Send + Sync + 'static,
+    {
+        let mut is_counted = false;
+        loop {
+            let mut wait = match self.join(&*self.flights, place, is_counted) {
+                Joined::Reentrant => return Upshot::Over(Err(LoadError::Reentrant)),
+                Joined::Lead(lead) => return Upshot::Lead(lead),
+                Joined::Wait(wait) => wait,
+            };
+            is_counted |= wait.is_sharing();
+            let Some(waited) = block_on(|context| wait.poll(context), patience) else {
+                return Upshot::Over(Err(LoadError::TimedOut));
+            };
+            match hear(waited) {
+                Heard::Loaded(loaded) => return Upshot::Over(loaded),
+                Heard::Lead(lead) => return Upshot::Lead(lead),
+                Heard::Nothing => {}
+            }
+        }
+    }
+
+    /// The value of a key, as a new leader looks once more: who led before may have stored it. If it
+    /// is there, [leave those who wait to see](Lead::leave_to_see) for themselves.
+    #[inline]
+    pub(super) fn present<R, Q>(&self, lead: &Lead<R>, key: &Q) -> Option<V>
+    where
+        R: Hangar<K = K, V = V>,
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let is_absent = self.stripe(hash).table.surely_absent(hash);
-        if !is_absent && let Some(value) = self.peek(hash, key) {
-            lead.land(|_| false, || Outcome::Unshared);
-            return Ok(value);
-        }
-        self.begin(&mut lead);
-        Err((lead, self.start(false)))
+        let hash = lead.hash();
+        if self.is_surely_absent(hash) { None } else { self.peek(hash, key) }
     }
 
-    /// Counts a load that begins.
+    /// Begins a load of the caller's, and counts it.
+    #[inline]
     pub(super) fn begin<R>(&self, lead: &mut Lead<R>)
     where
         R: Hangar<K = K, V = V>,
@@ -330,6 +361,7 @@ where
     }
 
     /// What has to be known of the moment a load starts.
+    #[inline]
     pub(super) fn start(&self, is_timed: bool) -> Started {
         let born = self.context.tagger.as_ref().map_or(0, |tagger| tagger.registry.removals());
         let is_timed = is_timed || self.context.counters.is_some();
@@ -347,7 +379,7 @@ where
         lead: Lead<R>,
         started: Started,
         key: &Q,
-        loaded: Result<V, E>,
+        loaded: Result<V, Arc<E>>,
     ) -> Result<V, LoadError<E>>
     where
         R: Hangar<K = K, V = V>,
@@ -359,21 +391,11 @@ where
         }
         lead.note(if loaded.is_ok() { "value" } else { "failed" });
         let is_same = |other: &K| key.equivalent(other);
-        match loaded {
-            Ok(value) => {
-                self.store(&lead, started, (key.to_owned(), value.clone()), Own::Rules);
-                lead.land(is_same, || Outcome::Value(value.clone()));
-                Ok(value)
-            }
-            Err(error) => {
-                let error = Arc::new(error);
-                lead.land(is_same, || {
-                    let error: Arc<E> = Arc::clone(&error);
-                    Outcome::Failed(error)
-                });
-                Err(LoadError::Failed(error))
-            }
+        if let Ok(value) = &loaded {
+            self.store(&lead, started, (key.to_owned(), value.clone()), Own::Rules);
         }
+        lead.land(is_same, || Outcome::of(&loaded));
+        loaded.map_err(LoadError::Failed)
     }
 
     /// Counts a load that took so many nanoseconds.

@@ -3,8 +3,9 @@
 use std::{
     convert::Infallible,
     hash::{BuildHasher, Hash},
+    mem,
     pin::Pin,
-    task::{Context as Polling, Poll},
+    task::{Context as Polling, Poll, ready},
 };
 
 use hashbrown::Equivalent;
@@ -12,12 +13,14 @@ use pin_project_lite::pin_project;
 
 use super::{
     Inner,
-    load::{Heard, Leader, Started, certain, hear},
+    load::{Heard, Started, Upshot, certain, hear},
 };
 use crate::{
     LoadError,
-    flight::{Flights, Joined, Wait},
+    flight::{Flights, Hangar, Joined, Lead, Wait},
     policy::Policy,
+    sync::Arc,
+    table::deny_reentry,
 };
 
 pin_project! {
@@ -34,13 +37,17 @@ pin_project! {
 }
 
 enum Stage<'a, K, V> {
-    /// Not polled yet.
-    New,
-    /// Not found; to be joined.
-    Missed,
-    Waiting(Wait<&'a Flights<K, V>>),
-    Leading(Leader<'a, K, V>, Started),
+    Asking(Asking<&'a Flights<K, V>>),
+    Leading(Lead<&'a Flights<K, V>>, Started),
     Over,
+}
+
+/// Asking for the right to load.
+pub(super) enum Asking<R: Hangar> {
+    New,
+    /// Once more, as one who is counted: waiting was in vain.
+    Again,
+    Waiting(Wait<R>),
 }
 
 impl<'a, K, V, P, S, Q, F> Load<'a, K, V, P, S, Q, F>
@@ -49,7 +56,7 @@ where
     Q: ?Sized,
 {
     pub(super) fn new(inner: &'a Inner<K, V, P, S>, key: &'a Q, load: F) -> Self {
-        Self { inner, key, hash: 0, load, stage: Stage::New }
+        Self { inner, key, hash: 0, load, stage: Stage::Asking(Asking::New) }
     }
 }
 
@@ -68,13 +75,11 @@ where
     #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Polling<'_>) -> Poll<Self::Output> {
         let this = self.as_mut().project();
-        if matches!(this.stage, Stage::New) {
+        if matches!(this.stage, Stage::Asking(Asking::New)) {
             *this.hash = this.inner.hash(*this.key);
             if let Some(value) = this.inner.get(*this.hash, *this.key) {
-                *this.stage = Stage::Over;
                 return Poll::Ready(Ok(value));
             }
-            *this.stage = Stage::Missed;
         }
         self.poll_missed(context)
     }
@@ -95,44 +100,101 @@ where
         self: Pin<&mut Self>,
         context: &mut Polling<'_>,
     ) -> Poll<Result<V, LoadError<E>>> {
-        let mut this = self.project();
-        let place = (*this.hash, *this.key);
-        loop {
+        let this = self.project();
+        let (inner, key) = (*this.inner, *this.key);
+        let (lead, started) = if let Stage::Asking(asking) = this.stage {
+            let place = (*this.hash, key);
+            let upshot = ready!(asking.poll(inner, || &*inner.flights, place, context));
+            *this.stage = Stage::Over;
+            let mut lead = match upshot {
+                Upshot::Over(loaded) => return Poll::Ready(loaded),
+                Upshot::Lead(lead) => lead,
+            };
+            if let Some(value) = inner.present(&lead, key) {
+                lead.leave_to_see();
+                return Poll::Ready(Ok(value));
+            }
+            inner.begin(&mut lead);
+            (lead, inner.start(false))
+        } else {
             // Taken out, so that a panic below gives it up at once.
-            match std::mem::replace(this.stage, Stage::Over) {
-                Stage::New | Stage::Missed => match this.inner.join(place) {
-                    Joined::Reentrant => return Poll::Ready(Err(LoadError::Reentrant)),
-                    Joined::Wait(wait) => *this.stage = Stage::Waiting(wait),
-                    Joined::Lead(lead) => match this.inner.present_or_start(lead, place) {
-                        Ok(value) => return Poll::Ready(Ok(value)),
-                        Err((lead, started)) => *this.stage = Stage::Leading(lead, started),
-                    },
-                },
-                Stage::Waiting(mut wait) => {
-                    let Poll::Ready(waited) = wait.poll(context) else {
-                        *this.stage = Stage::Waiting(wait);
-                        return Poll::Pending;
-                    };
-                    match hear(waited) {
-                        Heard::Loaded(loaded) => return Poll::Ready(loaded),
-                        Heard::Nothing => *this.stage = Stage::Missed,
-                        Heard::Lead(lead) => match this.inner.present_or_start(lead, place) {
-                            Ok(value) => return Poll::Ready(Ok(value)),
-                            Err((lead, started)) => *this.stage = Stage::Leading(lead, started),
-                        },
+            let Stage::Leading(lead, started) = mem::replace(this.stage, Stage::Over) else {
+                panic!("a load was polled after it was ready");
+            };
+            (lead, started)
+        };
+        let running = lead.run();
+        let polled = this.load.poll(context);
+        drop(running);
+        let Poll::Ready(loaded) = polled else {
+            *this.stage = Stage::Leading(lead, started);
+            return Poll::Pending;
+        };
+        Poll::Ready(inner.finish(lead, started, key, loaded.map_err(Arc::new)))
+    }
+}
+
+impl<R: Hangar> Asking<R> {
+    /// Asks until the caller leads, or has what somebody else loaded.
+    #[inline]
+    pub(super) fn poll<P, S, Q, E>(
+        &mut self,
+        inner: &Inner<R::K, R::V, P, S>,
+        hangar: impl Fn() -> R,
+        place: (u64, &Q),
+        context: &mut Polling<'_>,
+    ) -> Poll<Upshot<R, E>>
+    where
+        R::K: Hash + Eq,
+        R::V: Clone,
+        P: Policy,
+        S: BuildHasher,
+        Q: Equivalent<R::K> + ToOwned<Owned = R::K> + ?Sized,
+        E: Send + Sync + 'static,
+    {
+        if matches!(self, Self::New) {
+            deny_reentry();
+            if let Some(lead) = Flights::lead(hangar(), place.0) {
+                return Poll::Ready(Upshot::Lead(lead));
+            }
+        }
+        self.poll_listed(inner, &hangar, place, context)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn poll_listed<P, S, Q, E>(
+        &mut self,
+        inner: &Inner<R::K, R::V, P, S>,
+        hangar: &dyn Fn() -> R,
+        place: (u64, &Q),
+        context: &mut Polling<'_>,
+    ) -> Poll<Upshot<R, E>>
+    where
+        R::K: Hash + Eq,
+        R::V: Clone,
+        P: Policy,
+        S: BuildHasher,
+        Q: Equivalent<R::K> + ToOwned<Owned = R::K> + ?Sized,
+        E: Send + Sync + 'static,
+    {
+        loop {
+            let Self::Waiting(wait) = self else {
+                match inner.join(hangar(), place, matches!(self, Self::Again)) {
+                    Joined::Reentrant => {
+                        return Poll::Ready(Upshot::Over(Err(LoadError::Reentrant)));
                     }
+                    Joined::Lead(lead) => return Poll::Ready(Upshot::Lead(lead)),
+                    Joined::Wait(wait) => *self = Self::Waiting(wait),
                 }
-                Stage::Leading(lead, started) => {
-                    let running = lead.run();
-                    let polled = this.load.as_mut().poll(context);
-                    drop(running);
-                    let Poll::Ready(loaded) = polled else {
-                        *this.stage = Stage::Leading(lead, started);
-                        return Poll::Pending;
-                    };
-                    return Poll::Ready(this.inner.finish(lead, started, *this.key, loaded));
-                }
-                Stage::Over => panic!("a load was polled after it was ready"),
+                continue;
+            };
+            let heard = hear(ready!(wait.poll(context)));
+            *self = if wait.is_sharing() { Self::Again } else { Self::New };
+            match heard {
+                Heard::Loaded(loaded) => return Poll::Ready(Upshot::Over(loaded)),
+                Heard::Lead(lead) => return Poll::Ready(Upshot::Lead(lead)),
+                Heard::Nothing => {}
             }
         }
     }

@@ -1,28 +1,26 @@
 //! Read-through with a future of the caller's that others may drive.
 
 use std::{
-    convert::Infallible,
     future::poll_fn,
     hash::{BuildHasher, Hash},
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
-    task::Poll,
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
 };
 
 use hashbrown::Equivalent;
 
 use super::{
     Cache, Inner,
-    load::{Heard, certain, hear},
+    load::Upshot,
+    load_future::{Asking, Certain, Sure},
 };
 use crate::{
     LoadError,
-    flight::{Asker, Flights, Job, Joined, Lead, Outcome, Wait},
+    flight::{Flights, Job, Landing, Lead, Outcome, Wait},
     outbox::forget_panic,
     policy::Policy,
-    stats::Event,
     sync::Arc,
-    table::deny_reentry,
 };
 
 impl<K, V, P, S> Cache<K, V, P, S>
@@ -47,15 +45,16 @@ where
     /// assert_eq!(cache.get_or_insert_shared("ada", query("ada".into())).await, 3);
     /// # }
     /// ```
-    pub async fn get_or_insert_shared<Q>(
-        &self,
-        key: &Q,
-        load: impl Future<Output = V> + Send + 'static,
-    ) -> V
+    pub fn get_or_insert_shared<'a, Q, F>(
+        &'a self,
+        key: &'a Q,
+        load: F,
+    ) -> impl Future<Output = V> + use<'a, K, V, P, S, Q, F>
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        F: Future<Output = V> + Send + 'static,
     {
-        certain(self.try_get_or_insert_shared(key, async { Ok::<V, Infallible>(load.await) }).await)
+        Certain { load: SharedLoad::new(&self.inner, key, Sure { load }) }
     }
 
     /// [`get_or_insert_shared`](Self::get_or_insert_shared) with a `load` that can fail.
@@ -63,43 +62,92 @@ where
     /// # Errors
     /// As [`try_get_or_insert_async`](Self::try_get_or_insert_async), and [`LoadError::Panicked`] if
     /// the own `load` did.
-    pub async fn try_get_or_insert_shared<Q, E>(
-        &self,
-        key: &Q,
-        load: impl Future<Output = Result<V, E>> + Send + 'static,
-    ) -> Result<V, LoadError<E>>
+    pub fn try_get_or_insert_shared<'a, Q, F, E>(
+        &'a self,
+        key: &'a Q,
+        load: F,
+    ) -> impl Future<Output = Result<V, LoadError<E>>> + use<'a, K, V, P, S, Q, F, E>
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        F: Future<Output = Result<V, E>> + Send + 'static,
         E: Send + Sync + 'static,
     {
-        let inner = &self.inner;
-        let place = (inner.hash(key), key);
-        if let Some(value) = inner.get(place.0, key) {
-            return Ok(value);
+        SharedLoad::new(&self.inner, key, load)
+    }
+}
+
+/// A read-through call whose load others may drive.
+struct SharedLoad<'a, K, V, P: Policy, S, Q: ?Sized, F> {
+    inner: &'a Arc<Inner<K, V, P, S>>,
+    key: &'a Q,
+    hash: u64,
+    /// Until it is made a job of; never polled here.
+    load: Option<F>,
+    asking: Asking<Hangar<K, V>>,
+}
+
+// The load is not polled before it is moved to where it stays.
+impl<K, V, P: Policy, S, Q: ?Sized, F> Unpin for SharedLoad<'_, K, V, P, S, Q, F> {}
+
+impl<'a, K, V, P: Policy, S, Q: ?Sized, F> SharedLoad<'a, K, V, P, S, Q, F> {
+    fn new(inner: &'a Arc<Inner<K, V, P, S>>, key: &'a Q, load: F) -> Self {
+        Self { inner, key, hash: 0, load: Some(load), asking: Asking::New }
+    }
+}
+
+impl<K, V, P, S, Q, F, E> Future for SharedLoad<'_, K, V, P, S, Q, F>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    P: Policy,
+    S: BuildHasher + Send + Sync + 'static,
+    Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    F: Future<Output = Result<V, E>> + Send + 'static,
+    E: Send + Sync + 'static,
+{
+    type Output = Result<V, LoadError<E>>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.load.is_some() && matches!(self.asking, Asking::New) {
+            self.hash = self.inner.hash(self.key);
+            if let Some(value) = self.inner.get(self.hash, self.key) {
+                return Poll::Ready(Ok(value));
+            }
         }
-        let mut load = Some(load);
-        let mut joined = inner.join_shared(place);
+        self.poll_missed(context)
+    }
+}
+
+impl<K, V, P, S, Q, F, E> SharedLoad<'_, K, V, P, S, Q, F>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    P: Policy,
+    S: BuildHasher + Send + Sync + 'static,
+    Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    F: Future<Output = Result<V, E>> + Send + 'static,
+    E: Send + Sync + 'static,
+{
+    #[inline(never)]
+    fn poll_missed(&mut self, context: &mut Context<'_>) -> Poll<Result<V, LoadError<E>>> {
+        let (inner, key) = (self.inner, self.key);
+        let hangar = || Arc::clone(&inner.flights);
         loop {
-            let mut wait = match joined {
-                Joined::Reentrant => return Err(LoadError::Reentrant),
-                Joined::Wait(wait) => wait,
-                Joined::Lead(lead) => {
-                    if let Some(value) = inner.peek(place.0, key) {
-                        // Not shared: see `Inner::present_or_start`.
-                        lead.land(|_| false, || Outcome::Unshared);
-                        return Ok(value);
-                    }
-                    // Brought once, it gave nothing that could be shared only if it panicked.
-                    let Some(load) = load.take() else { return Err(LoadError::Panicked) };
-                    inner.start_shared(lead, key.to_owned(), load)
-                }
+            let upshot = ready!(self.asking.poll(inner, hangar, (self.hash, key), context));
+            let lead = match upshot {
+                Upshot::Over(loaded) => return Poll::Ready(loaded),
+                Upshot::Lead(lead) => lead,
             };
-            let waited = poll_fn(|context| wait.poll(context)).await;
-            joined = match hear(waited) {
-                Heard::Loaded(loaded) => return loaded,
-                Heard::Lead(lead) => Joined::Lead(lead),
-                Heard::Nothing => inner.join_shared(place),
+            if let Some(value) = inner.present(&lead, key) {
+                lead.leave_to_see();
+                return Poll::Ready(Ok(value));
+            }
+            // Brought once, it left nothing only if it panicked.
+            let Some(load) = self.load.take() else {
+                return Poll::Ready(Err(LoadError::Panicked));
             };
+            self.asking = Asking::Waiting(inner.start_shared(lead, key.to_owned(), load));
         }
     }
 }
@@ -114,22 +162,6 @@ where
     P: Policy,
     S: BuildHasher + Send + Sync + 'static,
 {
-    fn join_shared<Q>(&self, (hash, key): (u64, &Q)) -> Joined<Hangar<K, V>>
-    where
-        Q: Equivalent<K> + ToOwned<Owned = K> + ?Sized,
-    {
-        deny_reentry();
-        let flights = Arc::clone(&self.flights);
-        let equals = |other: &K| key.equivalent(other);
-        let joined = Flights::join(flights, hash, Asker::Load, || key.to_owned(), equals);
-        if let Joined::Wait(wait) = &joined
-            && wait.is_sharing()
-        {
-            self.context.count(Event::Coalesced);
-        }
-        joined
-    }
-
     /// Makes a job of a load, and waits for it as anybody does.
     fn start_shared<E>(
         self: &Arc<Self>,
@@ -140,11 +172,11 @@ where
     where
         E: Send + Sync + 'static,
     {
-        let place = lead.place();
-        let mut wait = Flights::seat(Arc::clone(&self.flights), place, key.clone());
-        let job = Job::new(Box::pin(Arc::clone(self).load_shared(lead, key, load)));
+        let hash = lead.hash();
+        let (mut wait, own) = Flights::seat(Arc::clone(&self.flights), hash, key.clone());
+        let job = Job::new(Box::pin(Arc::clone(self).load_shared(lead, key, own, load)));
         wait.drive(Arc::clone(&job));
-        self.flights.share(place, &job);
+        self.flights.share(hash, &job);
         wait
     }
 
@@ -152,6 +184,7 @@ where
         self: Arc<Self>,
         mut lead: Lead<Hangar<K, V>>,
         key: K,
+        own: Option<Arc<Landing<K, V>>>,
         load: impl Future<Output = Result<V, E>>,
     ) where
         E: Send + Sync + 'static,
@@ -162,7 +195,7 @@ where
         let loaded = poll_fn(|context| {
             let _running = lead.run();
             match catch_unwind(AssertUnwindSafe(|| load.as_mut().poll(context))) {
-                Ok(polled) => polled.map(Some),
+                Ok(polled) => polled.map(|loaded| Some(loaded.map_err(Arc::new))),
                 Err(panic) => {
                     forget_panic::<()>(Err(panic));
                     Poll::Ready(None)
@@ -170,7 +203,12 @@ where
             }
         });
         match loaded.await {
-            Some(loaded) => drop(self.finish(lead, started, &key, loaded)),
+            Some(loaded) => {
+                if let Some(own) = own {
+                    own.set(Outcome::of(&loaded));
+                }
+                drop(self.finish(lead, started, &key, loaded));
+            }
             None => {
                 lead.note("panicked");
                 lead.land(|other| *other == key, || Outcome::Panicked);

@@ -14,7 +14,7 @@ use crate::{
     expiry::Lifetime,
     policy::Policy,
     stats::Event,
-    stripe::{Admission, Condition, Outcome, When, Write},
+    stripe::{Admission, Condition, Look, Outcome, When, Write},
 };
 
 /// How long an entry lives by a rule of its own.
@@ -55,7 +55,8 @@ where
         self.inner.upsert(key, value, Own::Ttl(time_to_live))
     }
 
-    /// Stores `value` only if there is no living entry for `key`; answers whether it was stored.
+    /// Stores `value` only if there is no living entry for `key`; answers whether it was stored. If so,
+    /// a load of the key that is under way is overtaken.
     ///
     /// # Errors
     /// Gives key and value back if there is an entry.
@@ -67,8 +68,7 @@ where
     /// ```
     pub fn insert_if_absent(&self, key: K, value: V) -> Result<(), (K, V)> {
         let mut write = self.inner.prepare(key, value, Own::Rules);
-        match self.inner.write(&mut write, Some(Condition::Present(&|resident| resident.is_none())))
-        {
+        match self.inner.write_if(&mut write, &|resident| resident.is_none()) {
             Written::Unwanted(key, value) => Err((key, value)),
             Written::Done(_) => Ok(()),
         }
@@ -77,7 +77,8 @@ where
     /// Replaces the value of `key` if `condition` holds for the present one; answers whether it was
     /// replaced, with the old value. Nothing happens if there is no entry.
     ///
-    /// The condition runs under the bucket's lock.
+    /// The condition runs under the bucket's lock. If it holds, a load of the key that is under way is
+    /// overtaken.
     ///
     /// # Errors
     /// Gives the new value back if it was not stored.
@@ -91,7 +92,7 @@ where
     pub fn replace_if(&self, key: K, value: V, condition: impl Fn(&V) -> bool) -> Result<V, V> {
         let condition =
             |resident: Option<(&V, u64)>| resident.is_some_and(|(now, _)| condition(now));
-        self.replace_where(key, value, Condition::Present(&condition))
+        self.replace_where(key, value, &condition)
     }
 
     /// Replaces the value of `key` if it still has the version that [`version`](Self::version)
@@ -102,12 +103,12 @@ where
     pub fn replace_if_version(&self, key: K, value: V, version: u64) -> Result<V, V> {
         let condition =
             |resident: Option<(&V, u64)>| resident.is_some_and(|(_, now)| now == version);
-        self.replace_where(key, value, Condition::Present(&condition))
+        self.replace_where(key, value, &condition)
     }
 
-    fn replace_where(&self, key: K, value: V, condition: Condition<'_, V>) -> Result<V, V> {
+    fn replace_where(&self, key: K, value: V, condition: &Look<'_, V>) -> Result<V, V> {
         let mut write = self.inner.prepare(key, value, Own::Rules);
-        match self.inner.write(&mut write, Some(condition)) {
+        match self.inner.write_if(&mut write, condition) {
             Written::Unwanted(_, value) => Err(value),
             Written::Done(old) => Ok(old.expect("a conditional replacement replaces")),
         }
@@ -121,7 +122,9 @@ where
         self.inner.remove(key, None)
     }
 
-    /// Removes the entry of `key` if `condition` holds for its value, which is returned then.
+    /// Removes the entry of `key` if `condition` holds for its value, which is returned then. If there
+    /// is no entry, nothing happens, and a load of the key that is under way goes on; otherwise than
+    /// with [`remove`](Self::remove).
     ///
     /// The condition runs under the bucket's lock.
     pub fn remove_if<Q>(&self, key: &Q, condition: impl Fn(&V) -> bool) -> Option<V>
@@ -130,7 +133,7 @@ where
     {
         let condition =
             |resident: Option<(&V, u64)>| resident.is_some_and(|(value, _)| condition(value));
-        self.inner.remove(key, Some(Condition::Present(&condition)))
+        self.inner.remove(key, Some(&condition))
     }
 }
 
@@ -223,11 +226,10 @@ where
         drop(left);
     }
 
-    /// Weighs, tags and dates a value, before any lock, for a write that supersedes loads.
+    /// Weighs, tags and dates a value, before any lock.
     pub(super) fn prepare(&self, key: K, value: V, own: Own) -> Write<K, V> {
         let hash = self.hash(&key);
         let when = self.when(hash, &key, &value, own);
-        self.flights.supersede(hash);
         self.weigh((hash, None), key, value, when)
     }
 
@@ -254,9 +256,11 @@ where
 
     #[inline]
     pub(super) fn when(&self, hash: u64, key: &K, value: &V, own: Own) -> When {
-        if !self.context.is_timed() {
-            return When::ALWAYS;
-        }
+        if self.context.is_timed() { self.when_timed(hash, key, value, own) } else { When::ALWAYS }
+    }
+
+    #[inline(never)]
+    fn when_timed(&self, hash: u64, key: &K, value: &V, own: Own) -> When {
         let now = match own {
             Own::Rules => self.context.time_of_write(),
             Own::Ttl(_) => self.context.clock.now(),
@@ -278,6 +282,19 @@ where
             Some(present) => expiry.after_update(key, value, present.remaining(now)),
         };
         rules.lifetime(now, own)
+    }
+
+    /// Writes if `condition` holds, which supersedes loads then.
+    pub(super) fn write_if(
+        &self,
+        write: &mut Write<K, V>,
+        condition: &Look<'_, V>,
+    ) -> Written<K, V> {
+        let hash = write.hash;
+        let supersede = || {
+            self.flights.supersede(hash);
+        };
+        self.write(write, Some(Condition::Present(condition, &supersede)))
     }
 
     /// Writes under the stripe's lock, taking room from other stripes where its own should not or
@@ -344,22 +361,28 @@ where
         value
     }
 
-    pub(super) fn remove<Q>(&self, key: &Q, condition: Option<Condition<'_, V>>) -> Option<V>
+    /// Removes an entry, if `condition` holds for it. Supersedes loads, unless it does not hold.
+    pub(super) fn remove<Q>(&self, key: &Q, condition: Option<&Look<'_, V>>) -> Option<V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = self.hash(key);
         let (stripe, now) = self.approach(hash);
+        let supersede = || self.flights.supersede(hash);
         // A load that looked whether it stands before this may be about to store: then only the
         // stripe's lock tells.
-        let may_come = self.flights.supersede(hash);
-        if !may_come && stripe.table.surely_absent(hash) {
+        let may_come = condition.is_none() && supersede();
+        if !may_come && self.is_surely_absent(hash) {
             self.tidy(now);
             return None;
         }
         let mut leaving = self.departures();
         let equals = same::<K, V, Q>(key);
         let effects = &mut leaving.effects;
+        let supersede = || {
+            supersede();
+        };
+        let condition = condition.map(|condition| Condition::Present(condition, &supersede));
         let is_removed = stripe.remove(&self.context, hash, equals, now, condition, effects);
         let removed = is_removed.then(|| self.hand_out(&mut leaving.effects));
         drop(leaving);

@@ -11,7 +11,7 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-use super::wake_all;
+use super::seats::{Seats, wake_all};
 use crate::sync::{Mutex, lock};
 
 /// A future that can be sent to another thread.
@@ -32,9 +32,7 @@ struct Signal(Mutex<State>);
 #[derive(Debug)]
 struct State {
     phase: Phase,
-    /// The number given last to a driver.
-    number: u64,
-    drivers: Vec<(u64, Option<Waker>)>,
+    drivers: Seats,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +53,7 @@ impl fmt::Debug for Job {
 
 impl Job {
     pub(crate) fn new(future: BoxFuture) -> Arc<Self> {
-        let state = State { phase: Phase::Idle, number: 0, drivers: Vec::new() };
+        let state = State { phase: Phase::Idle, drivers: Seats::default() };
         let signal = Arc::new(Signal(Mutex::new(state)));
         Arc::new(Self { future: Mutex::new(Some(future)), signal })
     }
@@ -87,15 +85,9 @@ impl Signal {
         let mut state = lock(&self.0);
         let before = mem::replace(&mut state.phase, next);
         let has_news = next == Phase::Done || before == Phase::Polling { is_woken: true };
-        let wakers = if has_news { state.take_wakers() } else { Vec::new() };
+        let wakers = if has_news { state.drivers.take_wakers() } else { Vec::new() };
         drop(state);
         wake_all(wakers);
-    }
-}
-
-impl State {
-    fn take_wakers(&mut self) -> Vec<Waker> {
-        self.drivers.iter_mut().filter_map(|(_, waker)| waker.take()).collect()
     }
 }
 
@@ -109,7 +101,7 @@ impl Wake for Signal {
         if let Phase::Polling { is_woken } = &mut state.phase {
             *is_woken = true;
         }
-        let wakers = state.take_wakers();
+        let wakers = state.drivers.take_wakers();
         drop(state);
         wake_all(wakers);
     }
@@ -119,17 +111,13 @@ impl Wake for Signal {
 #[derive(Debug)]
 pub(crate) struct Driver {
     job: Arc<Job>,
-    number: u64,
+    seat: usize,
 }
 
 impl Driver {
     pub(crate) fn new(job: Arc<Job>) -> Self {
-        let mut state = lock(&job.signal.0);
-        state.number += 1;
-        let number = state.number;
-        state.drivers.push((number, None));
-        drop(state);
-        Self { job, number }
+        let seat = lock(&job.signal.0).drivers.take();
+        Self { job, seat }
     }
 
     /// Whether this drives that job.
@@ -144,8 +132,7 @@ impl Driver {
         if state.phase == Phase::Done {
             return Poll::Ready(());
         }
-        let own = state.drivers.iter_mut().find(|(number, _)| *number == self.number);
-        let former = own.and_then(|(_, own)| own.replace(waker));
+        let former = state.drivers.set(self.seat, waker);
         let is_free = state.phase == Phase::Idle;
         if is_free {
             state.phase = Phase::Polling { is_woken: false };
@@ -159,10 +146,9 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         let mut state = lock(&self.job.signal.0);
-        let own = state.drivers.iter().position(|(number, _)| *number == self.number);
-        let own = own.map(|own| state.drivers.swap_remove(own));
+        let waker = state.drivers.leave(self.seat);
         drop(state);
-        drop(own);
+        drop(waker);
     }
 }
 

@@ -1,16 +1,14 @@
 //! Leading a flight: the right to compute a key, and what becomes of it.
 
-use super::{Flight, Hangar, List, Outcome, Running, wake_all};
-use crate::{
-    sync::Ordering,
-    trace::{LoadSpan, Within},
-};
+use std::mem;
+
+use super::{Hangar, Outcome, Running, list::List, mark, wake_all};
+use crate::trace::{LoadSpan, Within};
 
 /// The right to compute a key, and the duty to land. Abandoned when dropped: then a waiter leads.
 pub(crate) struct Lead<R: Hangar> {
     hangar: R,
     hash: u64,
-    id: u64,
     /// The list's count of superseded flights when this began.
     seen: u64,
     is_over: bool,
@@ -19,15 +17,29 @@ pub(crate) struct Lead<R: Hangar> {
 }
 
 impl<R: Hangar> Lead<R> {
-    /// To be called under the list's lock.
-    pub(super) fn new(hangar: &R, hash: u64, id: u64) -> Self {
-        let hangar = hangar.clone();
-        let seen = hangar.list(hash).seen();
-        Self { hangar, hash, id, seen, is_over: false, span: LoadSpan::none() }
+    /// Of the flight of this hash, which was just begun. `seen` is from before that.
+    #[inline]
+    pub(super) fn new(hangar: R, hash: u64, seen: u64) -> Self {
+        Self { hangar, hash, seen, is_over: false, span: LoadSpan::none() }
+    }
+
+    fn list(&self) -> &List<R::K, R::V> {
+        self.hangar.list(self.hash)
     }
 
     pub(crate) fn hash(&self) -> u64 {
         self.hash
+    }
+
+    /// The same, by way of another hangar of the same flights.
+    pub(crate) fn held_by<S>(mut self, hangar: S) -> Lead<S>
+    where
+        S: Hangar<K = R::K, V = R::V>,
+    {
+        debug_assert_eq!(hangar.address(), self.hangar.address(), "other flights");
+        self.is_over = true;
+        let span = mem::replace(&mut self.span, LoadSpan::none());
+        Lead { hangar, hash: self.hash, seen: self.seen, is_over: false, span }
     }
 
     /// Says that the load begins.
@@ -42,95 +54,118 @@ impl<R: Hangar> Lead<R> {
 
     /// To be held while this thread runs the closure, or polls the future, that computes the key.
     pub(crate) fn run(&self) -> (Running, Within<'_>) {
-        let mark = (self.hangar.address(), self.hash, self.id);
+        let mark = (self.hangar.address(), mark(self.hash));
         (Running::enter(mark), self.span.enter())
     }
 
     /// Whether nobody wrote or removed the key since this began. Ask under the stripe's lock.
+    #[inline]
     pub(crate) fn stands(&self) -> bool {
-        let list = self.hangar.list(self.hash);
-        // Acquire: pairs with the Release in `List::supersede`; a writer that is not seen here
-        // has yet to take the stripe's lock, and will find what is stored now.
-        list.superseded.load(Ordering::Acquire) == self.seen || !self.is_superseded(list)
+        self.list().is_as_seen(self.seen) || !self.is_superseded()
     }
 
     #[cold]
-    fn is_superseded(&self, list: &List<R::K, R::V>) -> bool {
-        list.lock().get(self.hash, self.id).is_none_or(|flight| flight.is_superseded)
+    fn is_superseded(&self) -> bool {
+        self.list().lock().of(self.hash).is_none_or(|flight| flight.is_superseded)
     }
 
     /// Whether somebody waits who wants to share the outcome and whose key `is_same`. Who comes
     /// later can still want that, and will have to see for himself.
     pub(crate) fn is_awaited_for(&self, is_same: impl FnOnce(&R::K) -> bool) -> bool {
-        let mut air = self.hangar.list(self.hash).lock();
-        let flight = air.get(self.hash, self.id);
-        let landing = flight.and_then(|flight| flight.landing().cloned());
-        drop(air);
+        if self.list().is_unlisted(self.hash) {
+            return false;
+        }
+        let landing = self.list().lock().of(self.hash).and_then(|flight| flight.landing().cloned());
         landing.is_some_and(|landing| is_same(&landing.key))
     }
 
     /// Keeps who joins later from sharing the outcome. For an outcome that is taken from the cache: a
     /// removal that this flight was not told of may be under way, and they may ask after it.
     pub(crate) fn close(&self) {
-        if let Some(flight) = self.hangar.list(self.hash).lock().get(self.hash, self.id) {
+        if let Some(flight) = self.list().lock().of(self.hash) {
             flight.is_closed = true;
         }
     }
 
-    /// Where the flight is listed.
-    pub(crate) fn place(&self) -> (u64, u64) {
-        (self.hash, self.id)
+    /// Ends the flight with what was found in the cache. Those who wait look for themselves: this
+    /// flight may have begun while a removal was already under way that it knows nothing of, and they
+    /// may have asked after that.
+    #[cold]
+    pub(crate) fn leave_to_see(self) {
+        self.land(|_| false, || Outcome::Unshared);
     }
 
     /// Ends the flight. `outcome` runs only if somebody waits whose key `is_same`.
+    #[inline]
     pub(crate) fn land(
         mut self,
         is_same: impl FnOnce(&R::K) -> bool,
         outcome: impl FnOnce() -> Outcome<R::V>,
     ) {
-        let list = self.hangar.list(self.hash);
-        let mut air = list.lock();
-        let mut flight = list.retire_unless(&mut air, self.hash, self.id, Flight::is_shared);
-        if flight.is_none()
-            && let Some(landing) =
-                air.get(self.hash, self.id).and_then(|own| own.landing().cloned())
-        {
-            drop(air);
+        if self.list().end(self.hash) {
+            self.is_over = true;
+            self.span.waiters(|| 0);
+        } else {
+            self.land_listed(is_same, outcome);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn land_listed(
+        mut self,
+        is_same: impl FnOnce(&R::K) -> bool,
+        outcome: impl FnOnce() -> Outcome<R::V>,
+    ) {
+        let mut listed = self.list().lock();
+        if let Some(landing) = listed.of(self.hash).and_then(|own| own.landing().cloned()) {
+            drop(listed);
             // A panic of the user's code leaves the flight to a waiter.
             let outcome = if is_same(&landing.key) { outcome() } else { Outcome::Unshared };
-            air = list.lock();
+            listed = self.list().lock();
             // Under the lock, so that who cannot use the outcome does not come back to this flight.
-            let _ = landing.outcome.set(outcome);
-            flight = list.retire(&mut air, self.hash, self.id);
+            landing.set(outcome);
         }
-        drop(air);
+        let flight = listed.retire(self.hash);
+        drop(listed);
         self.is_over = true;
-        self.span.waiters(|| flight.as_ref().map_or(0, Flight::waiters));
+        self.span.waiters(|| flight.as_ref().map_or(0, |flight| flight.waiters()));
         if let Some(mut flight) = flight
             && !flight.is_deserted()
         {
-            wake_all(flight.take_wakers());
+            wake_all(flight.crowd().seats.take_wakers());
         }
+    }
+
+    /// Leaves the flight to whoever waits.
+    #[cold]
+    fn abandon(&self) {
+        self.note("abandoned");
+        let list = self.list();
+        if list.end(self.hash) {
+            return;
+        }
+        let mut listed = list.lock();
+        let Some(flight) = listed.of(self.hash) else { return };
+        flight.is_led = false;
+        flight.owner = None;
+        if flight.is_deserted() {
+            let retired = listed.retire(self.hash);
+            drop(listed);
+            return drop(retired);
+        }
+        // All are woken: one alone might never be polled again.
+        let wakers = flight.crowd().seats.take_wakers();
+        drop(listed);
+        wake_all(wakers);
     }
 }
 
 impl<R: Hangar> Drop for Lead<R> {
+    #[inline]
     fn drop(&mut self) {
-        if self.is_over {
-            return;
+        if !self.is_over {
+            self.abandon();
         }
-        self.note("abandoned");
-        let list = self.hangar.list(self.hash);
-        let mut air = list.lock();
-        let Some(flight) = air.get(self.hash, self.id) else { return };
-        flight.is_led = false;
-        flight.owner = None;
-        // All are woken: one alone might never be polled again.
-        let wakers = flight.take_wakers();
-        let retired =
-            if flight.is_deserted() { list.retire(&mut air, self.hash, self.id) } else { None };
-        drop(air);
-        drop(retired);
-        wake_all(wakers);
     }
 }

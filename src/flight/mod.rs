@@ -6,8 +6,8 @@
 //! entries, bulk loads and writes through the cache alike, in blocking and in async code: it is the
 //! one place that knows who computes what.
 //!
-//! Flights are told apart by the key's 64-bit hash. Should two keys share it, they wait for each
-//! other, but never share an outcome: that is only given to those whose key equals the leader's.
+//! Flights are told apart by the key's hash. Should two keys share it, they wait for each other, but
+//! never share an outcome: that is only given to those whose key equals the leader's.
 //!
 //! **Superseding.** Whoever writes or removes a key supersedes its flight *before* acting. The
 //! leader looks whether it still stands under the stripe's lock, at the moment of storing. So
@@ -20,10 +20,12 @@
 mod error;
 mod job;
 mod lead;
+mod list;
 #[cfg(all(test, larder_loom))]
 mod models;
 mod park;
 mod running;
+mod seats;
 mod wait;
 
 pub use error::LoadError;
@@ -34,74 +36,17 @@ pub(crate) use park::block_on;
 pub(crate) use running::Running;
 pub(crate) use wait::{Wait, Waited};
 
-use std::{any::Any, fmt, ops::Deref, sync::Weak, task::Waker};
+use std::{any::Any, fmt, ops::Deref};
 
-use hashbrown::HashTable;
-
-use crate::sync::{
-    self, Arc, AtomicU64, AtomicUsize, Mutex, MutexGuard, OnceLock, Ordering, ThreadId, lock,
-};
+use crate::sync::{self, Arc, OnceLock, ThreadId};
+use list::{List, mark};
+use seats::wake_all;
 
 /// The flights of a cache.
 #[derive(Debug)]
 pub(crate) struct Flights<K, V> {
     /// Many, so that unrelated keys seldom meet; a power of two.
     lists: Box<[List<K, V>]>,
-}
-
-#[derive(Debug)]
-#[repr(align(128))]
-struct List<K, V> {
-    /// The number of flights here.
-    active: AtomicUsize,
-    /// How many flights here were superseded so far.
-    superseded: AtomicU64,
-    air: Mutex<Air<K, V>>,
-}
-
-#[derive(Debug)]
-struct Air<K, V> {
-    /// The number given last to a flight or a seat.
-    number: u64,
-    flights: HashTable<Flight<K, V>>,
-}
-
-#[derive(Debug)]
-struct Flight<K, V> {
-    id: u64,
-    hash: u64,
-    /// Whether somebody leads it. If not, the first waiter that is polled will.
-    is_led: bool,
-    /// Whether the key was written or removed since the leader began.
-    is_superseded: bool,
-    /// Whether some keys were removed since, which may include this one: who comes later does not
-    /// share the outcome, and sees what was stored.
-    is_closed: bool,
-    /// Whether another flight waits for it.
-    is_needed: bool,
-    /// The thread that must not wait for it, because it holds it.
-    owner: Option<ThreadId>,
-    /// What is there only once somebody waits, which is seldom.
-    crowd: Option<Box<Crowd<K, V>>>,
-}
-
-/// Those who wait for a flight.
-#[derive(Debug)]
-struct Crowd<K, V> {
-    /// Where the outcome will be, if somebody wants to share it.
-    landing: Option<Arc<Landing<K, V>>>,
-    /// What any of them can drive, if the load is shared.
-    job: Option<Weak<Job>>,
-    /// Who came last is last, mostly.
-    seats: Vec<Seat>,
-}
-
-/// A waiter's place.
-#[derive(Debug)]
-struct Seat {
-    ticket: u64,
-    /// `None` until it was polled.
-    waker: Option<Waker>,
 }
 
 /// Where waiters find a flight's outcome.
@@ -114,6 +59,15 @@ pub(crate) struct Landing<K, V> {
 }
 
 impl<K, V> Landing<K, V> {
+    fn new(key: K) -> Arc<Self> {
+        Arc::new(Self { key, outcome: OnceLock::new() })
+    }
+
+    /// Leaves the outcome, once.
+    pub(crate) fn set(&self, outcome: Outcome<V>) {
+        let _ = self.outcome.set(outcome);
+    }
+
     pub(crate) fn outcome(&self) -> Option<&Outcome<V>> {
         self.outcome.get()
     }
@@ -132,6 +86,19 @@ pub(crate) enum Outcome<V> {
     Overloaded,
     /// Nothing that others could use: each sees for itself.
     Unshared,
+}
+
+impl<V: Clone> Outcome<V> {
+    /// Of a load that came to its end.
+    pub(crate) fn of<E: Send + Sync + 'static>(loaded: &Result<V, Arc<E>>) -> Self {
+        match loaded {
+            Ok(value) => Self::Value(value.clone()),
+            Err(error) => {
+                let error: Arc<E> = Arc::clone(error);
+                Self::Failed(error)
+            }
+        }
+    }
 }
 
 impl<V> fmt::Debug for Outcome<V> {
@@ -183,94 +150,16 @@ impl<K, V> Hangar for Arc<Flights<K, V>> {
     type V = V;
 }
 
-impl<K, V> List<K, V> {
-    fn lock(&self) -> MutexGuard<'_, Air<K, V>> {
-        lock(&self.air)
+impl Asker {
+    fn owner(self) -> Option<ThreadId> {
+        matches!(self, Self::Holder).then(|| sync::current().id())
     }
-}
-
-impl<K, V> Air<K, V> {
-    fn number(&mut self) -> u64 {
-        self.number += 1;
-        self.number
-    }
-
-    fn get(&mut self, hash: u64, id: u64) -> Option<&mut Flight<K, V>> {
-        self.flights.find_mut(hash, |flight| flight.id == id)
-    }
-}
-
-impl<K, V> Flight<K, V> {
-    /// Begins it anew under another leader.
-    fn lead(&mut self, owner: Option<ThreadId>) {
-        self.is_led = true;
-        self.is_superseded = false;
-        self.is_closed = false;
-        self.owner = owner;
-        if let Some(crowd) = &mut self.crowd {
-            crowd.job = None;
-        }
-    }
-
-    fn crowd(&mut self) -> &mut Crowd<K, V> {
-        let empty = || Box::new(Crowd { landing: None, job: None, seats: Vec::new() });
-        self.crowd.get_or_insert_with(empty)
-    }
-
-    fn landing(&self) -> Option<&Arc<Landing<K, V>>> {
-        self.crowd.as_ref()?.landing.as_ref()
-    }
-
-    /// Whether somebody wants to share its outcome.
-    fn is_shared(&self) -> bool {
-        self.landing().is_some()
-    }
-
-    fn waiters(&self) -> usize {
-        self.crowd.as_ref().map_or(0, |crowd| crowd.seats.len())
-    }
-
-    fn is_deserted(&self) -> bool {
-        self.waiters() == 0
-    }
-
-    /// Takes a seat.
-    fn sit(&mut self, ticket: u64) {
-        self.crowd().seats.push(Seat { ticket, waker: None });
-    }
-
-    fn seat(&mut self, ticket: u64) -> Option<&mut Seat> {
-        self.crowd.as_mut()?.seats.iter_mut().rfind(|seat| seat.ticket == ticket)
-    }
-
-    /// Gives up a seat.
-    fn leave(&mut self, ticket: u64) -> Option<Seat> {
-        let seats = &mut self.crowd.as_mut()?.seats;
-        let seat = seats.iter().rposition(|seat| seat.ticket == ticket)?;
-        Some(seats.swap_remove(seat))
-    }
-
-    /// The wakers of all who wait, to be woken once the lock is released.
-    fn take_wakers(&mut self) -> Vec<Waker> {
-        let seats = self.crowd.as_mut().map(|crowd| crowd.seats.iter_mut());
-        seats.into_iter().flatten().filter_map(|seat| seat.waker.take()).collect()
-    }
-}
-
-fn wake_all(wakers: Vec<Waker>) {
-    wakers.into_iter().for_each(Waker::wake);
 }
 
 impl<K, V> Flights<K, V> {
     /// `lists` is a power of two.
     pub(crate) fn new(lists: usize) -> Self {
-        let air = || Air { number: 0, flights: HashTable::new() };
-        let list = |_| List {
-            active: AtomicUsize::new(0),
-            superseded: AtomicU64::new(0),
-            air: Mutex::new(air()),
-        };
-        Self { lists: (0..lists).map(list).collect() }
+        Self { lists: (0..lists).map(|_| List::new()).collect() }
     }
 
     #[inline]
@@ -283,33 +172,37 @@ impl<K, V> Flights<K, V> {
     #[inline]
     pub(crate) fn supersede(&self, hash: u64) -> bool {
         let list = self.list(hash);
-        // SeqCst: pairs with the addition in `join`. If what the loader read is older than what
-        // this caller wrote elsewhere before, the flight is seen here.
-        list.active.load(Ordering::SeqCst) != 0 && list.supersede(hash)
+        list.may_have(hash) && supersede_in(list, hash)
     }
 
     /// The same for all keys.
     pub(crate) fn supersede_all(&self) {
-        for list in &self.lists {
-            // SeqCst: see `supersede`.
-            if list.active.load(Ordering::SeqCst) != 0 {
-                list.supersede_all();
-            }
-        }
+        let lists = self.lists.iter().filter(|list| !list.is_free());
+        lists.for_each(|list| list.lock().supersede_all());
     }
 
     /// Keeps who joins later from sharing the outcome of any flight there is.
     pub(crate) fn close_all(&self) {
-        for list in &self.lists {
-            // SeqCst: see `supersede`.
-            if list.active.load(Ordering::SeqCst) != 0 {
-                list.lock().flights.iter_mut().for_each(|flight| flight.is_closed = true);
-            }
-        }
+        let lists = self.lists.iter().filter(|list| !list.is_free());
+        lists.for_each(|list| list.lock().all().for_each(|flight| flight.is_closed = true));
+    }
+
+    /// Leads the flight of a key if that can be had for a word: nobody else leads one of the list. If
+    /// not, [`join`](Self::join) it.
+    #[inline]
+    pub(crate) fn lead<R>(hangar: R, hash: u64) -> Option<Lead<R>>
+    where
+        R: Hangar<K = K, V = V>,
+    {
+        let list = hangar.list(hash);
+        let seen = list.seen();
+        list.begin(hash).then(|| Lead::new(hangar, hash, seen))
     }
 
     /// Leads the flight of a key, or waits for who does. `key` makes an owned key, and runs only if
     /// there is somebody to wait for; `equals` compares with another's.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn join<R>(
         hangar: R,
         hash: u64,
@@ -323,17 +216,20 @@ impl<K, V> Flights<K, V> {
         let mut landing = None;
         loop {
             let list = hangar.list(hash);
-            let mut air = list.lock();
-            let Some(flight) = air.flights.find_mut(hash, |flight| flight.hash == hash) else {
-                return Joined::Lead(begin(&hangar, air, hash, asker));
+            let mut listed = list.lock();
+            let seen = list.seen();
+            let Some(flight) = listed.of(hash) else {
+                listed.begin(hash, asker.owner());
+                drop(listed);
+                return Joined::Lead(Lead::new(hangar, hash, seen));
             };
-            let id = flight.id;
             if !flight.is_led {
                 flight.lead(asker.owner());
-                return Joined::Lead(Lead::new(&hangar, hash, id));
+                drop(listed);
+                return Joined::Lead(Lead::new(hangar, hash, seen));
             }
             if flight.owner.is_some_and(|owner| owner == sync::current().id())
-                || Running::is_on_this_thread((hangar.address(), hash, id))
+                || Running::is_on_this_thread((hangar.address(), mark(hash)))
             {
                 return Joined::Reentrant;
             }
@@ -341,71 +237,75 @@ impl<K, V> Flights<K, V> {
                 matches!(asker, Asker::Load) && !flight.is_superseded && !flight.is_closed;
             if shares && !flight.is_shared() {
                 let Some(made) = landing.take() else {
-                    drop(air);
-                    landing = Some(Arc::new(Landing { key: key(), outcome: OnceLock::new() }));
+                    drop(listed);
+                    landing = Some(Landing::new(key()));
                     continue;
                 };
                 flight.crowd().landing = Some(made);
             }
             let found = shares.then(|| flight.landing().cloned()).flatten();
-            let ticket = air.number();
-            let flight = air.get(hash, id).expect("found above");
-            flight.sit(ticket);
-            drop(air);
+            let place = (hash, flight.id);
+            let seat = flight.crowd().seats.take();
+            drop(listed);
             // From here on the seat is given up with `wait`, whatever `equals` does.
-            let mut wait = Wait::new(hangar.clone(), (hash, id), ticket, asker);
+            let mut wait = Wait::new(hangar, place, seat, asker);
             shares &= found.as_ref().is_some_and(|landing| equals(&landing.key));
             wait.share(found.filter(|_| shares));
             return Joined::Wait(wait);
         }
     }
 
-    /// A seat for the leader itself, where the load is to be driven by whoever waits.
-    pub(crate) fn seat<R>(hangar: R, (hash, id): (u64, u64), key: K) -> Wait<R>
+    /// A seat for the leader itself, where the load is to be driven by whoever waits. Should those who
+    /// wait already want another key, there is a landing for the leader alone, which is to be
+    /// [set](Landing::set) before the flight lands.
+    pub(crate) fn seat<R>(hangar: R, hash: u64, key: K) -> (Wait<R>, Option<Arc<Landing<K, V>>>)
     where
         R: Hangar<K = K, V = V>,
         K: Eq,
     {
-        let made = Arc::new(Landing { key, outcome: OnceLock::new() });
-        let mut air = hangar.list(hash).lock();
-        let ticket = air.number();
-        let landing = air.get(hash, id).map(|flight| {
-            flight.sit(ticket);
-            Arc::clone(flight.crowd().landing.get_or_insert_with(|| Arc::clone(&made)))
-        });
-        drop(air);
-        let mut wait = Wait::new(hangar, (hash, id), ticket, Asker::Load);
-        wait.share(landing.filter(|landing| landing.key == made.key));
-        wait
+        let own = Landing::new(key);
+        let mut listed = hangar.list(hash).lock();
+        let flight = listed.of(hash).expect("its leader asks");
+        let place = (hash, flight.id);
+        let crowd = flight.crowd();
+        let seat = crowd.seats.take();
+        let all = Arc::clone(crowd.landing.get_or_insert_with(|| Arc::clone(&own)));
+        drop(listed);
+        let mut wait = Wait::new(hangar, place, seat, Asker::Load);
+        let is_shared = Arc::ptr_eq(&all, &own) || all.key == own.key;
+        wait.share(Some(if is_shared { all } else { Arc::clone(&own) }));
+        (wait, (!is_shared).then_some(own))
     }
 
     /// Whether somebody computes a key of this hash.
     pub(crate) fn is_led(&self, hash: u64) -> bool {
-        let mut air = self.list(hash).lock();
-        air.flights.find_mut(hash, |flight| flight.hash == hash).is_some_and(|flight| flight.is_led)
+        let list = self.list(hash);
+        list.is_unlisted(hash)
+            || list.may_have(hash) && list.lock().of(hash).is_some_and(|flight| flight.is_led)
     }
 
-    /// Lets waiters drive a flight's load.
-    pub(crate) fn share(&self, (hash, id): (u64, u64), job: &Arc<Job>) {
-        let mut air = self.list(hash).lock();
-        let Some(flight) = air.get(hash, id) else { return };
-        flight.crowd().job = Some(Arc::downgrade(job));
-        let wakers = flight.take_wakers();
-        drop(air);
+    /// Lets waiters drive the load of a flight that is not over.
+    pub(crate) fn share(&self, hash: u64, job: &Arc<Job>) {
+        let mut listed = self.list(hash).lock();
+        let Some(flight) = listed.of(hash) else { return };
+        let crowd = flight.crowd();
+        crowd.job = Some(Arc::downgrade(job));
+        let wakers = crowd.seats.take_wakers();
+        drop(listed);
         // They drive it from now on.
         wake_all(wakers);
     }
 
     /// Notes that another flight waits for this one.
-    pub(crate) fn need(&self, (hash, id): (u64, u64)) {
-        if let Some(flight) = self.list(hash).lock().get(hash, id) {
+    pub(crate) fn need(&self, place: (u64, u64)) {
+        if let Some(flight) = self.list(place.0).lock().get(place) {
             flight.is_needed = true;
         }
     }
 
-    /// Whether another flight waits for this one.
-    pub(crate) fn is_needed(&self, (hash, id): (u64, u64)) -> bool {
-        self.list(hash).lock().get(hash, id).is_some_and(|flight| flight.is_needed)
+    /// Whether another flight waits for that of this hash, which is not over.
+    pub(crate) fn is_needed(&self, hash: u64) -> bool {
+        self.list(hash).lock().of(hash).is_some_and(|flight| flight.is_needed)
     }
 
     /// Whether this thread is computing any key of this cache.
@@ -420,86 +320,12 @@ impl<K, V> Flights<K, V> {
 
     /// The number of flights.
     pub(crate) fn len(&self) -> usize {
-        self.lists.iter().map(|list| list.lock().flights.len()).sum()
+        self.lists.iter().map(|list| list.lock().len()).sum()
     }
 }
 
-/// Begins a flight.
-fn begin<R: Hangar>(
-    hangar: &R,
-    mut air: MutexGuard<'_, Air<R::K, R::V>>,
-    hash: u64,
-    asker: Asker,
-) -> Lead<R> {
-    let id = air.number();
-    let flight = Flight {
-        id,
-        hash,
-        is_led: true,
-        is_superseded: false,
-        is_closed: false,
-        is_needed: false,
-        owner: asker.owner(),
-        crowd: None,
-    };
-    air.flights.insert_unique(hash, flight, |flight| flight.hash);
-    // SeqCst: pairs with the loads in `supersede` and `supersede_all`.
-    hangar.list(hash).active.fetch_add(1, Ordering::SeqCst);
-    Lead::new(hangar, hash, id)
-}
-
-impl Asker {
-    fn owner(self) -> Option<ThreadId> {
-        matches!(self, Self::Holder).then(|| sync::current().id())
-    }
-}
-
-impl<K, V> List<K, V> {
-    /// How many flights were superseded; under the lock, for a leader to compare with later.
-    fn seen(&self) -> u64 {
-        // Relaxed: written under the lock.
-        self.superseded.load(Ordering::Relaxed)
-    }
-
-    #[cold]
-    fn supersede(&self, hash: u64) -> bool {
-        let mut air = self.lock();
-        let flight = air.flights.find_mut(hash, |flight| flight.hash == hash);
-        let Some(flight) = flight else { return false };
-        flight.is_superseded = true;
-        // Release: pairs with the Acquire in `Lead::stands`.
-        self.superseded.fetch_add(1, Ordering::Release);
-        true
-    }
-
-    #[cold]
-    fn supersede_all(&self) {
-        let mut air = self.lock();
-        air.flights.iter_mut().for_each(|flight| flight.is_superseded = true);
-        // Release: see `supersede`.
-        self.superseded.fetch_add(1, Ordering::Release);
-    }
-
-    /// Takes a flight off the list.
-    fn retire(&self, air: &mut Air<K, V>, hash: u64, id: u64) -> Option<Flight<K, V>> {
-        self.retire_unless(air, hash, id, |_| false)
-    }
-
-    fn retire_unless(
-        &self,
-        air: &mut Air<K, V>,
-        hash: u64,
-        id: u64,
-        keep: impl FnOnce(&Flight<K, V>) -> bool,
-    ) -> Option<Flight<K, V>> {
-        let flight = air.flights.find_entry(hash, |flight| flight.id == id).ok()?;
-        if keep(flight.get()) {
-            return None;
-        }
-        let flight = flight.remove().0;
-        // Release: pairs with the loads in `supersede` and `supersede_all`; what the flight stored
-        // was stored before. It is written under the lock alone.
-        self.active.store(air.flights.len(), Ordering::Release);
-        Some(flight)
-    }
+#[cold]
+#[inline(never)]
+fn supersede_in<K, V>(list: &List<K, V>, hash: u64) -> bool {
+    list.lock().supersede(hash)
 }

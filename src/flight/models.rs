@@ -108,14 +108,14 @@ fn join(flights: &Shared) -> Joined<Shared> {
 /// Leads a flight as a job that waits at the gate, in a seat of the leader's own.
 fn start(flights: &Shared, gate: &Gate) -> Wait<Shared> {
     let Joined::Lead(lead) = join(flights) else { unreachable!("nobody else is there") };
-    let place = lead.place();
+    let hash = lead.hash();
     let passed = gate.pass();
     let job = Job::new(Box::pin(async move {
         passed.await;
         land(lead);
     }));
-    let mut wait = Flights::seat(Arc::clone(flights), place, 1);
-    flights.share(place, &job);
+    let (mut wait, _) = Flights::seat(Arc::clone(flights), hash, 1);
+    flights.share(hash, &job);
     wait.drive(job);
     wait
 }
@@ -182,14 +182,14 @@ fn coming_while_a_load_is_shared() {
         let gate = Gate::new();
         gate.open();
         if let Joined::Lead(lead) = join(&flights) {
-            let place = lead.place();
+            let hash = lead.hash();
             let passed = gate.pass();
             let job = Job::new(Box::pin(async move {
                 passed.await;
                 land(lead);
             }));
-            let mut wait = Flights::seat(Arc::clone(&flights), place, 1);
-            flights.share(place, &job);
+            let (mut wait, _) = Flights::seat(Arc::clone(&flights), hash, 1);
+            flights.share(hash, &job);
             wait.drive(job);
             let landed = block_on(|context| wait.poll(context), || None);
             assert!(matches!(landed, Some(Waited::Landed(_))));

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 
 use crate::sync::thread_local;
 
-/// A flight as seen from everywhere: where it is listed, its hash, its number.
-pub(crate) type Mark = (usize, u64, u64);
+/// A flight as seen from everywhere: whose it is, and what it is told from others by there.
+pub(crate) type Mark = (usize, u64);
 
 thread_local! {
     static RUNNING: RefCell<Vec<Mark>> = const { RefCell::new(Vec::new()) };

@@ -8,9 +8,10 @@ use crate::sync::Arc;
 /// A seat in a flight, given up when dropped.
 pub(crate) struct Wait<R: Hangar> {
     hangar: R,
-    hash: u64,
-    id: u64,
-    ticket: u64,
+    /// The hash and the number of the flight.
+    place: (u64, u64),
+    /// `None` once the caller leads.
+    seat: Option<usize>,
     asker: Asker,
     /// Where the outcome will be, if it can be shared.
     landing: Option<Arc<Landing<R::K, R::V>>>,
@@ -28,9 +29,9 @@ pub(crate) enum Waited<R: Hangar> {
 }
 
 impl<R: Hangar> Wait<R> {
-    /// Takes a seat that was entered into the list already.
-    pub(super) fn new(hangar: R, (hash, id): (u64, u64), ticket: u64, asker: Asker) -> Self {
-        Self { hangar, hash, id, ticket, asker, landing: None, driver: None }
+    /// Has a seat that was taken already.
+    pub(super) fn new(hangar: R, place: (u64, u64), seat: usize, asker: Asker) -> Self {
+        Self { hangar, place, seat: Some(seat), asker, landing: None, driver: None }
     }
 
     /// Wants the outcome that will be there.
@@ -40,7 +41,7 @@ impl<R: Hangar> Wait<R> {
 
     /// Where the flight is listed.
     pub(crate) fn place(&self) -> (u64, u64) {
-        (self.hash, self.id)
+        self.place
     }
 
     /// Whether the outcome will be shared.
@@ -67,22 +68,24 @@ impl<R: Hangar> Wait<R> {
         if let Some(landing) = self.landed() {
             return Poll::Ready(Waited::Landed(landing));
         }
-        let mut air = self.hangar.list(self.hash).lock();
-        let Some(flight) = air.get(self.hash, self.id) else {
-            drop(air);
+        let list = self.hangar.list(self.place.0);
+        let mut listed = list.lock();
+        let seen = list.seen();
+        let Some(flight) = listed.get(self.place) else {
+            drop(listed);
             return Poll::Ready(self.landed().map_or(Waited::Retry, Waited::Landed));
         };
         if !flight.is_led {
             flight.lead(self.asker.owner());
-            let seat = flight.leave(self.ticket);
-            let lead = Lead::new(&self.hangar, self.hash, self.id);
-            drop(air);
-            drop(seat);
-            return Poll::Ready(Waited::Lead(lead));
+            let waker = self.seat.take().and_then(|seat| flight.crowd().seats.leave(seat));
+            drop(listed);
+            drop(waker);
+            return Poll::Ready(Waited::Lead(Lead::new(self.hangar.clone(), self.place.0, seen)));
         }
-        let former = flight.seat(self.ticket).and_then(|seat| seat.waker.replace(waker));
-        let job = flight.crowd().job.clone();
-        drop(air);
+        let crowd = flight.crowd();
+        let former = self.seat.and_then(|seat| crowd.seats.set(seat, waker));
+        let job = crowd.job.clone();
+        drop(listed);
         drop(former);
         // Upgraded with no lock held: this may turn out to be the last to let go of it.
         if let Some(job) = job.and_then(|job| job.upgrade()) {
@@ -105,14 +108,17 @@ impl<R: Hangar> Wait<R> {
 
 impl<R: Hangar> Drop for Wait<R> {
     fn drop(&mut self) {
-        let list = self.hangar.list(self.hash);
-        let mut air = list.lock();
-        let Some(flight) = air.get(self.hash, self.id) else { return };
-        let seat = flight.leave(self.ticket);
+        let Some(seat) = self.seat.filter(|_| self.landed().is_none()) else {
+            // Given up already, or the flight is over and the seat with it.
+            return;
+        };
+        let mut listed = self.hangar.list(self.place.0).lock();
+        let Some(flight) = listed.get(self.place) else { return };
+        let waker = flight.crowd().seats.leave(seat);
         let is_deserted = !flight.is_led && flight.is_deserted();
-        let retired = if is_deserted { list.retire(&mut air, self.hash, self.id) } else { None };
-        drop(air);
-        drop((seat, retired));
+        let retired = if is_deserted { listed.retire(self.place.0) } else { None };
+        drop(listed);
+        drop((waker, retired));
         // The driver goes last: if nobody else wants its job, that abandons the flight.
     }
 }

@@ -13,7 +13,7 @@ mod write;
 
 pub(crate) use light::Admission;
 pub(crate) use read::Hit;
-pub(crate) use write::{Condition, Outcome, Over, When, Write};
+pub(crate) use write::{Condition, Look, Outcome, Over, When, Write};
 
 use std::{
     hash::{BuildHasher, Hash},

@@ -63,12 +63,13 @@ impl When {
 }
 
 /// Looks at what is resident: nothing, or a value and its version.
-type Look<'a, V> = dyn Fn(Option<(&V, u64)>) -> bool + 'a;
+pub(crate) type Look<'a, V> = dyn Fn(Option<(&V, u64)>) -> bool + 'a;
 
 /// Whether to write.
 pub(crate) enum Condition<'a, V> {
-    /// Given what is resident. Runs under the bucket's lock if there is anything.
-    Present(&'a Look<'a, V>),
+    /// Given what is resident: runs under the bucket's lock if there is anything. If so, the second
+    /// runs under the stripe's lock, before anything is done.
+    Present(&'a Look<'a, V>, &'a dyn Fn()),
     /// Given that a flight still stands and no tag of the value was removed meanwhile.
     Leading(&'a dyn Fn() -> bool, Over),
 }
@@ -160,23 +161,31 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         condition: Condition<'_, V>,
         tags: Option<&TagSet>,
     ) -> bool {
-        let condition = match condition {
-            Condition::Present(condition) => condition,
+        let (condition, before) = match condition {
+            Condition::Present(condition, before) => (condition, before),
             Condition::Leading(stands, over) => {
                 return self.is_over(shard, resident, over)
                     && stands()
                     && !tags.is_some_and(TagSet::is_dead);
             }
         };
-        let Some(slot) = resident else { return condition(None) };
-        let next = shard.version + 1;
-        let (version, wanted) = shard.arena.with(slot, |found| {
-            self.pin(slot);
-            let version = self.version_or(slot, next);
-            let _running = UserCode::enter();
-            (version, condition(Some((found.value, version))))
-        });
-        shard.version = shard.version.max(version);
+        let wanted = match resident {
+            None => condition(None),
+            Some(slot) => {
+                let next = shard.version + 1;
+                let (version, wanted) = shard.arena.with(slot, |found| {
+                    self.pin(slot);
+                    let version = self.version_or(slot, next);
+                    let _running = UserCode::enter();
+                    (version, condition(Some((found.value, version))))
+                });
+                shard.version = shard.version.max(version);
+                wanted
+            }
+        };
+        if wanted {
+            before();
+        }
         wanted
     }
 

@@ -58,6 +58,11 @@ impl Gate {
         wakers.into_iter().for_each(Waker::wake);
     }
 
+    /// How often futures were polled that wait here.
+    pub fn polls(&self) -> usize {
+        self.0.lock().unwrap().1.len()
+    }
+
     pub fn pass(&self) -> impl Future<Output = ()> + Send + use<> {
         let gate = self.clone();
         std::future::poll_fn(move |context| {

@@ -21,7 +21,7 @@ use crate::{
     policy::Policy,
     stats::Event,
     sync::Arc,
-    table::deny_reentry,
+    table::{deny_reentry, enter_user_code},
     time::nanos,
 };
 
@@ -35,27 +35,32 @@ pub(super) enum Step<K, V, E> {
     Wait(Wait<Hangar<K, V, E>>),
 }
 
-/// Starts a load, now or a little later.
-type Start<'a, K, V, E> = &'a mut dyn FnMut(Lead<Hangar<K, V, E>>, K) -> Step<K, V, E>;
+/// The right to load a key, for as long as the cache is borrowed.
+pub(super) type Leader<'a, K, V, E> = Lead<&'a Flights<K, Kept<V, E>>>;
+
+/// Starts a load, now or a little later. It may replace the entry of that version.
+type Start<'s, 'a, K, V, E> =
+    &'s mut dyn FnMut(Leader<'a, K, V, E>, K, Option<u64>) -> Step<K, V, E>;
 
 /// Why somebody asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Want {
-    /// To get the value; counted as a use.
-    Value,
-    /// The same again, after waiting for a load that left nothing.
-    Again,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Want {
     /// To have it loaded anew, whatever there is.
-    Reload,
+    is_reload: bool,
+    /// Once more, after waiting for a load that left nothing: not counted as a use.
+    is_again: bool,
+    /// As one who waits for another's load.
+    is_counted: bool,
 }
 
 impl Want {
-    /// What is wanted after waiting in vain.
-    pub(super) fn again(self) -> Self {
-        match self {
-            Self::Value | Self::Again => Self::Again,
-            Self::Reload => Self::Reload,
-        }
+    pub(super) const VALUE: Self = Self { is_reload: false, is_again: false, is_counted: false };
+    const RELOAD: Self = Self { is_reload: true, ..Self::VALUE };
+
+    /// What is wanted after that was waited for in vain.
+    pub(super) fn after<K, V, E>(self, wait: &Wait<Hangar<K, V, E>>) -> Self {
+        let is_counted = self.is_counted || wait.is_sharing();
+        Self { is_again: true, is_counted, ..self }
     }
 }
 
@@ -78,7 +83,7 @@ where
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
-        self.wait_for(key, Want::Value, || None)
+        self.wait_for(key, Want::VALUE, || None)
     }
 
     /// [`get`](Self::get) that waits no longer than `patience`. The load goes on if others wait for
@@ -92,7 +97,7 @@ where
     {
         let clock = &self.shared.cache.inner.context.clock;
         let deadline = clock.now().saturating_add(nanos(patience));
-        self.wait_for(key, Want::Value, || Some(clock.sleep_until(deadline)))
+        self.wait_for(key, Want::VALUE, || Some(clock.sleep_until(deadline)))
     }
 
     /// [`get`](Self::get) for async code. To give up after a while drop it, with the time-out of your
@@ -115,7 +120,7 @@ where
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
-        self.wait_for_async(key, Want::Value).await
+        self.wait_for_async(key, Want::VALUE).await
     }
 
     /// Loads the value of `key` anew, or waits for who does, and returns it. The old value is served
@@ -127,7 +132,7 @@ where
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
-        self.wait_for(key, Want::Reload, || None)
+        self.wait_for(key, Want::RELOAD, || None)
     }
 
     /// [`refresh`](Self::refresh) for async code.
@@ -138,13 +143,13 @@ where
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
-        self.wait_for_async(key, Want::Reload).await
+        self.wait_for_async(key, Want::RELOAD).await
     }
 
     fn wait_for<Q>(
         &self,
         key: &Q,
-        want: Want,
+        mut want: Want,
         patience: impl Fn() -> Option<Duration>,
     ) -> Result<V, LoadError<L::Error>>
     where
@@ -152,22 +157,31 @@ where
     {
         let shared = &self.shared;
         let place = (shared.cache.inner.hash(key), key);
-        let mut step = shared.ask_alone(place, want);
+        let kept = match shared.look(place, want) {
+            Some(Ok(value)) => return Ok(value),
+            kept => kept.and_then(Result::err),
+        };
+        let mut step = shared.answer_alone(place, want, kept);
         if let Step::Done(result) = step {
             return result;
         }
-        let result = block_on(|context| shared.poll(place, want, &mut step, context), patience);
+        let result =
+            block_on(|context| shared.poll(place, &mut want, &mut step, context), patience);
         result.unwrap_or(Err(LoadError::TimedOut))
     }
 
-    async fn wait_for_async<Q>(&self, key: &Q, want: Want) -> Result<V, LoadError<L::Error>>
+    async fn wait_for_async<Q>(&self, key: &Q, mut want: Want) -> Result<V, LoadError<L::Error>>
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
         let shared = &self.shared;
         let place = (shared.cache.inner.hash(key), key);
-        let mut step = shared.ask_alone(place, want);
-        poll_fn(|context| shared.poll(place, want, &mut step, context)).await
+        let kept = match shared.look(place, want) {
+            Some(Ok(value)) => return Ok(value),
+            kept => kept.and_then(Result::err),
+        };
+        let mut step = shared.answer_alone(place, want, kept);
+        poll_fn(|context| shared.poll(place, &mut want, &mut step, context)).await
     }
 }
 
@@ -179,30 +193,77 @@ where
     P: Policy,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// [`ask`](Self::ask) for one key.
+    /// What is kept of a key: just the value, where that is good for ever.
+    #[inline]
+    fn look<Q>(&self, (hash, key): (u64, &Q), want: Want) -> Option<Result<V, Kept<V, L::Error>>>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let inner = &*self.cache.inner;
+        match want {
+            Want { is_reload: true, .. } => None,
+            Want { is_again: true, .. } => inner.peek(hash, key).map(Err),
+            _ => inner.use_value(hash, key, |kept| {
+                let _running = enter_user_code::<K, V>();
+                kept.good_for_ever().cloned().ok_or_else(|| kept.clone())
+            }),
+        }
+    }
+
+    /// Asks once more for one key.
     fn ask_alone<Q>(self: &Arc<Self>, place: (u64, &Q), want: Want) -> Step<K, V, L::Error>
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
-        let own_key = || place.1.to_owned();
-        self.ask(place, want, &mut |lead, key| self.start_load(lead, (key, own_key), true))
+        match self.look(place, want) {
+            Some(Ok(value)) => Step::Done(Ok(value)),
+            kept => self.answer_alone(place, want, kept.and_then(Result::err)),
+        }
     }
 
-    /// Answers from what is kept, or starts a load, or joins one.
-    pub(super) fn ask<Q>(
-        &self,
-        (hash, key): (u64, &Q),
+    /// [`answer`](Self::answer) for one key.
+    fn answer_alone<Q>(
+        self: &Arc<Self>,
+        place: (u64, &Q),
         want: Want,
-        start: Start<'_, K, V, L::Error>,
+        kept: Option<Kept<V, L::Error>>,
     ) -> Step<K, V, L::Error>
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
-        let kept = match want {
-            Want::Value => self.cache.inner.get(hash, key),
-            Want::Again => self.cache.inner.peek(hash, key),
-            Want::Reload => None,
-        };
+        let own_key = || place.1.to_owned();
+        self.answer(place, want, kept, &mut |lead, key, over| {
+            self.start_load(lead, (key, own_key), over, true)
+        })
+    }
+
+    /// Answers from what is kept, or starts a load, or joins one.
+    pub(super) fn ask<'a, Q>(
+        &'a self,
+        place: (u64, &Q),
+        start: Start<'_, 'a, K, V, L::Error>,
+    ) -> Step<K, V, L::Error>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    {
+        match self.look(place, Want::VALUE) {
+            Some(Ok(value)) => Step::Done(Ok(value)),
+            kept => self.answer(place, Want::VALUE, kept.and_then(Result::err), start),
+        }
+    }
+
+    /// Answers from this that is kept, or starts a load, or joins one.
+    #[inline(never)]
+    fn answer<'a, Q>(
+        &'a self,
+        (hash, key): (u64, &Q),
+        want: Want,
+        kept: Option<Kept<V, L::Error>>,
+        start: Start<'_, 'a, K, V, L::Error>,
+    ) -> Step<K, V, L::Error>
+    where
+        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    {
         if let Some(kept) = kept {
             match self.judge(&kept) {
                 Verdict::Serve => return Step::Done(kept.into_result()),
@@ -210,14 +271,20 @@ where
                 Verdict::Reload => {}
             }
         }
+        deny_reentry();
+        if let Some(lead) = Flights::lead(&*self.cache.inner.flights, hash) {
+            return self.lead(key, want, lead, start);
+        }
         match self.join((hash, key), Asker::Load) {
             Joined::Reentrant => Step::Done(Err(LoadError::Reentrant)),
             Joined::Wait(wait) => {
-                self.cache.inner.context.count(Event::Coalesced);
+                if !want.is_counted && wait.is_sharing() {
+                    self.cache.inner.context.count(Event::Coalesced);
+                }
                 self.hurry(&wait);
                 Step::Wait(wait)
             }
-            Joined::Lead(lead) => self.lead((hash, key), want, lead, start),
+            Joined::Lead(lead) => self.lead(key, want, self.own(lead), start),
         }
     }
 
@@ -225,7 +292,7 @@ where
     fn poll<Q>(
         self: &Arc<Self>,
         place: (u64, &Q),
-        want: Want,
+        want: &mut Want,
         step: &mut Step<K, V, L::Error>,
         context: &mut Context<'_>,
     ) -> Poll<Result<V, LoadError<L::Error>>>
@@ -237,7 +304,10 @@ where
             *step = match mem::replace(step, Step::Done(Err(LoadError::NotFound))) {
                 Step::Done(result) => return Poll::Ready(result),
                 Step::Wait(mut wait) => match wait.poll(context) {
-                    Poll::Ready(waited) => self.resume(place, want.again(), waited),
+                    Poll::Ready(waited) => {
+                        *want = want.after(&wait);
+                        self.resume(place, *want, waited)
+                    }
                     Poll::Pending => {
                         *step = Step::Wait(wait);
                         return Poll::Pending;
@@ -266,40 +336,52 @@ where
             // Whoever led gave up. If that was a spawner, it may do so again.
             Waited::Lead(lead) => {
                 let own_key = || key.to_owned();
-                let start = &mut |lead, key| self.start_load(lead, (key, own_key), false);
-                self.lead((hash, key), want, lead, start)
+                let start =
+                    &mut |lead, key, over| self.start_load(lead, (key, own_key), over, false);
+                self.lead(key, want, self.own(lead), start)
             }
         }
     }
 
     /// As the leader: looks once more, as who led before may have stored something, and loads; at
     /// once if that is what is wanted.
-    fn lead<Q>(
-        &self,
-        (hash, key): (u64, &Q),
+    fn lead<'a, Q>(
+        &'a self,
+        key: &Q,
         want: Want,
-        lead: Lead<Hangar<K, V, L::Error>>,
-        start: Start<'_, K, V, L::Error>,
+        lead: Leader<'a, K, V, L::Error>,
+        start: Start<'_, 'a, K, V, L::Error>,
     ) -> Step<K, V, L::Error>
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
     {
-        match self.cache.inner.peek(hash, key).filter(|_| want != Want::Reload) {
+        let inner = &*self.cache.inner;
+        if inner.is_surely_absent(lead.hash()) {
+            return start(lead, key.to_owned(), None);
+        }
+        match inner.peek(lead.hash(), key).filter(|_| !want.is_reload) {
             Some(kept) if self.judge(&kept) == Verdict::Serve => {
-                // Not shared: see `Inner::present_or_start`.
-                lead.land(|_| false, || Outcome::Unshared);
+                lead.leave_to_see();
                 Step::Done(kept.into_result())
             }
-            _ => start(lead, key.to_owned()),
+            _ => {
+                let over = inner.version(lead.hash(), key);
+                start(lead, key.to_owned(), over)
+            }
         }
     }
 
+    /// A lead by way of what is borrowed anyway.
+    fn own(&self, lead: Lead<Hangar<K, V, L::Error>>) -> Leader<'_, K, V, L::Error> {
+        lead.held_by(&*self.cache.inner.flights)
+    }
+
     /// Serves what is kept and has it loaded anew; without a spawner this caller must.
-    fn serve_and_reload<Q>(
-        &self,
+    fn serve_and_reload<'a, Q>(
+        &'a self,
         (hash, key): (u64, &Q),
         kept: Kept<V, L::Error>,
-        start: Start<'_, K, V, L::Error>,
+        start: Start<'_, 'a, K, V, L::Error>,
     ) -> Step<K, V, L::Error>
     where
         Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
@@ -315,7 +397,8 @@ where
             // Loaded meanwhile, or gone.
             return Step::Done(kept.into_result());
         }
-        let step = start(lead, key.to_owned());
+        let over = self.cache.inner.version(hash, key);
+        let step = start(self.own(lead), key.to_owned(), over);
         if self.spawner.is_some() { Step::Done(kept.into_result()) } else { step }
     }
 

@@ -112,10 +112,13 @@ where
     }
 
     /// What the store will have for `key`, if it does not have it yet.
+    #[inline]
     pub(super) fn unwritten(&self, key: &K) -> Option<Write<V>> {
-        if self.len() == 0 {
-            return None;
-        }
+        if self.len() == 0 { None } else { self.queued(key) }
+    }
+
+    #[cold]
+    fn queued(&self, key: &K) -> Option<Write<V>> {
         let queue = self.lock();
         match &queue.writes.get(key)?.write {
             Some(write) => Some(write.clone()),

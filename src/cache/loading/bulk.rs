@@ -11,7 +11,7 @@ use hashbrown::Equivalent;
 
 use super::{
     LoadingCache, Shared,
-    ask::{Hangar, Step, Want},
+    ask::{Hangar, Leader, Step, Want},
     loader::{Loaded, Loader},
 };
 use crate::{
@@ -114,13 +114,13 @@ where
     {
         let keys: Vec<_> = keys.into_iter().map(|key| (self.cache.inner.hash(key), key)).collect();
         let mut leads = Vec::new();
-        let mut start = |lead: Lead<_>, key: K| {
-            let wait =
-                Flights::seat(Arc::clone(&self.cache.inner.flights), lead.place(), key.clone());
-            leads.push((lead, key));
+        let flights = &self.cache.inner.flights;
+        let mut start = |lead: Leader<'_, _, _, _>, key: K, _| {
+            let (wait, _) = Flights::seat(Arc::clone(flights), lead.hash(), key.clone());
+            leads.push((lead.held_by(Arc::clone(flights)), key));
             Step::Wait(wait)
         };
-        let steps = keys.iter().map(|&place| self.ask(place, Want::Value, &mut start)).collect();
+        let steps = keys.iter().map(|&place| self.ask(place, &mut start)).collect();
         let driver = self.start_many(leads);
         Many { keys, steps, driver, done: 0 }
     }
@@ -129,17 +129,17 @@ where
         if leads.is_empty() {
             return None;
         }
-        let places: Vec<_> = leads.iter().map(|(lead, _)| lead.place()).collect();
+        let hashes: Vec<_> = leads.iter().map(|(lead, _)| lead.hash()).collect();
         let is_nested = self.cache.inner.flights.is_running_here();
         let load = Box::pin(Arc::clone(self).load_many(leads, is_nested));
-        self.run(load, &places, true).map(Driver::new)
+        self.run(load, &hashes, true).map(Driver::new)
     }
 
     /// A bulk load, from beginning to end.
     async fn load_many(self: Arc<Self>, leads: Leads<K, V, L::Error>, is_nested: bool) {
         let inner = &self.cache.inner;
-        let places: Vec<_> = leads.iter().map(|(lead, _)| lead.place()).collect();
-        let permit = self.permit(is_nested, &places).await;
+        let hashes: Vec<_> = leads.iter().map(|(lead, _)| lead.hash()).collect();
+        let permit = self.permit(is_nested, &hashes).await;
         let leads = self.settle_unwritten(leads);
         let (leads, keys): (Vec<_>, Vec<_>) = leads.into_iter().unzip();
         let start = |key| inner.start(self.options.is_early()).over(self.cache.version(key));
@@ -213,9 +213,10 @@ where
                 continue;
             };
             let Poll::Ready(waited) = wait.poll(context) else { return Poll::Pending };
+            let want = Want::VALUE.after(wait);
             // The seat is given up before the next is taken.
             drop(mem::replace(step, Step::Done(Err(LoadError::NotFound))));
-            *step = self.resume(many.keys[many.done], Want::Again, waited);
+            *step = self.resume(many.keys[many.done], want, waited);
         }
         Poll::Ready(())
     }

@@ -7,7 +7,6 @@ use std::{
 
 use super::{
     Shared,
-    ask::Hangar,
     builder::Options,
     kept::{Kept, NEVER, Verdict, What},
     loader::{Loaded, Loader},
@@ -15,7 +14,7 @@ use super::{
 use crate::{
     LoadError,
     cache::{load::Started, write::Own},
-    flight::{Lead, Outcome},
+    flight::{Hangar, Lead, Outcome},
     policy::Policy,
     sync::Arc,
     time::nanos,
@@ -33,13 +32,16 @@ where
     S: BuildHasher + Send + Sync + 'static,
 {
     /// Keeps what a load came to, and tells those who wait.
-    pub(super) fn settle(
+    pub(super) fn settle<R>(
         &self,
-        lead: Lead<Hangar<K, V, L::Error>>,
+        lead: Lead<R>,
         started: Started,
         key: &K,
         loaded: Result<Loaded<V>, LoadError<L::Error>>,
-    ) -> Result<V, LoadError<L::Error>> {
+    ) -> Result<V, LoadError<L::Error>>
+    where
+        R: Hangar<K = K, V = Kept<V, L::Error>>,
+    {
         let inner = &self.cache.inner;
         let took = if self.options.is_early() { inner.took(started) } else { 0 };
         let result = match loaded {
@@ -108,13 +110,10 @@ where
     }
 
     /// Nothing was found: remembers that, or at least forgets the value there was.
-    fn forget(
-        &self,
-        lead: &Lead<Hangar<K, V, L::Error>>,
-        started: Started,
-        key: &K,
-        time_to_live: Option<Duration>,
-    ) {
+    fn forget<R>(&self, lead: &Lead<R>, started: Started, key: &K, time_to_live: Option<Duration>)
+    where
+        R: Hangar<K = K, V = Kept<V, L::Error>>,
+    {
         let lives = time_to_live.or(self.options.negative_ttl);
         if lives.is_none() && self.cache.inner.peek(lead.hash(), key).is_none() {
             return;
@@ -133,13 +132,16 @@ where
 
     /// A load failed: what is kept now, if it is a value that is still of use; or else remembers the
     /// error, if errors are remembered.
-    fn fall_back(
+    fn fall_back<R>(
         &self,
-        lead: &Lead<Hangar<K, V, L::Error>>,
+        lead: &Lead<R>,
         started: Started,
         key: &K,
         error: LoadError<L::Error>,
-    ) -> Result<Kept<V, L::Error>, LoadError<L::Error>> {
+    ) -> Result<Kept<V, L::Error>, LoadError<L::Error>>
+    where
+        R: Hangar<K = K, V = Kept<V, L::Error>>,
+    {
         let Options { grace, backoff, .. } = self.options;
         let now = self.now();
         lead.close();

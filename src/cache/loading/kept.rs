@@ -52,6 +52,11 @@ impl<V, E> Kept<V, E> {
         }
     }
 
+    /// The value, if that need not be loaded anew at any time.
+    pub(super) fn good_for_ever(&self) -> Option<&V> {
+        self.value().filter(|_| self.reload_at == NEVER)
+    }
+
     pub(super) fn into_value(self) -> Option<V> {
         match self.what {
             What::Value(value) => Some(value),

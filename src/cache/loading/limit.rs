@@ -31,7 +31,14 @@ struct State {
     /// Permits that nobody has.
     free: usize,
     number: u64,
+    /// By number.
     queue: VecDeque<Place>,
+}
+
+impl State {
+    fn place_of(&self, number: u64) -> Option<usize> {
+        self.queue.binary_search_by_key(&number, |place| place.number).ok()
+    }
 }
 
 #[derive(Debug)]
@@ -121,8 +128,7 @@ impl Limit {
 impl Turn {
     fn poll(&self, waker: Waker) -> Poll<()> {
         let mut state = lock(&self.limit.state);
-        let own = state.queue.iter().position(|place| place.number == self.number);
-        let Some(own) = own else { return Poll::Ready(()) };
+        let Some(own) = state.place_of(self.number) else { return Poll::Ready(()) };
         if state.queue[own].is_served {
             state.queue.remove(own);
             return Poll::Ready(());
@@ -137,7 +143,7 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         let mut state = lock(&self.limit.state);
-        let own = state.queue.iter().position(|place| place.number == self.number);
+        let own = state.place_of(self.number);
         let Some(place) = own.and_then(|own| state.queue.remove(own)) else { return };
         if place.is_served {
             self.limit.give(state);

@@ -13,7 +13,8 @@ use pin_project_lite::pin_project;
 
 use super::{
     Shared,
-    ask::{Hangar, Step},
+    ask::{Hangar, Leader, Step},
+    kept::Kept,
     limit::Permit,
     loader::{Loaded, Loader},
     timer::Alarm,
@@ -21,7 +22,7 @@ use super::{
 use crate::{
     LoadError,
     cache::load::Started,
-    flight::{BoxFuture, Flights, Job, Lead, Wait},
+    flight::{self, BoxFuture, Flights, Job, Lead, Wait},
     outbox::forget_panic,
     policy::Policy,
     sync::Arc,
@@ -39,57 +40,80 @@ where
     /// in a seat that `own_key` is for.
     pub(super) fn start_load(
         self: &Arc<Self>,
-        lead: Lead<Hangar<K, V, L::Error>>,
+        lead: Leader<'_, K, V, L::Error>,
         (key, own_key): (K, impl FnOnce() -> K),
+        over: Option<u64>,
         may_spawn: bool,
     ) -> Step<K, V, L::Error> {
+        let must_spawn = may_spawn && self.spawner.is_some();
+        if L::IS_BLOCKING && self.limit.is_none() && !must_spawn {
+            return Step::Done(self.load_here(lead, key, over));
+        }
         let flights = &self.cache.inner.flights;
-        let place = lead.place();
-        let is_nested = flights.is_running_here();
-        let mut load =
-            Box::pin(Attempt { load: Arc::clone(self).load(lead, key, is_nested), result: None });
-        if self.spawner.is_none() || !may_spawn {
+        let hash = lead.hash();
+        let is_nested = self.limit.is_some() && flights.is_running_here();
+        let lead = lead.held_by(Arc::clone(flights));
+        let shared = Arc::clone(self);
+        let load = async move { shared.load(lead, key, over, is_nested).await };
+        let mut load = Box::pin(Attempt { load, result: None });
+        if !must_spawn {
             // Whoever drives it on polls it with a waker of its own.
             if load.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
                 let result = load.as_mut().project().result.take();
                 return Step::Done(result.expect("it is over"));
             }
         }
-        let mut wait = Flights::seat(Arc::clone(flights), place, own_key());
-        if let Some(job) = self.run(load, &[place], may_spawn) {
+        // Where the landing is its own, nothing lands there, and it asks again.
+        let (mut wait, _) = Flights::seat(Arc::clone(flights), hash, own_key());
+        if let Some(job) = self.run(load, &[hash], may_spawn) {
             wait.drive(job);
         }
         Step::Wait(wait)
     }
 
-    /// Gives a load to the spawner, or else to all who wait for its flights, as a job.
-    pub(super) fn run(
+    /// Runs a load that waits for nothing, to its end.
+    fn load_here(
         &self,
-        load: BoxFuture,
-        places: &[(u64, u64)],
-        may_spawn: bool,
-    ) -> Option<Arc<Job>> {
+        lead: Leader<'_, K, V, L::Error>,
+        key: K,
+        over: Option<u64>,
+    ) -> Result<V, LoadError<L::Error>> {
+        match pin!(self.load(lead, key, over, false)).poll(&mut Context::from_waker(Waker::noop()))
+        {
+            Poll::Ready(result) => result,
+            Poll::Pending => Err(LoadError::Panicked),
+        }
+    }
+
+    /// Gives a load to the spawner, or else to all who wait for its flights, as a job.
+    pub(super) fn run(&self, load: BoxFuture, hashes: &[u64], may_spawn: bool) -> Option<Arc<Job>> {
         if let Some(spawn) = self.spawner.as_ref().filter(|_| may_spawn) {
             spawn(load);
             return None;
         }
         let job = Job::new(load);
-        for &place in places {
-            self.cache.inner.flights.share(place, &job);
+        for &hash in hashes {
+            self.cache.inner.flights.share(hash, &job);
         }
         Some(job)
     }
 
     /// A load, from beginning to end.
-    async fn load(
-        self: Arc<Self>,
-        mut lead: Lead<Hangar<K, V, L::Error>>,
+    async fn load<R>(
+        &self,
+        mut lead: Lead<R>,
         key: K,
+        over: Option<u64>,
         is_nested: bool,
-    ) -> Result<V, LoadError<L::Error>> {
-        let permit = self.permit(is_nested, &[lead.place()]).await;
-        let started =
-            self.cache.inner.start(self.options.is_early()).over(self.cache.version(&key));
+    ) -> Result<V, LoadError<L::Error>>
+    where
+        R: flight::Hangar<K = K, V = Kept<V, L::Error>>,
+    {
+        let permit = match self.limit {
+            None => Ok(None),
+            Some(_) => self.permit(is_nested, &[lead.hash()]).await,
+        };
+        let started = self.cache.inner.start(self.options.is_early()).over(over);
         if let Err(refused) = permit {
             return self.settle(lead, started, &key, Err(refused));
         }
@@ -114,11 +138,11 @@ where
     pub(super) async fn permit(
         &self,
         is_nested: bool,
-        places: &[(u64, u64)],
+        hashes: &[u64],
     ) -> Result<Option<Permit>, LoadError<L::Error>> {
         let Some(limit) = self.limit.as_ref().filter(|_| !is_nested) else { return Ok(None) };
         let flights = &self.cache.inner.flights;
-        let is_needed = || places.iter().any(|&place| flights.is_needed(place));
+        let is_needed = || hashes.iter().any(|&hash| flights.is_needed(hash));
         limit.acquire(is_needed).await.map(Some).ok_or(LoadError::Overloaded)
     }
 
@@ -176,8 +200,11 @@ where
         started: Started,
         loaded: &Result<Loaded<V>, LoadError<L::Error>>,
     ) {
-        let is_success = matches!(loaded, Ok(Loaded { value: Some(_), .. }));
-        self.cache.inner.count_load(self.cache.inner.took(started), is_success);
+        let inner = &self.cache.inner;
+        if inner.context.counters.is_some() {
+            let is_success = matches!(loaded, Ok(Loaded { value: Some(_), .. }));
+            inner.count_load(inner.took(started), is_success);
+        }
     }
 }
 

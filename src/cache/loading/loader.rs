@@ -32,6 +32,12 @@ pub trait Loader<K, V>: Send + Sync + 'static {
     /// What can go wrong. It is shared by all who wait, in an `Arc`.
     type Error: Send + Sync + 'static;
 
+    /// Whether the futures of [`load`](Self::load) are always ready when they are first polled, as
+    /// those of code that blocks are. Then a load costs no allocation unless a
+    /// [`spawner`](crate::LoadingBuilder::spawner) is to run it. (A future that waits after all is
+    /// taken for one that panicked.)
+    const IS_BLOCKING: bool = false;
+
     /// Loads the value of `key`. Runs under no lock, alone for this key. A panic becomes
     /// [`LoadError::Panicked`](crate::LoadError::Panicked).
     fn load(&self, key: &K) -> impl Future<Output = Result<Loaded<V>, Self::Error>> + Send;
@@ -157,6 +163,8 @@ where
     E: Send + Sync + 'static,
 {
     type Error = E;
+
+    const IS_BLOCKING: bool = true;
 
     async fn load(&self, key: &K) -> Result<Loaded<V>, E> {
         (self.0)(key).map(Into::into)

@@ -58,8 +58,11 @@ impl Alarm {
 }
 
 impl Drop for Alarm {
+    #[inline]
     fn drop(&mut self) {
-        self.unset();
+        if self.0.is_some() {
+            self.unset();
+        }
     }
 }
 

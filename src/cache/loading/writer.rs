@@ -155,6 +155,8 @@ where
 {
     type Error = L::Error;
 
+    const IS_BLOCKING: bool = L::IS_BLOCKING;
+
     fn load(&self, key: &K) -> impl Future<Output = Result<Loaded<V>, L::Error>> + Send {
         self.loader.load(key)
     }
