@@ -190,15 +190,16 @@ impl Recorder {
     #[inline]
     pub(crate) fn access(&self, clock: &Clock, hash: u64, what: What) {
         if hash.wrapping_mul(self.factor) <= self.threshold {
-            self.record(Raw { at: clock.now(), hash, what });
+            self.record(clock, hash, what);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn record(&self, raw: Raw) {
+    fn record(&self, clock: &Clock, hash: u64, what: What) {
+        let raw = Raw { at: clock.now(), hash, what };
         // By key, so that accesses to a key stay in their order.
-        let buffer = &self.buffers[(raw.hash >> 40) as usize % BUFFERS];
+        let buffer = &self.buffers[(hash >> 40) as usize % BUFFERS];
         let Some(mut buffer) = try_lock(&buffer.0) else { return self.lose(1) };
         if buffer.capacity() == 0 {
             buffer.reserve_exact(BUFFER);
