@@ -96,14 +96,14 @@ pub(crate) struct Overflow<K, V> {
 }
 
 impl<K, V, const N: usize, const WORDS: usize> Group<K, V, N, WORDS> {
-    /// Makes empty lanes where they will lie: entries may be large, and stay uninitialised.
-    ///
-    /// # Safety
-    /// `place` is valid for writing a group.
     #[allow(
         clippy::multiple_unsafe_ops_per_block,
         reason = "picking a field and writing it are one step"
     )]
+    /// Makes empty lanes where they will lie: entries may be large, and stay uninitialised.
+    ///
+    /// # Safety
+    /// `place` is valid for writing a group.
     unsafe fn init(place: *mut Self) {
         let state = |_| LaneState { mark: Mark::new(), hint: AtomicU8::new(0) };
         write_field!(place, prints, Prints::new());
@@ -160,14 +160,14 @@ impl<K, V, const N: usize, const WORDS: usize> Group<K, V, N, WORDS> {
         unsafe { &*key }
     }
 
+    #[inline]
+    #[expect(clippy::mut_from_ref, reason = "exclusive by the bucket's lock (contract)")]
     /// The value in `lane`.
     ///
     /// # Safety
     /// * The lane holds an entry.
     /// * The caller holds the bucket's lock as long as the reference lives, and derives no other
     ///   reference to the value meanwhile.
-    #[inline]
-    #[expect(clippy::mut_from_ref, reason = "exclusive by the bucket's lock (contract)")]
     pub(super) unsafe fn value(&self, lane: usize) -> &mut V {
         let entry = self.entries[lane % N].get().cast::<Entry<K, V>>();
         // SAFETY: the entry is initialised (contract); only the value's bytes are borrowed.
