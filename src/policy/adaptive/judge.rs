@@ -23,6 +23,8 @@ const HYSTERESIS: f64 = 0.02;
 /// worth of new keys, and what it has let go of is not back when another setting turns out to be
 /// better. To learn late that it is the best costs little.
 const HANDICAP: f64 = 0.15;
+/// How far, in the same measure, another may be ahead in the short judgement while all is calm.
+const UNREST: f64 = 0.1;
 /// Periods after which hit ratios say something: the shadows have filled up by then.
 const TELLING: f64 = 4.0;
 
@@ -59,6 +61,12 @@ impl Judge {
     /// The setting that should be live.
     pub(super) fn live(&self) -> Setting {
         Setting::ALL.get(self.leader).copied().unwrap_or(self.nimble())
+    }
+
+    /// Whether nothing speaks for another setting soon: a fixed one is live, and none has been much
+    /// better of late.
+    pub(super) fn is_calm(&self) -> bool {
+        self.short.get(self.leader).is_some_and(|live| self.short[self.nimble] - live < UNREST)
     }
 
     /// Takes notice of a period of so many accesses, and of how many of them were hits.

@@ -61,11 +61,11 @@ impl Recorder for AdaptiveRecorder {
 
     #[inline]
     fn samples(&self, hash: u64) -> bool {
-        self.shared.sample(hash).is_some()
+        self.shared.sample_hit(hash).is_some()
     }
 
     fn on_sample(&self, hash: u64) -> bool {
-        let Some(id) = self.shared.sample(hash) else { return false };
+        let Some(id) = self.shared.sample_hit(hash) else { return false };
         self.shared.push(Event { id, weight: 0 })
     }
 }

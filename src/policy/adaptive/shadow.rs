@@ -233,6 +233,10 @@ pub(super) struct Shadows {
     /// Events until the judge looks at the hits, and from one look to the next.
     left: usize,
     period: usize,
+    /// Periods so far.
+    periods: u64,
+    /// Whether the present period is not to be judged: something was missed before it.
+    is_filling: bool,
     random: u64,
 }
 
@@ -267,6 +271,8 @@ impl Shadows {
             judge: Judge::new(live),
             left: period,
             period,
+            periods: 0,
+            is_filling: false,
             random: spread(seed) | 1,
         }
     }
@@ -276,9 +282,25 @@ impl Shadows {
         self.period
     }
 
+    /// How many periods there were.
+    pub(super) fn periods(&self) -> u64 {
+        self.periods
+    }
+
+    /// Goes on after events were missed.
+    pub(super) fn resume(&mut self) {
+        self.left = self.period;
+        self.is_filling = true;
+    }
+
     /// The setting that should be live.
     pub(super) fn live(&self) -> Setting {
         self.judge.live()
+    }
+
+    /// See [`Judge::is_calm`].
+    pub(super) fn is_calm(&self) -> bool {
+        self.judge.is_calm()
     }
 
     /// Each setting's hit ratio of late, once that says something.
@@ -374,7 +396,12 @@ impl Shadows {
     /// Ends a period: the judge may have changed its mind.
     fn judge(&mut self) {
         self.left = self.period;
-        self.judge.add(std::mem::take(&mut self.hits), self.period);
+        self.periods += 1;
+        let hits = std::mem::take(&mut self.hits);
+        if std::mem::take(&mut self.is_filling) {
+            return;
+        }
+        self.judge.add(hits, self.period);
         let parameters = self.judge.nimble().parameters();
         if parameters != self.parameters[FOLLOWER] {
             self.parameters[FOLLOWER] = parameters;

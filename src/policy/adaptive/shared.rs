@@ -4,6 +4,7 @@ use super::outlook::{Advice, Scales, outlook};
 use super::ring::{Event, MAX_BATCH, Ring};
 use super::setting::Setting;
 use super::shadow::Shadows;
+use super::watch::{THINNING, Tally, Watch};
 use crate::policy::parts::spread;
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64, Mutex, Ordering, lock, try_lock};
 
@@ -22,8 +23,10 @@ pub(super) struct Shared {
     /// What hashes are multiplied by to choose the keys that are sampled: odd, made from the seed.
     factor: u64,
     stripes: usize,
-    /// A key is sampled if that product is at most this.
+    /// A key is sampled if that product is at most this, which is less for hits while the
+    /// shadows rest.
     threshold: AtomicU64,
+    threshold_of_hits: AtomicU64,
     /// How many events wait in the ring before they are worth a drain.
     batch: AtomicU32,
     live: AtomicU8,
@@ -36,6 +39,7 @@ pub(super) struct Shared {
 #[repr(align(64))]
 struct State {
     shadows: Shadows,
+    watch: Watch,
     capacity: u64,
     shift: u32,
     /// What would be at other sizes, once somebody asked.
@@ -43,6 +47,12 @@ struct State {
 }
 
 impl State {
+    /// What goes with shadows of a cache of `capacity`, of one key in `2^shift`.
+    fn new(shadows: Shadows, capacity: u64, shift: u32) -> Self {
+        let watch = Watch::new(shadows.period(), shift);
+        Self { shadows, watch, capacity, shift, scales: None }
+    }
+
     /// Makes shadows of other sizes.
     fn scale(&mut self, seed: u64) {
         let scales = Scales::new(self.capacity >> self.shift, self.shadows.period(), seed);
@@ -71,10 +81,11 @@ impl Shared {
             factor: spread(seed) | 1,
             stripes,
             threshold: AtomicU64::new(u64::MAX >> shift),
+            threshold_of_hits: AtomicU64::new(u64::MAX >> shift),
             batch: AtomicU32::new(batch_for(entries)),
             live: AtomicU8::new(Setting::START as u8),
             ring: Ring::new(),
-            shadows: Mutex::new(State { shadows, capacity, shift, scales: None }),
+            shadows: Mutex::new(State::new(shadows, capacity, shift)),
         }
     }
 
@@ -82,17 +93,34 @@ impl Shared {
         self.seed
     }
 
-    /// The 32 bits of the key's hash by which the shadows know it, if it is sampled.
-    ///
+    /// The 32 bits of the newcomer's hash by which the shadows know it, if it is sampled.
+    #[inline]
+    pub(super) fn sample(&self, hash: u64) -> Option<u32> {
+        self.sample_below(&self.threshold, hash)
+    }
+
+    /// The same for a hit.
+    #[inline]
+    pub(super) fn sample_hit(&self, hash: u64) -> Option<u32> {
+        self.sample_below(&self.threshold_of_hits, hash)
+    }
+
     /// A multiplication by a random odd number (Dietzfelbinger, Hagerup, Katajainen and Penttonen,
     /// Journal of Algorithms 1997) is one-to-one and samples evenly even where the hasher is poor;
     /// its lower end matters least.
     #[inline]
-    pub(super) fn sample(&self, hash: u64) -> Option<u32> {
+    fn sample_below(&self, threshold: &AtomicU64, hash: u64) -> Option<u32> {
         let product = hash.wrapping_mul(self.factor);
         // Relaxed: a stale threshold only samples at the former rate.
-        let is_sampled = product <= self.threshold.load(Ordering::Relaxed);
+        let is_sampled = product <= threshold.load(Ordering::Relaxed);
         is_sampled.then_some((product >> (u64::BITS - MAX_SHIFT - u32::BITS)) as u32)
+    }
+
+    /// Samples one newcomer in `2^shift`, and hits of `2^thinning` times fewer keys.
+    fn set_rate(&self, shift: u32, thinning: u32) {
+        // Relaxed (both): see `sample_below`.
+        self.threshold.store(u64::MAX >> shift, Ordering::Relaxed);
+        self.threshold_of_hits.store(u64::MAX >> (shift + thinning), Ordering::Relaxed);
     }
 
     /// Adds an event for the shadows; answers whether enough wait to be worth a drain.
@@ -131,13 +159,34 @@ impl Shared {
     #[cold]
     pub(super) fn try_feed(&self, entries: usize, mean: u64) {
         let Some(mut state) = try_lock(&self.shadows) else { return };
+        if state.watch.is_resting() {
+            return self.skip(&mut state);
+        }
         let shift = state.shift;
         state.shadows.limit(entries.saturating_mul(self.stripes) >> shift);
+        let before = state.shadows.periods();
         self.ring.drain(|Event { id, weight }| state.access(id, weight, mean));
         let live = state.shadows.live() as u8;
         // Relaxed: see `live`. Written only when it changes, as every stripe reads this line.
         if live != self.live.load(Ordering::Relaxed) {
             self.live.store(live, Ordering::Relaxed);
+            state.watch.start_over();
+        }
+        let (periods, is_calm) = (state.shadows.periods() - before, state.shadows.is_calm());
+        if periods > 0 && state.watch.pass(periods, is_calm) {
+            self.set_rate(shift, THINNING);
+        }
+    }
+
+    /// Counts the events during a rest of the shadows, and ends it.
+    fn skip(&self, state: &mut State) {
+        let mut seen = Tally::default();
+        self.ring.drain(|Event { weight, .. }| {
+            *(if weight > 0 { &mut seen.newcomers } else { &mut seen.hits }) += 1;
+        });
+        if state.watch.rest(seen) {
+            state.shadows.resume();
+            self.set_rate(state.shift, 0);
         }
     }
 
@@ -179,12 +228,12 @@ impl Shared {
         let live = state.shadows.live();
         let shadows = Shadows::new(capacity >> shift, in_shadow, live, self.seed);
         let had_scales = state.scales.is_some();
-        *state = State { shadows, capacity, shift, scales: None };
+        *state = State::new(shadows, capacity, shift);
         if had_scales {
             state.scale(self.seed);
         }
-        // Relaxed: hints both, see their readers.
-        self.threshold.store(u64::MAX >> shift, Ordering::Relaxed);
+        self.set_rate(shift, 0);
+        // Relaxed: a hint, see `is_batch`.
         self.batch.store(batch_for(in_shadow), Ordering::Relaxed);
     }
 
