@@ -103,13 +103,12 @@ impl Policy for Gdsf {
     }
 
     fn victim(&mut self, residents: &impl Residents) -> Option<Slot> {
-        let hits = |slot| {
+        self.ranked.victim(|slot| {
             let mark = residents.mark(slot);
             let hits = mark.get();
             mark.set(0);
-            hits
-        };
-        self.ranked.victim(|slot| residents.weight(slot), hits)
+            (residents.weight(slot), hits)
+        })
     }
 
     fn set_capacity(&mut self, _: u64, _: u64) {}
