@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, value_parser};
-use larder::policy::AnyPolicy;
 use larder_lab::capacity::Capacities;
+use larder_lab::policies;
 use larder_lab::trace::{Column, Columns, Format, Options, Source, TimeUnit};
 
 /// See what a cache would do on your own traffic.
@@ -167,7 +167,7 @@ impl Input {
 
 fn policy(name: &str) -> Result<String, String> {
     if name != "all" {
-        name.parse::<AnyPolicy>().map_err(|error| error.to_string())?;
+        policies::seeded(name, 0).map_err(|error| error.to_string())?;
     }
     Ok(name.to_owned())
 }

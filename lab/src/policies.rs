@@ -4,6 +4,9 @@ use std::hash::BuildHasher;
 
 use larder::policy::{Adaptive, AnyPolicy, Random, TinyLfu, UnknownPolicy};
 
+/// The name of the default policy with the weight of hits as its goal.
+pub const BY_WEIGHT: &str = "adaptive-by-weight";
+
 /// The policy of this name; one that draws lots does so from `seed`.
 ///
 /// # Errors
@@ -11,6 +14,7 @@ use larder::policy::{Adaptive, AnyPolicy, Random, TinyLfu, UnknownPolicy};
 pub fn seeded(name: &str, seed: u64) -> Result<AnyPolicy, UnknownPolicy> {
     match name {
         "adaptive" => Ok(AnyPolicy::new(Adaptive::with_seed(seed))),
+        BY_WEIGHT => Ok(AnyPolicy::new(Adaptive::with_seed(seed).by_weight())),
         "random" => Ok(AnyPolicy::new(Random::with_seed(seed))),
         "tiny-lfu" => Ok(AnyPolicy::new(TinyLfu::with_seed(seed))),
         other => other.parse(),

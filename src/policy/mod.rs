@@ -47,6 +47,7 @@ macro_rules! policies {
 policies! {
     adaptive::Adaptive = "adaptive",
     fifo::Fifo = "fifo",
+    gdsf::Gdsf = "gdsf",
     lfu::Lfu = "lfu",
     lru::Lru = "lru",
     random::Random = "random",

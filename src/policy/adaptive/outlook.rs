@@ -1,9 +1,10 @@
 //! What the cache would do at another size, as shadows of that size tell.
 
-use super::setting::Setting;
+use super::setting::{Goal, Setting};
 use super::shadow::Shadows;
 
-/// The expected hit ratios of a cache of some capacity; see
+/// The expected hit ratios of a cache of some capacity (those of the weight, if that is the
+/// [goal](super::Adaptive::by_weight)); see
 /// [`Cache::advise`](crate::Cache::advise).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -66,8 +67,9 @@ pub(super) struct Scales {
 
 impl Scales {
     /// Beside shadows that may weigh `capacity` and hold about `entries`.
-    pub(super) fn new(capacity: u64, entries: usize, seed: u64) -> Box<Self> {
-        let scaled = |capacity, entries| Shadows::new(capacity, entries, Setting::START, seed);
+    pub(super) fn new(capacity: u64, entries: usize, goal: Goal, seed: u64) -> Box<Self> {
+        let start = (Setting::START, goal);
+        let scaled = |capacity, entries| Shadows::new(capacity, entries, start, seed);
         Box::new(Self {
             half: scaled(capacity / 2, entries / 2),
             double: scaled(capacity.saturating_mul(2), entries * 2),

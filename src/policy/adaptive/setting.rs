@@ -29,6 +29,39 @@ pub enum Setting {
     Small1,
     /// S3-FIFO with a small queue of 20 % that two hits are needed to leave for the main queue.
     Small20,
+    /// Greedy-dual by frequency and weight, without a small queue: only in caches whose entries
+    /// differ in weight. By frequency alone if the goal is
+    /// [the weight of hits](super::Adaptive::by_weight).
+    GreedyDual,
+}
+
+/// What there should be most of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goal {
+    Hits,
+    /// The weight of hits.
+    Weight,
+}
+
+impl Goal {
+    /// The setting with which a cache begins whose entries differ in weight. Where hits count, light
+    /// entries are worth more than heavy ones, until the contrary is known.
+    pub(super) const fn start(self) -> Setting {
+        match self {
+            Self::Hits => Setting::GreedyDual,
+            Self::Weight => Setting::Small5,
+        }
+    }
+
+    /// For how much an entry of this weight takes up room that others could use as well: where the
+    /// weight of hits counts, a heavy one is as good as the light ones in its place.
+    #[inline]
+    pub(super) const fn cost(self, weight: u64) -> u64 {
+        match self {
+            Self::Hits => weight,
+            Self::Weight => 1,
+        }
+    }
 }
 
 /// What tells the settings apart. Shares are in 1024ths.
@@ -49,8 +82,8 @@ pub(super) struct Parameters {
 }
 
 impl Setting {
-    /// All, in the order of their indices.
-    pub(super) const ALL: [Self; 5] =
+    /// All that do not go by weight, in the order of their indices.
+    pub(super) const PLAIN: [Self; 5] =
         [Self::Clock, Self::Small5, Self::TinyLfu, Self::Small1, Self::Small20];
     /// The setting of a new cache. It matters in short traces.
     pub(super) const START: Self = Self::Small1;
@@ -59,10 +92,15 @@ impl Setting {
         self as usize
     }
 
+    /// The setting of this index.
+    pub(super) fn of(index: u8) -> Self {
+        Self::PLAIN.get(usize::from(index)).copied().unwrap_or(Self::GreedyDual)
+    }
+
     pub(super) const fn parameters(self) -> Parameters {
         let s3 = Parameters { small: 0, promote: 1, duel: false, ghost: 1024, correlated: 512 };
         match self {
-            Self::Clock => Parameters { ghost: 0, correlated: 0, ..s3 },
+            Self::Clock | Self::GreedyDual => Parameters { ghost: 0, correlated: 0, ..s3 },
             Self::Small5 => Parameters { small: 51, ..s3 },
             Self::TinyLfu => Parameters { small: 20, duel: true, ghost: 0, ..s3 },
             Self::Small1 => Parameters { small: 10, ghost: 922, correlated: 0, ..s3 },
@@ -79,6 +117,7 @@ impl fmt::Display for Setting {
             Self::TinyLfu => "W-TinyLFU 2 %",
             Self::Small1 => "S3-FIFO 1 %",
             Self::Small20 => "S3-FIFO 20 %",
+            Self::GreedyDual => "greedy-dual",
         })
     }
 }

@@ -7,12 +7,13 @@
 
 use std::collections::VecDeque;
 
-use super::judge::{FOLLOWER, Judge, SHADOWS};
+use super::greedy::Greedy;
+use super::judge::{CANDIDATES, FOLLOWER, GREEDY_DUAL, Judge, SHADOWS};
 use super::memory::{Clock, Memory, is_correlated};
 use super::records::{
     FREQUENCY, LANE, MAIN, MAX_FREQUENCY, PLACE, Record, Records, SMALL, STAMP, STAMP_BITS,
 };
-use super::setting::{Parameters, Queues, Setting, choose};
+use super::setting::{Goal, Parameters, Queues, Setting, choose};
 use crate::policy::parts::{Mixed, spread};
 
 /// Entries from which a shadow is large: allocating for it takes its time.
@@ -220,7 +221,7 @@ pub(super) fn xorshift(state: &mut u64) -> u64 {
     *state
 }
 
-/// The six, and who judges them.
+/// The six, one more where entries differ in weight, and who judges them.
 #[derive(Debug)]
 pub(super) struct Shadows {
     /// Weights are counted in units of `1 << unit`, so that one fits 32 bits.
@@ -228,7 +229,15 @@ pub(super) struct Shadows {
     records: Records,
     shadows: [Shadow; SHADOWS],
     parameters: [Parameters; SHADOWS],
-    hits: [u32; SHADOWS],
+    greedy: Option<Box<Greedy>>,
+    lightest: u32,
+    heaviest: u32,
+    /// Whether no verdict was made of shadows of another size before these.
+    is_untold: bool,
+    goal: Goal,
+    /// The hits of the period, or their weight, as the goal is; and that of all accesses.
+    hits: [u64; CANDIDATES],
+    accessed: u64,
     judge: Judge,
     /// Events until the judge looks at the hits, and from one look to the next.
     left: usize,
@@ -247,10 +256,16 @@ impl Shadows {
     const MIN_PERIOD: usize = 16;
 
     /// Empty shadows that may weigh `capacity` each and are thought to hold about `entries`.
-    pub(super) fn new(capacity: u64, entries: usize, live: Setting, seed: u64) -> Self {
+    pub(super) fn new(
+        capacity: u64,
+        entries: usize,
+        (live, goal): (Setting, Goal),
+        seed: u64,
+    ) -> Self {
         let unit = (u64::BITS - capacity.leading_zeros()).saturating_sub(31);
         let capacity = capacity >> unit;
-        let setting = |number| Setting::ALL.get(number).copied().unwrap_or(live);
+        let judge = Judge::new(live);
+        let setting = |number| Setting::PLAIN.get(number).copied().unwrap_or(judge.nimble());
         let parameters = std::array::from_fn(|number| setting(number).parameters());
         let held = if entries < LARGE { 0 } else { entries.min(Records::MOST_EXPECTED) + 8 };
         let shadows = parameters.map(|setting: Parameters| Shadow {
@@ -267,13 +282,44 @@ impl Shadows {
             records: Records::expecting(entries),
             shadows,
             parameters,
-            hits: [0; SHADOWS],
-            judge: Judge::new(live),
+            greedy: None,
+            lightest: u32::MAX,
+            heaviest: 0,
+            is_untold: true,
+            goal,
+            hits: [0; CANDIDATES],
+            accessed: 0,
+            judge,
             left: period,
             period,
             periods: 0,
             is_filling: false,
             random: spread(seed) | 1,
+        }
+    }
+
+    /// Others of another size, which go on with the live setting.
+    pub(super) fn resized(&self, capacity: u64, entries: usize, seed: u64) -> Self {
+        let is_untold = self.is_untold && self.judge.is_new();
+        Self { is_untold, ..Self::new(capacity, entries, (self.live(), self.goal), seed) }
+    }
+
+    /// Notes a weight. Once one is twice another, greedy-dual takes part.
+    #[inline]
+    fn weigh(&mut self, weight: u32) {
+        self.lightest = self.lightest.min(weight);
+        self.heaviest = self.heaviest.max(weight);
+        if self.heaviest / 2 >= self.lightest && self.greedy.is_none() {
+            self.differ();
+        }
+    }
+
+    #[cold]
+    fn differ(&mut self) {
+        self.greedy = Some(Greedy::new(self.shadows[0].capacity, self.goal));
+        if self.judge.is_new() {
+            let is_first = self.is_untold;
+            self.judge = Judge::weighted(if is_first { self.goal.start() } else { self.live() });
         }
     }
 
@@ -293,6 +339,11 @@ impl Shadows {
         self.is_filling = true;
     }
 
+    /// What there should be most of.
+    pub(super) fn goal(&self) -> Goal {
+        self.goal
+    }
+
     /// The setting that should be live.
     pub(super) fn live(&self) -> Setting {
         self.judge.live()
@@ -305,15 +356,21 @@ impl Shadows {
 
     /// Each setting's hit ratio of late, once that says something.
     pub(super) fn hit_ratios(&self) -> Option<impl Iterator<Item = (Setting, f64)> + '_> {
-        self.judge.hit_ratios()
+        let has_all = self.greedy.is_some();
+        let ratios = self.judge.hit_ratios()?;
+        Some(ratios.filter(move |&(setting, _)| has_all || setting != Setting::GreedyDual))
     }
 
     /// Bounds the entries of each where the capacity does not: with much weight to spare the cache
     /// may never be full, and what the user removes from it does not leave the shadows. `expected`
     /// is how many they would hold if they held what the cache does.
     pub(super) fn limit(&mut self, expected: usize) {
+        let limit = expected.saturating_mul(4).saturating_add(Self::SLACK);
         for shadow in &mut self.shadows {
-            shadow.limit = expected.saturating_mul(4).saturating_add(Self::SLACK);
+            shadow.limit = limit;
+        }
+        if let Some(greedy) = &mut self.greedy {
+            greedy.limit(limit);
         }
     }
 
@@ -326,7 +383,16 @@ impl Shadows {
         if weight > 0 && self.records.records[entry].weight != scaled(weight) {
             self.reweigh(entry, scaled(weight));
         }
-        let mut states = self.records.records[entry].states;
+        let Record { mut states, weight: own, .. } = self.records.records[entry];
+        if weight > 0 {
+            self.weigh(own);
+        }
+        let gain = if self.goal == Goal::Weight { u64::from(own) } else { 1 };
+        self.accessed += gain;
+        if let Some(greedy) = &mut self.greedy {
+            let is_hit = greedy.access(id, own, weight > 0);
+            self.hits[GREEDY_DUAL] += u64::from(is_hit) * gain;
+        }
         let before = states;
         let mut missed = 0_u32;
         for number in 0..SHADOWS {
@@ -336,7 +402,7 @@ impl Shadows {
                 missed |= 1 << number;
                 continue;
             }
-            self.hits[number] += 1;
+            self.hits[number] += gain;
             let clock = &self.shadows[number].clock;
             let is_ignored = lane & PLACE == SMALL
                 && is_correlated::<STAMP_BITS>(clock.now(), (lane >> STAMP) as u8, clock.window());
@@ -397,11 +463,11 @@ impl Shadows {
     fn judge(&mut self) {
         self.left = self.period;
         self.periods += 1;
-        let hits = std::mem::take(&mut self.hits);
+        let (hits, all) = (std::mem::take(&mut self.hits), std::mem::take(&mut self.accessed));
         if std::mem::take(&mut self.is_filling) {
             return;
         }
-        self.judge.add(hits, self.period);
+        self.judge.add(hits, all);
         let parameters = self.judge.nimble().parameters();
         if parameters != self.parameters[FOLLOWER] {
             self.parameters[FOLLOWER] = parameters;
@@ -416,6 +482,9 @@ impl Shadows {
     /// # Panics
     /// If one is wrong.
     pub(super) fn validate(&self) {
+        if let Some(greedy) = &self.greedy {
+            greedy.validate();
+        }
         for (number, shadow) in self.shadows.iter().enumerate() {
             for (queue, place, weight) in [
                 (&shadow.small, SMALL, shadow.small_weight),

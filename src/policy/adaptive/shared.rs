@@ -2,7 +2,7 @@
 
 use super::outlook::{Advice, Scales, outlook};
 use super::ring::{Event, MAX_BATCH, Ring};
-use super::setting::Setting;
+use super::setting::{Goal, Setting};
 use super::shadow::Shadows;
 use super::watch::{THINNING, Tally, Watch};
 use crate::policy::parts::spread;
@@ -23,6 +23,7 @@ pub(super) struct Shared {
     /// What hashes are multiplied by to choose the keys that are sampled: odd, made from the seed.
     factor: u64,
     stripes: usize,
+    goal: Goal,
     /// A key is sampled if that product is at most this, which is less for hits while the
     /// shadows rest.
     threshold: AtomicU64,
@@ -55,7 +56,8 @@ impl State {
 
     /// Makes shadows of other sizes.
     fn scale(&mut self, seed: u64) {
-        let scales = Scales::new(self.capacity >> self.shift, self.shadows.period(), seed);
+        let goal = self.shadows.goal();
+        let scales = Scales::new(self.capacity >> self.shift, self.shadows.period(), goal, seed);
         self.scales = Some(scales);
     }
 
@@ -72,25 +74,31 @@ impl State {
 }
 
 impl Shared {
-    pub(super) fn new(stripes: usize, capacity: u64, seed: u64) -> Self {
+    pub(super) fn new(stripes: usize, capacity: u64, goal: Goal, seed: u64) -> Self {
         let shift = shift_for(capacity);
         let entries = (capacity >> shift) as usize;
-        let shadows = Shadows::new(capacity >> shift, entries, Setting::START, seed);
+        let shadows = Shadows::new(capacity >> shift, entries, (Setting::START, goal), seed);
+        let state = State::new(shadows, capacity, shift);
         Self {
             seed,
             factor: spread(seed) | 1,
             stripes,
+            goal,
             threshold: AtomicU64::new(u64::MAX >> shift),
             threshold_of_hits: AtomicU64::new(u64::MAX >> shift),
             batch: AtomicU32::new(batch_for(entries)),
             live: AtomicU8::new(Setting::START as u8),
             ring: Ring::new(),
-            shadows: Mutex::new(State::new(shadows, capacity, shift)),
+            shadows: Mutex::new(state),
         }
     }
 
     pub(super) fn seed(&self) -> u64 {
         self.seed
+    }
+
+    pub(super) fn goal(&self) -> Goal {
+        self.goal
     }
 
     /// The 32 bits of the newcomer's hash by which the shadows know it, if it is sampled.
@@ -151,7 +159,7 @@ impl Shared {
     /// The setting that all stripes should follow.
     pub(super) fn live(&self) -> Setting {
         // Relaxed: see `is_live`.
-        Setting::ALL[usize::from(self.live.load(Ordering::Relaxed)) % Setting::ALL.len()]
+        Setting::of(self.live.load(Ordering::Relaxed))
     }
 
     /// Runs the events that wait through the shadows, then follows their verdict, unless another
@@ -225,8 +233,7 @@ impl Shared {
     fn rebuild(&self, state: &mut State, capacity: u64, entries: u64) {
         let shift = shift_for(entries);
         let in_shadow = (entries >> shift) as usize;
-        let live = state.shadows.live();
-        let shadows = Shadows::new(capacity >> shift, in_shadow, live, self.seed);
+        let shadows = state.shadows.resized(capacity >> shift, in_shadow, self.seed);
         let had_scales = state.scales.is_some();
         *state = State::new(shadows, capacity, shift);
         if had_scales {

@@ -80,3 +80,76 @@ fn the_live_setting_follows_the_workload() {
     let percent = 100 * (sim.hits - hits) / (sim.accesses - accesses);
     assert!(percent >= 25, "{percent} % of a loop whose third fits");
 }
+
+/// Popular keys, one in eight of them a hundred times as heavy as the others.
+fn weigh_in(policy: Adaptive) -> (Setting, f64, f64) {
+    let mut sim = Sim::new(policy, 20_000);
+    let mut random = 11;
+    let (mut hit, mut all) = (0, 0);
+    for _ in 0..60_000 {
+        let (a, b) = (next(&mut random) % 4000, next(&mut random) % 4000);
+        let key = a.min(b);
+        let weight = if key % 8 == 0 { 100 } else { 1 };
+        all += weight;
+        hit += if sim.access_weighted(key, weight) { weight } else { 0 };
+    }
+    sim.validate();
+    (sim.policy.setting(), sim.hit_percent(), 100.0 * f64::from(hit as u32) / f64::from(all as u32))
+}
+
+#[test]
+fn a_weighted_cache_goes_by_what_it_should_have_most_of() {
+    let (setting, hits, weight) = weigh_in(Adaptive::with_seed(1));
+    let (_, other_hits, other_weight) = weigh_in(Adaptive::with_seed(1).by_weight());
+    assert_eq!(setting, Setting::GreedyDual);
+    assert!(hits > other_hits + 3.0, "{hits} and {other_hits} % of the accesses");
+    assert!(other_weight > weight, "{weight} and {other_weight} % of the weight");
+}
+
+#[test]
+fn where_all_weigh_the_same_it_does_not_go_by_weight() {
+    let run = |weight| {
+        let mut sim = Sim::new(Adaptive::with_seed(1), 600 * weight);
+        let mut random = 5;
+        for _ in 0..30_000 {
+            let (a, b) = (next(&mut random) % 3000, next(&mut random) % 3000);
+            sim.access_weighted(a.min(b), weight);
+            assert_ne!(sim.policy.setting(), Setting::GreedyDual);
+        }
+        sim.hit_percent()
+    };
+    assert!((run(1) - run(4096)).abs() < 1.0, "{} {}", run(1), run(4096));
+}
+
+#[test]
+fn weighted_random_operations_through_every_switch_keep_every_invariant() {
+    for (seed, policy) in
+        [Adaptive::with_seed(3), Adaptive::with_seed(4).by_weight()].into_iter().enumerate()
+    {
+        let mut sim = Sim::new(policy, 600);
+        let (mut random, mut seen) = (77 + seed as u64, Vec::new());
+        for step in 0..40_000_u64 {
+            // Loops, then popularity, then recency.
+            let key = match step / 4000 % 3 {
+                0 => step % 300,
+                1 => (next(&mut random) % 900).min(next(&mut random) % 900),
+                _ => 1000 + step / 2,
+            };
+            match next(&mut random) % 64 {
+                0 => sim.remove(key),
+                1 => sim.reweigh(key, next(&mut random) % 30),
+                2 => sim.relocate(key),
+                _ => _ = sim.access_weighted(key, 1 + key * 7919 % 13),
+            }
+            if step % 50 == 0 {
+                sim.validate();
+            }
+            if !seen.contains(&sim.policy.setting()) {
+                seen.push(sim.policy.setting());
+            }
+        }
+        assert!(seen.len() > 2, "{seen:?}");
+        sim.clear();
+        sim.validate();
+    }
+}

@@ -8,13 +8,14 @@ use crate::Slot;
 use crate::policy::parts::Mixed;
 use crate::policy::{Mark, Residents};
 
-/// A stripe's queues together with its entries: what [`choose`] works on.
-pub(super) struct View<'a, R> {
+/// A stripe's queues together with its entries: what [`choose`] works on. If some entries may be
+/// `RANKED`, those are the main queue's tail until they have left or moved to its head.
+pub(super) struct View<'a, R, const RANKED: bool> {
     pub(super) stripe: &'a mut Adaptive,
     pub(super) residents: &'a R,
 }
 
-impl<'a, R: Residents> Queues for View<'a, R> {
+impl<'a, R: Residents, const RANKED: bool> Queues for View<'a, R, RANKED> {
     type Entry = Slot;
     type Seen = &'a Mark;
 
@@ -31,7 +32,8 @@ impl<'a, R: Residents> Queues for View<'a, R> {
 
     #[inline]
     fn main_tail(&self) -> Option<Slot> {
-        self.stripe.main.back()
+        let ranked = if RANKED { self.stripe.ranked.lowest() } else { None };
+        ranked.or(self.stripe.main.back())
     }
 
     #[inline]
@@ -60,7 +62,13 @@ impl<'a, R: Residents> Queues for View<'a, R> {
     #[inline]
     fn spare(&mut self, entry: Slot, seen: &'a Mark) {
         seen.set(main_mark(frequency(seen.get()).saturating_sub(1)));
-        self.stripe.main.rotate(&mut self.stripe.links, entry);
+        let Adaptive { links, main, ranked, .. } = &mut *self.stripe;
+        if RANKED && ranked.contains(entry) {
+            ranked.remove(entry);
+            main.push_front(links, entry);
+        } else {
+            main.rotate(links, entry);
+        }
     }
 
     #[inline]

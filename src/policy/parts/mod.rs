@@ -5,6 +5,7 @@
 pub(crate) mod buffer;
 pub(crate) mod duo;
 pub(crate) mod ghost;
+mod greedy_dual;
 pub(crate) mod line;
 pub(crate) mod queue;
 pub(crate) mod random;
@@ -15,6 +16,7 @@ mod spread;
 pub(crate) use buffer::Buffer;
 pub(crate) use duo::{Duo, Place};
 pub(crate) use ghost::Ghost;
+pub(crate) use greedy_dual::GreedyDual;
 pub(crate) use line::Line;
 pub(crate) use random::Stream;
 pub(crate) use sketch::Sketch;

@@ -1,0 +1,48 @@
+//! What a stripe does only where its entries differ in weight.
+
+use super::Adaptive;
+use super::recorder::{frequency, main_mark};
+use super::setting::Victim;
+use crate::Slot;
+use crate::policy::Residents;
+
+/// How many entries a victim's choice moves from the queues to the ranks at most.
+const MOST_RANKED: usize = 64;
+
+impl Adaptive {
+    /// Starts to add up weights if this one is not 1.
+    #[inline]
+    pub(super) fn allow(&mut self, weight: u64) {
+        if weight != 1 && self.is_uniform {
+            self.is_uniform = false;
+            self.small_weight = self.small.len() as u128;
+            self.main_weight = (self.main.len() + self.ranked.len()) as u128;
+        }
+    }
+
+    /// Ranks some of what other settings, or the last insertion, have put into the queues.
+    fn rank(&mut self, residents: &impl Residents) {
+        for _ in 0..MOST_RANKED {
+            let Some(slot) = self.small.back().or(self.main.back()) else { return };
+            let (mark, weight) = (residents.mark(slot), residents.weight(slot));
+            self.unlink(slot, || weight);
+            self.main_weight += self.counted(weight);
+            let cost = self.shared.goal().cost(weight);
+            self.ranked.insert(slot, cost, 1 + u16::from(frequency(mark.get())));
+            mark.set(main_mark(0));
+        }
+    }
+
+    /// The victim by greedy-dual.
+    pub(super) fn least_worth(&mut self, residents: &impl Residents) -> Option<Victim<Slot>> {
+        self.rank(residents);
+        let goal = self.shared.goal();
+        let entry = self.ranked.victim(|slot| {
+            let mark = residents.mark(slot);
+            let hits = frequency(mark.get());
+            mark.set(main_mark(0));
+            (goal.cost(residents.weight(slot)), hits)
+        })?;
+        Some(Victim { entry, ghost: None })
+    }
+}
