@@ -75,10 +75,9 @@ pub(crate) struct Curve {
     /// Let entries weigh their sizes, and count the capacity in bytes
     #[arg(long, visible_alias = "weights")]
     pub(crate) sizes: bool,
-    /// The share of the keys that LRU's curve looks at, 1 for all
-    /// [default: 1/24 from 50 000 keys on, else 1]
-    #[arg(long, value_parser = share)]
-    pub(crate) share: Option<f64>,
+    /// Look at all of the trace for LRU's curve, whatever the number of keys
+    #[arg(long)]
+    pub(crate) exact: bool,
     /// How many entries a small cache has at least, where that is possible
     #[arg(long, default_value_t = 256, value_parser = value_parser!(u64).range(1..))]
     pub(crate) entries: u64,
@@ -170,11 +169,6 @@ fn policy(name: &str) -> Result<String, String> {
         name.parse::<AnyPolicy>().map_err(|error| error.to_string())?;
     }
     Ok(name.to_owned())
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    let share = text.parse().ok().filter(|share| (1e-6..=1.0).contains(share));
-    share.ok_or_else(|| "expected a number from 0.000001 to 1".to_owned())
 }
 
 fn delimiter(text: &str) -> Result<u8, String> {

@@ -69,11 +69,11 @@ pub fn check(
 }
 
 fn check_lru(trace: &Trace, plan: &Plan, effort: Effort, points: &[&Outcome]) -> Check {
-    let (exact, whole) = quickest(trace, plan.by_size, Effort::EXACT);
+    let (exact, whole) = quickest(trace, plan.by_size, Effort::Exact);
     let (curve, part) = quickest(trace, plan.by_size, effort);
     let truths: Vec<f64> = points.iter().map(|point| exact.hit_percent(point.capacity)).collect();
     let less_time = Some(whole.as_secs_f64() / part.as_secs_f64());
-    Check { less_time, ..Check::of(points, &truths, exact.walks() as f64 / curve.walks() as f64) }
+    Check { less_time, ..Check::of(points, &truths, exact.sums() as f64 / curve.sums() as f64) }
 }
 
 /// The curve, and the shortest time of five that it took.

@@ -136,7 +136,7 @@ fn at_rate(
                 return Sample { trace: Cow::Borrowed(trace), lru: lru.clone(), share: 1.0 };
             }
             let sample = sample(trace, rate, plan.seed << 32 | u64::from(seed));
-            let lru = LruCurve::new(&sample, plan.by_size, Effort::EXACT);
+            let lru = LruCurve::new(&sample, plan.by_size, Effort::Exact);
             let share = share(trace, &sample, plan.by_size);
             Sample { trace: Cow::Owned(sample), lru, share }
         })

@@ -26,7 +26,7 @@ fn with_sizes(mut trace: Trace) -> Trace {
 fn the_exact_curve_is_what_replays_come_to() {
     for trace in [made::zipf(20_000), made::cycle(5000), made::scans(20_000), made::phases(30_000)]
     {
-        let curve = LruCurve::new(&trace, false, Effort::EXACT);
+        let curve = LruCurve::new(&trace, false, Effort::Exact);
         for capacity in [1, 2, 10, 100, 999, 1000, 1001, 5000] {
             let counts =
                 replay_textbook(&trace, &setup("lru", capacity, false), &Progress::hidden());
@@ -40,7 +40,7 @@ fn the_exact_curve_is_what_replays_come_to() {
 fn the_exact_curve_of_sizes_is_near_to_replays() {
     // A replay leaves a gap at the end where an object does not fit any more; the curve fills it.
     let trace = with_sizes(made::zipf(30_000));
-    let curve = LruCurve::new(&trace, true, Effort::EXACT);
+    let curve = LruCurve::new(&trace, true, Effort::Exact);
     for capacity in [5000, 20_000, 80_000] {
         let counts = replay_textbook(&trace, &setup("lru", capacity, true), &Progress::hidden());
         let apart = curve.hit_percent(capacity) - trace.percent(counts.hits);
@@ -61,9 +61,9 @@ fn a_sampled_curve_is_within_a_point_for_a_twentieth_of_the_work() {
     }
     let trace = Trace::of_keys("recency", keys);
     assert!(trace.distinct >= curve::MANY);
-    let exact = LruCurve::new(&trace, false, Effort::EXACT);
-    let sampled = LruCurve::new(&trace, false, curve::effort(&trace, None, 1));
-    assert!(20 * sampled.walks() <= exact.walks(), "{} of {}", sampled.walks(), exact.walks());
+    let exact = LruCurve::new(&trace, false, Effort::Exact);
+    let sampled = LruCurve::new(&trace, false, curve::effort(&trace, 1));
+    assert!(20 * sampled.sums() <= exact.sums(), "{} of {}", sampled.sums(), exact.sums());
     for percent in 1..=100 {
         let capacity = trace.distinct as u64 * percent / 100;
         let apart = sampled.hit_percent(capacity) - exact.hit_percent(capacity);
@@ -74,8 +74,8 @@ fn a_sampled_curve_is_within_a_point_for_a_twentieth_of_the_work() {
 #[test]
 fn with_few_keys_the_curve_is_exact() {
     let trace = made::zipf(20_000);
-    let effort = curve::effort(&trace, None, 1);
-    assert_eq!((effort.keys, effort.every), (1.0, 1));
+    let effort = curve::effort(&trace, 1);
+    assert_eq!(effort, Effort::Exact);
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn miniatures_are_near_to_replays_and_say_how_near() {
         samples: 4,
         seed: 1,
     };
-    let lru = LruCurve::new(&trace, false, Effort::EXACT);
+    let lru = LruCurve::new(&trace, false, Effort::Exact);
     for estimate in estimate(&trace, &plan, &lru).expect("policies") {
         let setup = setup(&estimate.policy, estimate.capacity, false);
         let counts = replay(&trace, &setup, &Progress::hidden()).expect("a cache");
