@@ -65,10 +65,8 @@ fn curve_all(options: &Curve) -> Result<()> {
             samples: options.samples,
             seed: options.seed,
         };
-        let effort = match options.exact {
-            true => Effort::Exact,
-            false => curve::effort(&trace, options.seed),
-        };
+        let is_exact = options.exact || plan.policies != [curve::LRU];
+        let effort = if is_exact { Effort::Exact } else { curve::effort(&trace, options.seed) };
         let curves = curve::curves(&trace, &plan, effort).map_err(Error::msg)?;
         if options.output.is_for_people() {
             println!("{}", report::terminal::curves(&curves));

@@ -30,7 +30,9 @@ const LONGEST: f64 = 128.0;
 /// The policy whose curve takes one pass.
 pub const LRU: &str = "lru";
 
-/// How LRU's curve is found: as cheaply as keeps 19 of 20 seeds within a point.
+/// How LRU's curve is found, if no other policy's is: as cheaply as keeps 19 of 20 seeds within a
+/// point. (Replays cost so much more that beside them it may as well be exact, and what comes of
+/// small ones relies on it.)
 #[must_use]
 pub fn effort(trace: &Trace, seed: u64) -> Effort {
     if trace.distinct < MANY || trace.len() > sampled::LONGEST {
@@ -45,7 +47,7 @@ pub fn effort(trace: &Trace, seed: u64) -> Effort {
     Effort::Sampled { stride, seed }
 }
 
-/// The curves of LRU and of the policies of the plan.
+/// The curves of LRU and of the policies of the plan. If there are others, `effort` should be exact.
 ///
 /// # Errors
 /// If there is no such policy.
