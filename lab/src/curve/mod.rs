@@ -43,8 +43,9 @@ pub fn effort(trace: &Trace, seed: u64) -> Effort {
     let by_number = trace.len() as f64 / reused / ENOUGH;
     // A stride is to be short beside a capacity of a hundredth of the keys.
     let by_keys = trace.distinct as f64 / 1000.0;
-    let stride = by_number.min(by_keys).clamp(SHORTEST, LONGEST) as u32 / 8 * 8;
-    Effort::Sampled { stride, seed }
+    let stride = by_number.min(by_keys).clamp(SHORTEST, LONGEST);
+    // Eight times are compared at once.
+    Effort::Sampled { stride: 8 * (stride / 8.0).round() as u32, seed }
 }
 
 /// The curves of LRU and of the policies of the plan. If there are others, `effort` should be exact.
