@@ -28,9 +28,9 @@ use crate::trace::Trace;
 const STRIDES: usize = 8;
 
 /// In `Pass::last` and `Pass::recent`, beside a time: this use stands for others.
-const CHOSEN: u32 = 1;
+const CHOSEN: i32 = 1;
 /// The longest trace whose times fit beside that.
-pub(super) const LONGEST: usize = (u32::MAX >> 1) as usize;
+pub(super) const LONGEST: usize = (i32::MAX >> 1) as usize - 1;
 
 /// Measures distances. Says too how many sums it took.
 pub(super) fn measure(
@@ -59,16 +59,16 @@ pub(super) fn measure(
 }
 
 /// The state of the pass. Times are numbers of accesses from 1, and come doubled, so that `CHOSEN`
-/// has its place beside them.
+/// has its place beside them; signed, as such numbers are compared more quickly.
 struct Pass<'a> {
     keys: &'a [u32],
     weights: Option<&'a [u64]>,
     stride: usize,
     /// By key: the time of its last use, and perhaps `CHOSEN`; 0 if there was none.
-    last: Vec<u32>,
+    last: Vec<i32>,
     /// What `last` was before each of the last accesses: those from the last multiple of the window's
     /// length on are in the second half, those of the window before that in the first.
-    recent: Vec<u32>,
+    recent: Vec<i32>,
     /// By stride: the weight of what was chosen, until its key is used again.
     chosen: Tree,
     /// How many keys there were, and what they weigh.
@@ -108,16 +108,15 @@ impl Pass<'_> {
     /// start of the stride.
     fn measure(&mut self, start: usize, index: usize) {
         let last = self.recent[self.slots(start, index..index + 1).start];
-        let Some(time) = (last >> 1).checked_sub(1) else { return };
-        let last_use = time as usize;
+        let Some(last_use) = (last as usize >> 1).checked_sub(1) else { return };
         let window = start.saturating_sub(self.recent.len() / 2);
         let distance = if last_use >= window {
-            self.used(start, last_use + 1..index + 1, last | CHOSEN)
+            self.used(start, last_use + 1..index + 1, later(last))
         } else {
-            let within = self.used(start, window..start, doubled(window) - 1);
+            let within = self.used(start, window..start, doubled(window));
             // Of the keys that were not used within the window, some were used since this one was.
             let since = self.chosen_since(last_use) * (self.total - within) as f64;
-            let here = self.used(start, start..index + 1, last | CHOSEN);
+            let here = self.used(start, start..index + 1, later(last));
             since.round() as u64 + within + here
         };
         self.groups.add(distance, last, start);
@@ -133,14 +132,13 @@ impl Pass<'_> {
         since / ((self.chosen.total() - within) as f64).max(1.0)
     }
 
-    /// The weight of the keys that were used by these accesses, and the last time before was at most
-    /// `before`.
-    fn used(&self, start: usize, accesses: Range<usize>, before: u32) -> u64 {
+    /// The weight of the keys that were used by these accesses, and the last time before `before`.
+    fn used(&self, start: usize, accesses: Range<usize>, before: i32) -> u64 {
         let recent = &self.recent[self.slots(start, accesses.clone())];
         let Some(weights) = self.weights else {
-            return recent.iter().map(|&last| u32::from(last <= before)).sum::<u32>().into();
+            return older(recent, before).into();
         };
-        let used = recent.iter().zip(&self.keys[accesses]).filter(|&(&last, _)| last <= before);
+        let used = recent.iter().zip(&self.keys[accesses]).filter(|&(&last, _)| last < before);
         used.map(|(_, &key)| weights[key as usize]).sum()
     }
 
@@ -148,7 +146,7 @@ impl Pass<'_> {
     fn take(&mut self, slots: Range<usize>) {
         let (mut new, mut any) = (0, 0);
         for &last in &self.recent[slots.clone()] {
-            new += u32::from(last == 0);
+            new += i32::from(last == 0);
             any |= last;
         }
         let new = self.seen..self.seen + new as usize;
@@ -179,20 +177,30 @@ impl Pass<'_> {
         let key = self.keys[index] as usize;
         let last = &mut self.last[key];
         let is_last = *last == doubled(index);
-        *last |= u32::from(is_last);
+        *last |= i32::from(is_last);
         let weight = self.weights.map_or(1, |weights| weights[key]);
         self.chosen.push(if is_last { weight } else { 0 });
     }
 }
 
 /// The time of an access, doubled.
-fn doubled(index: usize) -> u32 {
-    (index as u32 + 1) << 1
+fn doubled(index: usize) -> i32 {
+    (index as i32 + 1) << 1
+}
+
+/// The time after this one, without `CHOSEN`.
+fn later(time: i32) -> i32 {
+    (time | CHOSEN) + 1
+}
+
+/// How many times are before `before`.
+fn older(times: &[i32], before: i32) -> u32 {
+    times.iter().map(|&time| u32::from(time < before)).sum()
 }
 
 /// Notes uses, and when the keys were used before. A function of its own, as the loop is tight only if
 /// the compiler knows that nothing overlaps.
-fn note(last: &mut [u32], recent: &mut [u32], keys: &[u32], start: usize) {
+fn note(last: &mut [i32], recent: &mut [i32], keys: &[u32], start: usize) {
     let mut time = doubled(start);
     for (&key, recent) in keys.iter().zip(recent) {
         *recent = std::mem::replace(&mut last[key as usize], time);
@@ -208,7 +216,7 @@ const COUNTED: u64 = 4;
 /// Accesses by how long ago the last use of their key was, in groups.
 struct Groups {
     /// How long ago it was, doubled, for the group after the first, the second and so on.
-    limits: [u32; GROUPS - 1],
+    limits: [i32; GROUPS - 1],
     /// How many of the accesses counted are in each group or a later one; all are in the first.
     counts: [u64; GROUPS],
     /// How many of those are the first of their keys, and so in the last group, whatever that is.
@@ -221,31 +229,30 @@ impl Groups {
     /// Groups at equal ratios, from the length of the window to that of the trace.
     fn new(accesses: usize, window: usize) -> Self {
         let ratio = (accesses as f64 / window as f64).max(1.0).powf(1.0 / GROUPS as f64);
-        let limit = |group: usize| (2.0 * window as f64 * ratio.powi(group as i32)) as u32;
+        let limit = |group: usize| (2.0 * window as f64 * ratio.powi(group as i32)) as i32;
         let limits = std::array::from_fn(limit);
         Self { limits, counts: [0; GROUPS], first: 0, measured: Vec::new() }
     }
 
     /// Before which time the last use was that puts an access into the next group; all first uses are.
-    fn before(start: usize, limit: u32) -> u32 {
-        doubled(start).saturating_sub(limit).max(1)
+    fn before(start: usize, limit: i32) -> i32 {
+        (doubled(start) - limit).max(1)
     }
 
     /// Counts a stride, if it is its turn.
-    fn count(&mut self, recent: &[u32], start: usize, random: u64) {
+    fn count(&mut self, recent: &[i32], start: usize, random: u64) {
         if !random.is_multiple_of(COUNTED) {
             return;
         }
-        let older = |before| recent.iter().map(|&last| u32::from(last < before)).sum::<u32>();
         self.counts[0] += recent.len() as u64;
         for (count, limit) in self.counts[1..].iter_mut().zip(self.limits) {
-            *count += u64::from(older(Self::before(start, limit)));
+            *count += u64::from(older(recent, Self::before(start, limit)));
         }
-        self.first += u64::from(older(1));
+        self.first += u64::from(older(recent, 1));
     }
 
-    fn add(&mut self, distance: u64, last: u32, start: usize) {
-        let is_beyond = |&&limit: &&u32| last < Self::before(start, limit);
+    fn add(&mut self, distance: u64, last: i32, start: usize) {
+        let is_beyond = |&&limit: &&i32| last < Self::before(start, limit);
         let group = self.limits.iter().filter(is_beyond).count();
         self.measured.push(distance * GROUPS as u64 + group as u64);
     }
