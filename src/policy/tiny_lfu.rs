@@ -172,7 +172,7 @@ impl TinyLfu {
     /// Whether `candidate` is worth more than `victim`, or lucky.
     fn admits(&mut self, candidate: Mixed, victim: Mixed) -> bool {
         let estimate = self.sketch.estimate(candidate);
-        self.sketch.is_below(victim, estimate)
+        self.sketch.estimate(victim) < estimate
             || (estimate >= MAYBE_LUCKY && self.stream.below(LUCK) == 0)
     }
 

@@ -128,12 +128,10 @@ pub(super) trait Queues {
     fn hash(&self, entry: Self::Entry) -> Mixed;
     /// The hash of the main queue's tail, `entry`, which often stays so for a while.
     fn main_tail_hash(&mut self, entry: Self::Entry) -> Mixed;
-    /// Tells the frequency sketch, if the setting has one, that a hash was seen `times`.
-    fn count(&mut self, hash: impl FnOnce(&mut Self) -> Mixed, times: u8);
+    /// Tells the frequency sketch, if the setting has one, of the main queue's tail, `entry`.
+    fn count_main_tail(&mut self, entry: Self::Entry);
     /// How often the sketch has seen a hash.
     fn estimate(&self, hash: Mixed) -> u8;
-    /// Whether it has seen a hash less often than that.
-    fn is_below(&self, hash: Mixed, estimate: u8) -> bool;
     fn random(&mut self) -> u64;
 }
 
@@ -163,7 +161,7 @@ pub(super) fn choose<Q: Queues>(
             return Some(Victim { entry, ghost: None });
         };
         let seen = queues.look(entry);
-        if !is_proven(queues, entry, seen, parameters) {
+        if !is_proven::<Q>(seen, parameters) {
             if !parameters.duel || main_tail.is_none() {
                 return Some(Victim { entry, ghost: Some(queues.hash(entry)) });
             }
@@ -179,25 +177,11 @@ pub(super) fn choose<Q: Queues>(
     }
 }
 
-/// Whether the small queue's tail, `entry`, may go to the main queue without further ado. Counts
-/// its hits.
+/// Whether what was seen of the small queue's tail lets it go to the main queue without further ado.
+/// Where the setting has no small queue, all that another has left there does.
 #[inline]
-fn is_proven<Q: Queues>(
-    queues: &mut Q,
-    entry: Q::Entry,
-    seen: Q::Seen,
-    parameters: &Parameters,
-) -> bool {
-    if parameters.small == 0 {
-        // What a setting with a small queue has left there.
-        return true;
-    }
-    let frequency = Q::frequency(seen);
-    let is_proven = frequency >= parameters.promote;
-    if frequency > 0 && (is_proven || parameters.duel) {
-        queues.count(|queues| queues.hash(entry), frequency);
-    }
-    is_proven
+fn is_proven<Q: Queues>(seen: Q::Seen, parameters: &Parameters) -> bool {
+    parameters.small == 0 || Q::frequency(seen) >= parameters.promote
 }
 
 /// The one of the small queue's tail, `candidate`, and the main queue's `victim` that was seen
@@ -211,7 +195,7 @@ fn duel<Q: Queues>(
     let victim_hash = queues.main_tail_hash(victim);
     let hash = queues.hash(candidate);
     let estimate = queues.estimate(hash);
-    let is_admitted = queues.is_below(victim_hash, estimate)
+    let is_admitted = queues.estimate(victim_hash) < estimate
         || (estimate >= LUCKY_ESTIMATE && queues.random().is_multiple_of(LUCKY_ONE_IN));
     if is_admitted {
         queues.promote(candidate, seen);
@@ -231,7 +215,7 @@ fn main_victim<Q: Queues>(queues: &mut Q, mut moves: u32) -> Option<Q::Entry> {
             return Some(tail);
         }
         moves -= 1;
-        queues.count(|queues| queues.main_tail_hash(tail), 1);
+        queues.count_main_tail(tail);
         queues.spare(tail, seen);
     }
 }

@@ -193,22 +193,17 @@ impl Queues for View<'_> {
     }
 
     #[inline]
-    fn count(&mut self, hash: impl FnOnce(&mut Self) -> Mixed, times: u8) {
+    fn count_main_tail(&mut self, entry: u32) {
         // Without counters (in most) this does nothing.
         if self.shadow.memory.sketch.is_allocated() {
-            let hash = hash(self);
-            self.shadow.memory.sketch.add(hash, times);
+            let hash = self.hash(entry);
+            self.shadow.memory.sketch.add(hash, 1);
         }
     }
 
     #[inline]
     fn estimate(&self, hash: Mixed) -> u8 {
         self.shadow.memory.sketch.estimate(hash)
-    }
-
-    #[inline]
-    fn is_below(&self, hash: Mixed, estimate: u8) -> bool {
-        self.shadow.memory.sketch.is_below(hash, estimate)
     }
 
     fn random(&mut self) -> u64 {

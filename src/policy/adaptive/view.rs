@@ -78,21 +78,16 @@ impl<'a, R: Residents> Queues for View<'a, R> {
     }
 
     #[inline]
-    fn count(&mut self, hash: impl FnOnce(&mut Self) -> Mixed, times: u8) {
+    fn count_main_tail(&mut self, entry: Slot) {
         if self.stripe.parameters.duel {
-            let hash = hash(self);
-            self.stripe.memory.sketch.add(hash, times);
+            let hash = self.main_tail_hash(entry);
+            self.stripe.memory.sketch.add(hash, 1);
         }
     }
 
     #[inline]
     fn estimate(&self, hash: Mixed) -> u8 {
         self.stripe.memory.sketch.estimate(hash)
-    }
-
-    #[inline]
-    fn is_below(&self, hash: Mixed, estimate: u8) -> bool {
-        self.stripe.memory.sketch.is_below(hash, estimate)
     }
 
     #[inline]
