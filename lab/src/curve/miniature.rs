@@ -20,9 +20,9 @@ use crate::trace::Trace;
 /// How far small caches with all samples may be off even if these agree, in points: `adaptive` was
 /// found to need a little longer to learn what to do.
 const DIFFERENT: f64 = 0.25;
-/// The policy that does other things when it is small, and so is replayed whole. Where it evicts
-/// is soon among the newcomers, and what is asked for twice within a few accesses is evicted
-/// in between; in a sample, other keys hardly come between.
+/// The policy that does other things when it is small, and so is replayed whole: all samples are too
+/// high by the same, up to 30 points. Probably its hand, among the newcomers, evicts what is asked for
+/// again a few accesses later; in a sample, hardly any other key comes between.
 const UNLIKE: &str = "sieve";
 
 /// What to estimate, and how well.
