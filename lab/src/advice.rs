@@ -155,7 +155,7 @@ mod tests {
         let outcome = |&(policy, capacity, hit)| Outcome::of_hits(policy, capacity, hit);
         let trace = crate::trace::Trace::of_keys("t", (0..200).cycle().take(1000));
         let outcomes = points.iter().map(outcome).collect();
-        Advice::of(&Simulation::new(&trace, &trace.next_uses(None), false, outcomes))
+        Advice::of(&Simulation::new(&trace, trace.reuses(), false, outcomes))
     }
 
     #[test]

@@ -59,8 +59,9 @@ pub(crate) struct Simulate {
 
 /// Estimate hit ratios at many capacities without replaying the whole trace for each.
 ///
-/// LRU's curve takes one pass: exact with fewer than 50 000 keys, else from samples. The curves of
-/// other policies come from small caches that see samples of the keys; ± says how far those differ.
+/// LRU's curve takes one pass: alone and from 50 000 keys on it comes from samples, else it is exact.
+/// The curves of other policies come from small caches that see samples of the keys; ± says how far
+/// off they may be.
 #[derive(Debug, Args)]
 pub(crate) struct Curve {
     #[command(flatten)]
@@ -75,14 +76,13 @@ pub(crate) struct Curve {
     /// Let entries weigh their sizes, and count the capacity in bytes
     #[arg(long, visible_alias = "weights")]
     pub(crate) sizes: bool,
-    /// The share of the keys that LRU's curve looks at, 1 for all
-    /// [default: 1/24 from 50 000 keys on, else 1]
-    #[arg(long, value_parser = share)]
-    pub(crate) share: Option<f64>,
+    /// Measure LRU's curve exactly, even if it is alone and there are many keys
+    #[arg(long)]
+    pub(crate) exact: bool,
     /// How many entries a small cache has at least, where that is possible
     #[arg(long, default_value_t = 256, value_parser = value_parser!(u64).range(1..))]
     pub(crate) entries: u64,
-    /// How many small caches there are for each point, at most
+    /// How many small caches there are for each point that is not replayed whole
     #[arg(long, default_value_t = 4, value_parser = value_parser!(u32).range(2..=1000))]
     pub(crate) samples: u32,
     /// Other seeds choose other keys and accesses
@@ -170,11 +170,6 @@ fn policy(name: &str) -> Result<String, String> {
         policies::seeded(name, 0).map_err(|error| error.to_string())?;
     }
     Ok(name.to_owned())
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    let share = text.parse().ok().filter(|share| (1e-6..=1.0).contains(share));
-    share.ok_or_else(|| "expected a number from 0.000001 to 1".to_owned())
 }
 
 fn delimiter(text: &str) -> Result<u8, String> {

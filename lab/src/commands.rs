@@ -3,7 +3,7 @@
 use std::{fs, io};
 
 use anyhow::{Context, Error, Result};
-use larder_lab::curve::{self, check::check, miniature};
+use larder_lab::curve::{self, check::check, miniature, reuse::Effort};
 use larder_lab::profile::Profile;
 use larder_lab::progress::Progress;
 use larder_lab::report::{self, html::Section};
@@ -65,7 +65,8 @@ fn curve_all(options: &Curve) -> Result<()> {
             samples: options.samples,
             seed: options.seed,
         };
-        let effort = curve::effort(&trace, options.share, options.seed);
+        let is_exact = options.exact || plan.policies != [curve::LRU];
+        let effort = if is_exact { Effort::Exact } else { curve::effort(&trace, options.seed) };
         let curves = curve::curves(&trace, &plan, effort).map_err(Error::msg)?;
         if options.output.is_for_people() {
             println!("{}", report::terminal::curves(&curves));

@@ -136,14 +136,15 @@ pub fn simulate(trace: &Trace, plan: &Plan) -> Result<Simulation, String> {
     };
     let outcomes: Result<Vec<Outcome>, String> = jobs.par_iter().map(run).collect();
     progress.finish();
-    Ok(Simulation::new(trace, &next_uses, plan.by_size, outcomes?))
+    let reachable = next_uses.iter().filter(|&&next| next != Trace::NEVER).count();
+    Ok(Simulation::new(trace, reachable, plan.by_size, outcomes?))
 }
 
 impl Simulation {
-    /// What came of `trace`.
+    /// What came of `trace`, so many accesses to which would be hits if there were room for
+    /// everything.
     #[must_use]
-    pub fn new(trace: &Trace, next_uses: &[u32], by_size: bool, outcomes: Vec<Outcome>) -> Self {
-        let reachable = next_uses.iter().filter(|&&next| next != Trace::NEVER).count();
+    pub fn new(trace: &Trace, reachable: usize, by_size: bool, outcomes: Vec<Outcome>) -> Self {
         Self {
             trace: trace.name.clone(),
             accesses: trace.len(),

@@ -17,6 +17,14 @@ use crate::replay::{Setup, replay};
 use crate::statistics::mean_and_error;
 use crate::trace::Trace;
 
+/// How far small caches with all samples may be off even if these agree, in points: `adaptive` was
+/// found to need a little longer to learn what to do.
+const DIFFERENT: f64 = 0.25;
+/// The policy that does other things when it is small, and so is replayed whole: all samples are too
+/// high by the same, up to 30 points. Probably its hand, among the newcomers, evicts what is asked for
+/// again a few accesses later; in a sample, hardly any other key comes between.
+const UNLIKE: &str = "sieve";
+
 /// What to estimate, and how well.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -28,7 +36,8 @@ pub struct Plan {
     pub by_size: bool,
     /// How many entries a small cache should have room for at least.
     pub entries: u64,
-    /// How many samples at most, where not the whole trace is replayed.
+    /// How many samples, at least two. Where they would be more than half the work, the whole trace is
+    /// replayed.
     pub samples: u32,
     /// Other seeds choose other keys.
     pub seed: u64,
@@ -43,23 +52,25 @@ pub struct Estimate {
     pub capacity: u64,
     /// The hit ratio in percent.
     pub hit_percent: f64,
-    /// How far off that may be, from how much the samples differ (95 %); 0 if the whole trace was
-    /// replayed. What small caches do differently from large ones is not in it.
+    /// How far off that may be (95 %): from how much the samples differ, and for what small
+    /// caches are known to do differently; 0 if the whole trace was replayed.
     pub error: f64,
 }
 
-/// Estimates hit ratios, with the help of LRU's.
+/// Estimates hit ratios, with the help of LRU's, which should be exact: it is relied upon.
 ///
 /// # Errors
 /// If there is no such policy.
 pub fn estimate(trace: &Trace, plan: &Plan, lru: &LruCurve) -> Result<Vec<Estimate>, String> {
-    let rates = rates(trace, plan);
-    let accesses = work(trace, plan) * (plan.capacities.len() * plan.policies.len()) as f64;
-    let accesses = accesses * trace.len() as f64;
+    let points = plan.policies.len() * plan.capacities.len();
+    let accesses = trace.len() as f64 * work(trace, plan, &plan.policies) * points as f64;
     let progress = Progress::of_accesses(&trace.name, accesses as u64);
-    let at_rate = |(rate, capacities): &(f64, Vec<u64>)| {
-        at_rate(trace, plan, lru, (*rate, capacities), &progress)
+    let at_rate = |(rate, points): &(f64, Vec<Point<'_>>)| {
+        let samples = samples(trace, plan, lru, *rate);
+        let point = |&point: &Point<'_>| at(point, plan, &samples, lru, &progress);
+        points.par_iter().map(point).collect::<Result<Vec<Estimate>, String>>()
     };
+    let rates = rates(trace, plan, &plan.policies);
     let estimates: Result<Vec<Vec<Estimate>>, String> = rates.iter().map(at_rate).collect();
     progress.finish();
     Ok(estimates?.into_iter().flatten().collect())
@@ -74,36 +85,37 @@ fn share(trace: &Trace, sample: &Trace, by_size: bool) -> f64 {
     whole(sample) / whole(trace)
 }
 
-/// The share of the accesses that is replayed, over all capacities.
+/// How much of the trace is replayed for a point of these policies, on average.
 #[must_use]
-pub fn work(trace: &Trace, plan: &Plan) -> f64 {
-    let rates = rates(trace, plan);
-    let replays = rates
-        .iter()
-        .map(|(rate, capacities)| rate * f64::from(samples(plan, *rate)) * capacities.len() as f64);
-    replays.sum::<f64>() / plan.capacities.len() as f64
+pub fn work(trace: &Trace, plan: &Plan, policies: &[String]) -> f64 {
+    let count = |rate: f64| if rate < 1.0 { f64::from(plan.samples) } else { 1.0 };
+    let rates = rates(trace, plan, policies);
+    let replays = rates.iter().map(|(rate, points)| rate * count(*rate) * points.len() as f64);
+    replays.sum::<f64>() / (policies.len() * plan.capacities.len()) as f64
 }
 
-/// The capacities by the share of the keys that they need.
-fn rates(trace: &Trace, plan: &Plan) -> Vec<(f64, Vec<u64>)> {
-    let mut rates: Vec<(f64, Vec<u64>)> = Vec::new();
+/// A policy and a capacity.
+type Point<'a> = (&'a str, u64);
+
+/// The points of these policies by the share of the keys that they need.
+fn rates<'a>(trace: &Trace, plan: &Plan, policies: &'a [String]) -> Vec<(f64, Vec<Point<'a>>)> {
+    let mut rates: Vec<(f64, Vec<Point<'a>>)> = Vec::new();
     for &capacity in &plan.capacities {
-        let rate = rate(trace, plan, capacity);
-        match rates.iter_mut().find(|(other, _)| *other == rate) {
-            Some((_, capacities)) => capacities.push(capacity),
-            None => rates.push((rate, vec![capacity])),
+        let small = rate(trace, plan, capacity);
+        for policy in policies {
+            let rate = if policy == UNLIKE { 1.0 } else { small };
+            let point = (policy.as_str(), capacity);
+            match rates.iter_mut().find(|(other, _)| *other == rate) {
+                Some((_, points)) => points.push(point),
+                None => rates.push((rate, vec![point])),
+            }
         }
     }
     rates
 }
 
-/// How many samples of a share of the keys: altogether at most half of what there is.
-fn samples(plan: &Plan, rate: f64) -> u32 {
-    if rate < 1.0 { plan.samples.min((0.5 / rate) as u32) } else { 1 }
-}
-
-/// The share of the keys for a capacity: a power of a half, or all if two samples of the half would
-/// be as much.
+/// The share of the keys for a capacity: a power of a half, or all if the samples would altogether be
+/// more than half of what there is.
 fn rate(trace: &Trace, plan: &Plan, capacity: u64) -> f64 {
     let whole = if plan.by_size { trace.footprint() } else { None };
     let entries = match whole {
@@ -111,7 +123,8 @@ fn rate(trace: &Trace, plan: &Plan, capacity: u64) -> f64 {
         None => capacity as f64,
     };
     let halvings = (entries / plan.entries as f64).log2().floor().clamp(0.0, 20.0);
-    if halvings < 2.0 { 1.0 } else { 0.5_f64.powi(halvings as i32) }
+    let rate = 0.5_f64.powi(halvings as i32);
+    if rate * f64::from(plan.samples) > 0.5 { 1.0 } else { rate }
 }
 
 /// What small caches see.
@@ -122,51 +135,48 @@ struct Sample<'a> {
     share: f64,
 }
 
-fn at_rate(
-    trace: &Trace,
-    plan: &Plan,
-    lru: &LruCurve,
-    (rate, capacities): (f64, &[u64]),
-    progress: &Progress,
-) -> Result<Vec<Estimate>, String> {
-    let samples: Vec<Sample<'_>> = (0..samples(plan, rate))
-        .into_par_iter()
-        .map(|seed| {
-            if rate == 1.0 {
-                return Sample { trace: Cow::Borrowed(trace), lru: lru.clone(), share: 1.0 };
-            }
-            let sample = sample(trace, rate, plan.seed << 32 | u64::from(seed));
-            let lru = LruCurve::new(&sample, plan.by_size, Effort::EXACT);
-            let share = share(trace, &sample, plan.by_size);
-            Sample { trace: Cow::Owned(sample), lru, share }
-        })
-        .collect();
-    let jobs = capacities
-        .iter()
-        .flat_map(|&capacity| plan.policies.iter().map(move |policy| (capacity, policy.as_str())));
-    let estimate = |(capacity, policy): (u64, &str)| {
-        let single = |(seed, sample): (usize, &Sample<'_>)| {
-            let small = (capacity as f64 * sample.share).round() as u64;
-            let setup = Setup {
-                policy: policy.to_owned(),
-                capacity: small,
-                by_size: plan.by_size,
-                stripes: Some(1),
-                time_to_live: None,
-                seed: seed as u64 + 1,
-            };
-            let hits = sample.trace.percent(replay(&sample.trace, &setup, progress)?.hits);
-            // Nothing is taken off what is the whole trace.
-            Ok(hits + lru.hit_percent(capacity) - sample.lru.hit_percent(small))
-        };
-        let each: Result<Vec<f64>, String> = samples.iter().enumerate().map(single).collect();
-        let (mean, error) = mean_and_error(&each?);
-        Ok(Estimate {
-            policy: policy.to_owned(),
-            capacity,
-            hit_percent: mean.clamp(0.0, 100.0),
-            error,
-        })
+/// The samples of a share of the keys; the trace itself, if that is all.
+fn samples<'a>(trace: &'a Trace, plan: &Plan, lru: &LruCurve, rate: f64) -> Vec<Sample<'a>> {
+    if rate == 1.0 {
+        return vec![Sample { trace: Cow::Borrowed(trace), lru: lru.clone(), share: 1.0 }];
+    }
+    let draw = |number| {
+        let sample = sample(trace, rate, plan.seed << 32 | u64::from(number));
+        let lru = LruCurve::new(&sample, plan.by_size, Effort::Exact);
+        let share = share(trace, &sample, plan.by_size);
+        Sample { trace: Cow::Owned(sample), lru, share }
     };
-    jobs.collect::<Vec<_>>().into_par_iter().map(estimate).collect()
+    (0..plan.samples).into_par_iter().map(draw).collect()
+}
+
+fn at(
+    (policy, capacity): Point<'_>,
+    plan: &Plan,
+    samples: &[Sample<'_>],
+    lru: &LruCurve,
+    progress: &Progress,
+) -> Result<Estimate, String> {
+    let single = |(number, sample): (usize, &Sample<'_>)| {
+        let small = (capacity as f64 * sample.share).round() as u64;
+        let setup = Setup {
+            policy: policy.to_owned(),
+            capacity: small,
+            by_size: plan.by_size,
+            stripes: Some(1),
+            time_to_live: None,
+            seed: number as u64 + 1,
+        };
+        let hits = sample.trace.percent(replay(&sample.trace, &setup, progress)?.hits);
+        // Nothing is taken off what is the whole trace.
+        Ok(hits + lru.hit_percent(capacity) - sample.lru.hit_percent(small))
+    };
+    let each: Result<Vec<f64>, String> = samples.iter().enumerate().map(single).collect();
+    let (mean, error) = mean_and_error(&each?);
+    let is_estimated = samples.len() > 1;
+    Ok(Estimate {
+        policy: policy.to_owned(),
+        capacity,
+        hit_percent: mean.clamp(0.0, 100.0),
+        error: if is_estimated { error.hypot(DIFFERENT) } else { 0.0 },
+    })
 }

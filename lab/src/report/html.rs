@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn names_cannot_break_the_page() {
         let trace = Trace::of_keys("<script><b>", [1, 1]);
-        let simulation = Simulation::new(&trace, &trace.next_uses(None), false, Vec::new());
+        let simulation = Simulation::new(&trace, trace.reuses(), false, Vec::new());
         let page = page(&[Section::new(simulation, Profile::of(&trace), "")]);
         assert!(!page.contains("<script><b>") && page.contains("\\u003cscript>"));
         let marks = ["{style}", "{plot}", "{script}", "{data}"];

@@ -111,6 +111,12 @@ impl Trace {
         self.keys.is_empty()
     }
 
+    /// The number of accesses that are not the first of their keys.
+    #[must_use]
+    pub fn reuses(&self) -> usize {
+        self.keys.len() - self.distinct
+    }
+
     /// So many accesses in percent of all.
     #[must_use]
     pub fn percent(&self, hits: f64) -> f64 {

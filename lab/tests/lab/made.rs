@@ -14,7 +14,7 @@ impl Random {
     }
 
     /// A rank of a Zipf distribution with exponent 1, from 1 to about `most`.
-    fn zipf(&mut self, most: f64) -> u64 {
+    pub(crate) fn zipf(&mut self, most: f64) -> u64 {
         most.powf(self.below(1 << 30) as f64 / f64::from(1 << 30)) as u64
     }
 }
