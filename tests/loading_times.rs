@@ -51,6 +51,26 @@ fn nothing_found_is_remembered_for_its_time() {
 }
 
 #[test]
+fn what_is_known_instead_of_a_value_may_live_longer_than_values() {
+    let Setup { source, ticker, cache } = setup(
+        |builder| builder.time_to_live(SECOND),
+        |loading| loading.negative_ttl(SECOND * 60).error_backoff(SECOND * 60, SECOND * 60),
+    );
+    source.say(1, Answer::Nothing);
+    source.say(2, Answer::Error("down"));
+    for _ in 0..40 {
+        assert_eq!(cache.get(&1), Err(LoadError::NotFound));
+        assert_eq!(cache.get(&2), Err(failed("down")));
+        ticker.advance(SECOND);
+    }
+    assert_eq!(source.calls().len(), 2);
+    ticker.advance(SECOND * 20);
+    source.say(1, Answer::Value(1));
+    assert_eq!((cache.get(&1), cache.get(&2)), (Ok(1), Err(failed("down"))));
+    assert_eq!(source.calls().len(), 2, "both were tried again");
+}
+
+#[test]
 fn nothing_found_drops_the_value_there_was() {
     let Setup { source, cache, .. } = plain();
     assert_eq!(cache.get(&1), Ok(10));

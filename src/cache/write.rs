@@ -22,7 +22,10 @@ use crate::{
 pub(super) enum Own {
     /// The cache's rules alone.
     Rules,
+    /// The nearer of the two.
     Ttl(Duration),
+    /// Whatever the cache's time to live is.
+    Alone(Duration),
 }
 
 impl<K, V, P, S> Cache<K, V, P, S>
@@ -263,7 +266,7 @@ where
     fn when_timed(&self, hash: u64, key: &K, value: &V, own: Own) -> When {
         let now = match own {
             Own::Rules => self.context.time_of_write(),
-            Own::Ttl(_) => self.context.clock.now(),
+            Own::Ttl(_) | Own::Alone(_) => self.context.clock.now(),
         };
         When { now, life: self.lifetime(hash, key, value, own, now) }
     }
@@ -272,8 +275,10 @@ where
     /// it lives as long as it would have without.
     fn lifetime(&self, hash: u64, key: &K, value: &V, own: Own, now: u64) -> Lifetime {
         let rules = &self.context.rules;
-        if let Own::Ttl(ttl) = own {
-            return rules.lifetime(now, Some(ttl));
+        match own {
+            Own::Rules => {}
+            Own::Ttl(ttl) => return rules.lifetime(now, Some(ttl)),
+            Own::Alone(ttl) => return rules.lifetime_alone(now, ttl),
         }
         let Some(expiry) = &rules.expiry else { return rules.lifetime(now, None) };
         let present = self.stripe(hash).life(&self.context, hash, same::<K, V, K>(key), now);

@@ -115,6 +115,12 @@ impl<K, V> Rules<K, V> {
         Lifetime { limit, deadline: self.idle_from(now, limit) }
     }
 
+    /// The lifetime of an entry written now that lives so long whatever the time to live is.
+    pub(crate) fn lifetime_alone(&self, now: u64, own: Duration) -> Lifetime {
+        let limit = Tick::deadline(now, nanos(own));
+        Lifetime { limit, deadline: self.idle_from(now, limit) }
+    }
+
     /// The deadline of an entry used now that must go at `limit`.
     pub(crate) fn idle_from(&self, now: u64, limit: Tick) -> Tick {
         self.time_to_idle.map_or(limit, |idle| limit.min(Tick::deadline(now, idle)))

@@ -121,8 +121,8 @@ impl<K, V, P, S> Builder<K, V, P, S> {
 }
 
 impl<K, V, L, P, S> LoadingBuilder<K, V, L, P, S> {
-    /// Remembers for that long that the loader found nothing. By default it is asked again each
-    /// time.
+    /// Remembers for that long that the loader found nothing, whatever the time to live of values is.
+    /// By default it is asked again each time.
     pub fn negative_ttl(mut self, time_to_live: Duration) -> Self {
         self.options.negative_ttl = Some(time_to_live);
         self
@@ -138,7 +138,7 @@ impl<K, V, L, P, S> LoadingBuilder<K, V, L, P, S> {
     /// Remembers errors, panics and time-outs of the loader, and answers with them instead of loading
     /// again: for `first` after the first failure, twice as long after each further one, at most
     /// `most`; each time up to a quarter less, at random, so that keys that failed together are not
-    /// tried again together.
+    /// tried again together. The time to live of values does not matter to this.
     ///
     /// Without this no error is remembered, except that a value which is served because its reload
     /// failed is tried again once a second.

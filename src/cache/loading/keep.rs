@@ -102,11 +102,12 @@ where
         }
     }
 
-    /// How long an entry lives that is given so many nanoseconds, `None` for ever.
+    /// How long an entry lives that is given so many nanoseconds, `None` for ever. The time to live is
+    /// that of values, and part of what they are given; what is known instead of one may live longer.
     fn life(&self, lives: Option<u64>) -> Own {
         let Some(lives) = lives else { return Own::Rules };
         self.cache.inner.context.make_timed();
-        Own::Ttl(Duration::from_nanos(lives))
+        Own::Alone(Duration::from_nanos(lives))
     }
 
     /// Nothing was found: remembers that, or at least forgets the value there was.
