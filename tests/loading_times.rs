@@ -71,6 +71,27 @@ fn what_is_known_instead_of_a_value_may_live_longer_than_values() {
 }
 
 #[test]
+fn what_a_removed_tag_overtook_is_not_remembered() {
+    let Setup { source, cache, .. } = setup(
+        |builder| builder.tags(|key, _| [key % 2]),
+        |loading| loading.negative_ttl(SECOND).error_backoff(SECOND, SECOND),
+    );
+    assert_eq!(cache.get(&3), Ok(30), "the tag is known");
+    for (key, answer) in [(1, Answer::Nothing), (5, Answer::Error("down"))] {
+        source.say(key, answer);
+        let gate = source.close();
+        let mut early = get(&cache, key);
+        assert!(early.poll().is_pending());
+        assert!(cache.remove_tag(&1));
+        gate.open();
+        assert!(matches!(early.poll(), Poll::Ready(Err(_))), "given to who asked before");
+        source.say(key, Answer::Value(key));
+        assert_eq!(cache.get(&key), Ok(key));
+        assert_eq!(cache.get(&3), Ok(30));
+    }
+}
+
+#[test]
 fn nothing_found_drops_the_value_there_was() {
     let Setup { source, cache, .. } = plain();
     assert_eq!(cache.get(&1), Ok(10));

@@ -368,6 +368,12 @@ where
         Started { born, at: if is_timed { self.context.clock.now() } else { 0 }, over: None }
     }
 
+    /// Whether some tag was removed since a load started.
+    pub(super) fn has_lost_tags(&self, started: Started) -> bool {
+        let tagger = self.context.tagger.as_ref();
+        tagger.is_some_and(|tagger| tagger.registry.removals() != started.born)
+    }
+
     /// How long a load took that is timed, in nanoseconds.
     pub(super) fn took(&self, started: Started) -> u64 {
         self.context.clock.now().saturating_sub(started.at)

@@ -115,7 +115,9 @@ where
     where
         R: Hangar<K = K, V = Kept<V, L::Error>>,
     {
-        let lives = time_to_live.or(self.options.negative_ttl);
+        // What is not there has no tags: it might be one that was removed meanwhile.
+        let is_lasting = !self.cache.inner.has_lost_tags(started);
+        let lives = time_to_live.or(self.options.negative_ttl).filter(|_| is_lasting);
         if lives.is_none() && self.cache.inner.peek(lead.hash(), key).is_none() {
             return;
         }
@@ -160,7 +162,10 @@ where
             self.cache.inner.store_again(lead, started, entry, self.life(lives));
             return Ok(kept);
         }
-        if backoff.is_some() && !matches!(error, LoadError::Overloaded) {
+        let is_lasting = !matches!(error, LoadError::Overloaded)
+            // The same as of what is not there.
+            && !self.cache.inner.has_lost_tags(started);
+        if backoff.is_some() && is_lasting {
             let kept = Kept {
                 what: What::Failed(error.clone()),
                 reload_at: now.saturating_add(delay),

@@ -147,7 +147,8 @@ where
     }
 
     /// Removes every value that has this tag, and those that are being loaded: see
-    /// [`Cache::remove_tag`].
+    /// [`Cache::remove_tag`]. What is remembered of keys without a value has no tags and stays, but
+    /// what loads under way find out about such keys is not remembered.
     pub fn remove_tag<T: Hash + ?Sized>(&self, tag: &T) -> bool {
         self.shared.cache.remove_tag(tag)
     }
