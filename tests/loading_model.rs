@@ -8,17 +8,28 @@
 //!   (P16), unless the listener was told that it was evicted or refused;
 //! - every invariant of the cache holds.
 //!
+//! A cache can be told to remember more than values in their time: that nothing was found, that loading failed
+//! (for a time that grows with every failure in a row, less a part by chance), and values past
+//! their time. Who asks for a key of which the model knows what is remembered is given that at once,
+//! and no load begins, unless the value is old enough to be loaded anew: then one begins, and only
+//! one. Who asks later than anything can be remembered is not given it.
+//!
 //! **What a caller may be given.** A value is *dead* from the moment it was replaced, removed or
 //! expired; one that is being loaded, from the moment its key was written or removed. A caller is
-//! given a value (or an error) of its key that was not dead when it was first polled. If the value was
-//! stored then, it is given that one, at once. With the check of what is stored this makes
-//! operations on one key linearizable, where a call that shares a load stands at its beginning.
+//! given a value (or an error) of its key that was not dead when it was first polled; an error of a
+//! load that was over then must have been remembered. If the value was stored then, it is given that
+//! one, at once. With the check of what is stored this makes operations on one key linearizable, where
+//! a call that shares a load stands at its beginning.
 //!
 //! At the end all loads come to their end and all callers to theirs; no flight is left, and no value.
 
 #[path = "common/book.rs"]
 mod book;
 mod common;
+#[path = "common/memory.rs"]
+mod memory;
+#[path = "common/ops.rs"]
+mod ops;
 #[path = "common/subjects.rs"]
 mod subjects;
 #[path = "common/tasks.rs"]
@@ -31,82 +42,19 @@ use std::{
     time::Duration,
 };
 
-use book::{Answer, Overtaken, Shelf, Told, Value};
+use book::{Answer, Overtaken, Shelf, Told, Value, Why};
 use larder::{RemovalCause, time::ManualTicker};
+use memory::{KEEPINGS, Keeping, Kept, Memory, Must, PLAIN};
+use ops::{Op, Write, ops};
 use proptest::prelude::*;
 use subjects::{Adhoc, Kind, Loading, Options, Subject};
 use tasks::Task;
 
 const KEYS: u16 = 5;
-/// How long values live, in milliseconds: less than until a reload that failed is tried again.
+/// How long values live, in milliseconds.
 const TTL: u64 = 700;
 /// Keys have the tag of their remainder.
 const TAGS: u16 = 3;
-
-#[derive(Clone, Debug)]
-enum Op {
-    Ask(u16, Kind),
-    /// Polls one of the callers, woken or not.
-    Poll(u8),
-    /// Polls one that was woken.
-    PollWoken(u8),
-    Tell(u8, Told),
-    Drop(u8),
-    /// A blocking call whose load, if it comes to one, is overtaken in this way.
-    Block(u16, Told, Option<Write>),
-    Write(Write),
-    Advance(u16),
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Write {
-    Insert(u16),
-    InsertIfAbsent(u16),
-    ReplaceIf(u16, bool),
-    Remove(u16),
-    Clear,
-    Retain(u8),
-    RemoveTag(u16),
-    /// And back.
-    NoCapacity,
-}
-
-fn told() -> impl Strategy<Value = Told> {
-    prop_oneof![
-        6 => Just(Told::Value),
-        2 => Just(Told::Error),
-        1 => Just(Told::Panic),
-        1 => Just(Told::Mixed),
-    ]
-}
-
-fn write() -> impl Strategy<Value = Write> {
-    prop_oneof![
-        4 => (0..KEYS).prop_map(Write::Insert),
-        1 => (0..KEYS).prop_map(Write::InsertIfAbsent),
-        1 => (0..KEYS, any::<bool>()).prop_map(|(key, wanted)| Write::ReplaceIf(key, wanted)),
-        4 => (0..KEYS).prop_map(Write::Remove),
-        1 => Just(Write::Clear),
-        1 => (0..3_u8).prop_map(Write::Retain),
-        1 => (0..TAGS).prop_map(Write::RemoveTag),
-        1 => Just(Write::NoCapacity),
-    ]
-}
-
-fn ops() -> impl Strategy<Value = Vec<Op>> {
-    let op = prop_oneof![
-        10 => (0..KEYS, any::<Kind>()).prop_map(|(key, kind)| Op::Ask(key, kind)),
-        3 => any::<u8>().prop_map(Op::Poll),
-        10 => any::<u8>().prop_map(Op::PollWoken),
-        8 => (any::<u8>(), told()).prop_map(|(load, told)| Op::Tell(load, told)),
-        5 => any::<u8>().prop_map(Op::Drop),
-        2 => (0..KEYS, told(), prop::option::of(write()))
-            .prop_map(|(key, told, write)| Op::Block(key, told, write)),
-        7 => write().prop_map(Op::Write),
-        1 => (1..800_u16).prop_map(Op::Advance),
-    ];
-    prop::collection::vec(op, 1..160)
-}
 
 /// Somebody who asked, or who runs a load in the background.
 struct Caller {
@@ -114,7 +62,15 @@ struct Caller {
     kind: Kind,
     /// When it was first polled.
     began: Option<u64>,
+    /// What was remembered of its keys then, where they had no value.
+    remembered: Vec<(u16, Why)>,
     task: Task<Vec<Answer>>,
+}
+
+impl Caller {
+    fn new(keys: Vec<u16>, kind: Kind, task: Task<Vec<Answer>>) -> Self {
+        Self { keys, kind, began: None, remembered: vec![], task }
+    }
 }
 
 struct Run<S: Subject> {
@@ -123,8 +79,10 @@ struct Run<S: Subject> {
     options: Options,
     ticker: ManualTicker,
     callers: Vec<Caller>,
-    /// What may be resident, with its deadline in milliseconds.
-    model: HashMap<u16, (Value, u64)>,
+    /// The values that are resident.
+    model: HashMap<u16, Kept>,
+    /// What is remembered of other keys.
+    memory: Memory,
     /// When values died.
     dead: HashMap<u64, u64>,
     now: u64,
@@ -141,6 +99,7 @@ impl<S: Subject> Run<S> {
             ticker,
             callers: Vec::new(),
             model: HashMap::new(),
+            memory: Memory::default(),
             dead: HashMap::new(),
             now: 0,
             told: 0,
@@ -180,7 +139,7 @@ impl<S: Subject> Run<S> {
             _ => vec![key],
         };
         let task = self.subject.ask(&keys, kind, &self.shelf);
-        self.callers.push(Caller { keys, kind, began: None, task });
+        self.callers.push(Caller::new(keys, kind, task));
         self.poll(self.callers.len() - 1);
     }
 
@@ -194,16 +153,71 @@ impl<S: Subject> Run<S> {
     }
 
     fn poll(&mut self, index: usize) {
-        let caller = &mut self.callers[index];
-        let is_first = caller.began.is_none();
-        let began = *caller.began.get_or_insert_with(|| self.shelf.tick());
-        let polled = catch_unwind(AssertUnwindSafe(|| caller.task.poll()));
-        let hit = self.model.get(&caller.keys.first().copied().unwrap_or(KEYS)).cloned();
-        if is_first && let Some((value, _)) = hit.filter(|_| caller.kind.is_served_at_once()) {
-            assert_eq!(polled.ok(), Some(Poll::Ready(vec![Ok(value)])), "not what is stored");
-            self.callers.swap_remove(index);
-            return;
+        if self.callers[index].began.is_none() {
+            return self.poll_first(index);
         }
+        let caller = &mut self.callers[index];
+        let polled = catch_unwind(AssertUnwindSafe(|| caller.task.poll()));
+        self.polled(index, polled);
+    }
+
+    /// Polls a caller who has just come.
+    fn poll_first(&mut self, index: usize) {
+        let must = self.must(index);
+        let (now, begun) = (self.now, self.shelf.begun());
+        let caller = &mut self.callers[index];
+        caller.began = Some(self.shelf.tick());
+        caller.remembered = self.memory.of(&caller.keys, now);
+        let polled = catch_unwind(AssertUnwindSafe(|| caller.task.poll()));
+        let begun = self.shelf.begun() - begun;
+        match must {
+            Must::May => return self.polled(index, polled),
+            Must::Load => {
+                assert!(polled.is_ok_and(|polled| polled.is_pending()), "it was due");
+                return assert_eq!(begun, 1, "loads of what is old");
+            }
+            Must::Serve(answer) => {
+                assert_eq!(polled.ok(), Some(Poll::Ready(vec![answer])), "not what is kept");
+                assert_eq!(begun, 0, "loads of what is good");
+            }
+            Must::ServeAndSpawn(value) => {
+                assert_eq!(polled.ok(), Some(Poll::Ready(vec![Ok(value)])), "not what is stored");
+                assert_eq!(begun, 1, "loads of what is old");
+            }
+        }
+        self.callers.swap_remove(index);
+    }
+
+    /// What must come of polling this one for the first time.
+    fn must(&self, index: usize) -> Must {
+        let caller = &self.callers[index];
+        let Some(&key) = caller.keys.first().filter(|_| caller.kind.is_served_at_once()) else {
+            return Must::May;
+        };
+        let others = self.callers.iter().enumerate().filter(|(other, _)| *other != index);
+        let is_asked = others.map(|(_, other)| other).any(|other| other.keys.contains(&key));
+        self.must_of(key, is_asked)
+    }
+
+    /// The same of asking for a key, for which others may wait.
+    fn must_of(&self, key: u16, is_asked: bool) -> Must {
+        if let Some(known) = self.memory.get(key) {
+            let is_told = known.is_sure && self.now < known.until.0;
+            return if is_told { Must::Serve(Err(known.why.clone())) } else { Must::May };
+        }
+        let Some(kept) = self.model.get(&key) else { return Must::May };
+        let value = kept.value.clone();
+        if self.now < kept.due.0 || self.shelf.is_running(key) {
+            return Must::Serve(Ok(value));
+        }
+        match () {
+            () if is_asked || self.now < kept.due.1 => Must::May,
+            () if self.options.spawns => Must::ServeAndSpawn(value),
+            () => Must::Load,
+        }
+    }
+
+    fn polled(&mut self, index: usize, polled: std::thread::Result<Poll<Vec<Answer>>>) {
         self.land();
         let answers = match polled {
             Ok(Poll::Pending) => return,
@@ -212,15 +226,18 @@ impl<S: Subject> Run<S> {
             Err(panic) => resume_unwind(panic),
         };
         let caller = self.callers.swap_remove(index);
+        let began = caller.began.expect("was polled");
         for (key, answer) in caller.keys.iter().zip(answers) {
-            self.check(*key, began, &answer);
+            self.check(*key, began, &answer, &caller.remembered);
         }
     }
 
     /// Whether a caller may be given that.
-    fn check(&self, key: u16, began: u64, answer: &Answer) {
+    fn check(&self, key: u16, began: u64, answer: &Answer, remembered: &[(u16, Why)]) {
+        let is_remembered = |why: &Why| remembered.iter().any(|known| *known == (key, why.clone()));
         let (whose, died) = match answer {
             Ok(value) => (value.key, self.dead.get(&value.serial).copied()),
+            Err(why) if is_remembered(why) => return,
             Err(why) => self.shelf.whose(why, key, began),
         };
         assert_eq!(whose, key, "another key's {answer:?}");
@@ -230,7 +247,9 @@ impl<S: Subject> Run<S> {
     /// A blocking call, which finds nobody to wait for.
     fn block(&mut self, key: u16, told: Told, overtake: Option<Write>) {
         let began = self.shelf.tick();
-        let hit = self.model.get(&key).map(|(value, _)| value.clone());
+        let is_asked = self.callers.iter().any(|caller| caller.keys.contains(&key));
+        let must = self.must_of(key, is_asked);
+        let remembered = self.memory.of(&[key], self.now);
         self.shelf.tell_next(told);
         let (subject, shelf) = (self.subject.clone(), self.shelf.clone());
         let answer = catch_unwind(AssertUnwindSafe(|| {
@@ -240,63 +259,105 @@ impl<S: Subject> Run<S> {
                 }
             })
         }));
-        self.shelf.take_next();
-        match answer {
-            Ok(answer) if hit.is_some() => assert_eq!(answer.ok(), hit, "not what is stored"),
-            Ok(answer) => {
-                self.land();
-                self.check(key, began, &answer);
+        let is_loaded = self.shelf.take_next().is_none();
+        self.land();
+        match (must, answer) {
+            (Must::Serve(kept), answer) => {
+                assert_eq!(answer.ok(), Some(kept), "not what is kept");
+                assert!(!is_loaded, "what is good was loaded");
             }
-            Err(panic) if panic.is::<book::Planned>() => {}
-            Err(panic) => resume_unwind(panic),
+            (_, Ok(answer)) => self.check(key, began, &answer, &remembered),
+            (_, Err(panic)) if panic.is::<book::Planned>() => {}
+            (_, Err(panic)) => resume_unwind(panic),
         }
     }
 
     /// Stores in the model what was loaded since.
     fn land(&mut self) {
-        for (key, value, overtaken) in self.shelf.take_landed() {
-            if value.is_none() && !S::FORGETS {
-                continue;
-            }
-            let is_stored = match overtaken {
-                Overtaken::No => true,
-                Overtaken::At(when) => {
-                    value.as_ref().map(|value| self.dead.insert(value.serial, when));
-                    false
-                }
-                Overtaken::Maybe => self.was_stored(key, value.as_ref()),
-                Overtaken::Over(seen) => {
-                    let known = self.model.get(&key).map(|(known, _)| known.serial);
-                    known == Some(seen) && self.was_stored(key, value.as_ref())
-                }
-            };
-            match value {
-                Some(value) if is_stored => self.put(value),
-                None if is_stored => self.kill(|other, _| other == key),
-                _ => {}
+        for (key, answer, overtaken) in self.shelf.take_landed() {
+            match answer {
+                Ok(value) => self.land_value(value, overtaken),
+                Err(why) if S::FORGETS => self.land_nothing(key, why, overtaken),
+                Err(_) => {}
             }
         }
     }
 
-    fn was_stored(&self, key: u16, value: Option<&Value>) -> bool {
-        let was_reported = |value| self.shelf.was_reported(value, self.told);
-        self.subject.peek(key).as_ref() == value || value.is_some_and(was_reported)
+    fn land_value(&mut self, value: Value, overtaken: Overtaken) {
+        let is_stored = match overtaken {
+            Overtaken::No => true,
+            Overtaken::At(when) => {
+                self.dead.insert(value.serial, when);
+                false
+            }
+            Overtaken::Maybe => self.was_stored(&value),
+            Overtaken::Over(seen) => {
+                let known = self.model.get(&value.key).map(|kept| kept.value.serial);
+                known == Some(seen) && self.was_stored(&value)
+            }
+        };
+        if is_stored {
+            self.put(value);
+        }
+    }
+
+    fn was_stored(&self, value: &Value) -> bool {
+        self.subject.peek(value.key).as_ref() == Some(value)
+            || self.shelf.was_reported(value, self.told)
+    }
+
+    /// A load found nothing, or failed. What some tag's removal overtook is not remembered.
+    fn land_nothing(&mut self, key: u16, why: Why, overtaken: Overtaken) {
+        if matches!(overtaken, Overtaken::At(_)) {
+            return;
+        }
+        let is_unsure = overtaken != Overtaken::No;
+        let (now, keeping) = (self.now, self.options.keeping);
+        let is_absence = why == Why::NotFound;
+        // What the same load brought for other keys may have driven the value out.
+        let is_there = self.subject.peek(key).is_some();
+        let fresh = self.model.get_mut(&key).filter(|kept| now < kept.fresh_until && is_there);
+        if let Some(kept) = fresh.filter(|_| !is_absence) {
+            return keeping.fail_again(kept, now, is_unsure);
+        }
+        let known = if is_absence {
+            keeping.nothing(now)
+        } else {
+            let before = self.memory.failures(key, self.model.get(&key), now);
+            keeping.failed(why, before, now)
+        };
+        if is_unsure {
+            self.memory.doubt(key);
+            if is_absence && !is_there {
+                self.kill(|other, _| other == key);
+            }
+        } else if is_absence || known.is_some() {
+            self.kill(|other, _| other == key);
+            self.memory.forget(|other| other == key);
+            if let Some(mut known) = known {
+                // Where there is not room for all, nobody is told that it was evicted.
+                known.is_sure = self.options.capacity >= KEYS.into();
+                self.memory.keep(key, known);
+            }
+        }
     }
 
     fn put(&mut self, value: Value) {
-        let deadline = self.now + TTL;
-        if let Some((old, _)) = self.model.insert(value.key, (value, deadline)) {
-            self.dead.insert(old.serial, self.shelf.tick());
+        let key = value.key;
+        self.memory.forget(|other| other == key);
+        let kept = self.options.keeping.value(value, self.now);
+        if let Some(old) = self.model.insert(key, kept) {
+            self.dead.insert(old.value.serial, self.shelf.tick());
         }
     }
 
     fn kill(&mut self, is_dead: impl Fn(u16, &Value) -> bool) {
         let died = self.shelf.tick();
         let dead = &mut self.dead;
-        self.model.retain(|&key, (value, _)| {
-            let dies = is_dead(key, value);
+        self.model.retain(|&key, kept| {
+            let dies = is_dead(key, &kept.value);
             if dies {
-                dead.insert(value.serial, died);
+                dead.insert(kept.value.serial, died);
             }
             !dies
         });
@@ -312,7 +373,7 @@ impl<S: Subject> Run<S> {
                 shelf.overtake(|other| other == key);
                 let value = shelf.value(key);
                 let old = subject.insert(key, value.clone());
-                let known = self.model.get(&key).map(|(value, _)| value.clone());
+                let known = self.stored(key);
                 assert_eq!(old, known, "another value was replaced");
                 self.put(value);
             }
@@ -340,19 +401,22 @@ impl<S: Subject> Run<S> {
             Write::Remove(key) => {
                 shelf.overtake(|other| other == key);
                 let removed = subject.remove(key);
-                let known = self.model.get(&key).map(|(value, _)| value.clone());
+                let known = self.stored(key);
                 assert_eq!(removed, known, "another value was removed");
                 self.kill(|other, _| other == key);
+                self.memory.forget(|other| other == key);
             }
             Write::Clear => {
                 shelf.overtake(|_| true);
                 subject.clear();
                 self.kill(|_, _| true);
+                self.memory.forget(|_| true);
             }
             Write::Retain(third) => {
                 shelf.overtake(|_| true);
                 subject.retain(move |value| value.serial % 3 != u64::from(third));
                 self.kill(|_, value| value.serial % 3 == u64::from(third));
+                self.memory.forget(|_| true);
             }
             Write::RemoveTag(tag) => {
                 // Those of other keys too, if no value has the tag yet.
@@ -365,6 +429,7 @@ impl<S: Subject> Run<S> {
                 shelf.overtake(|_| true);
                 subject.set_capacity(0);
                 assert_eq!(subject.weight(), 0);
+                self.memory.forget(|_| true);
                 self.settle();
                 assert!(self.model.is_empty(), "not reported");
                 subject.set_capacity(self.options.capacity);
@@ -376,7 +441,7 @@ impl<S: Subject> Run<S> {
     fn settle(&mut self) {
         for (value, cause) in self.shelf.reported(self.told) {
             self.told += 1;
-            let is_known = self.model.get(&value.key).is_some_and(|(known, _)| *known == value);
+            let is_known = self.stored(value.key).is_some_and(|known| known == value);
             if is_known && matches!(cause, RemovalCause::Size | RemovalCause::Rejected) {
                 self.model.remove(&value.key);
             }
@@ -385,12 +450,16 @@ impl<S: Subject> Run<S> {
 
     fn expire(&mut self) {
         let now = self.now;
-        let expired = |(_, deadline): &(Value, u64)| *deadline <= now;
-        let keys: Vec<u16> =
-            self.model.iter().filter(|(_, entry)| expired(entry)).map(|(&key, _)| key).collect();
+        let expired = self.model.iter().filter(|(_, kept)| kept.ends <= now);
+        let keys: Vec<u16> = expired.map(|(&key, _)| key).collect();
         if !keys.is_empty() {
             self.kill(|key, _| keys.contains(&key));
         }
+        self.memory.expire(now);
+    }
+
+    fn stored(&self, key: u16) -> Option<Value> {
+        self.model.get(&key).map(|kept| kept.value.clone())
     }
 
     /// What is to be run in the background begins.
@@ -400,7 +469,7 @@ impl<S: Subject> Run<S> {
                 load.await;
                 vec![]
             });
-            self.callers.push(Caller { keys: vec![], kind: Kind::Load, began: None, task });
+            self.callers.push(Caller::new(vec![], Kind::Load, task));
             self.poll(self.callers.len() - 1);
         }
     }
@@ -411,7 +480,7 @@ impl<S: Subject> Run<S> {
         self.settle();
         self.expire();
         for key in 0..KEYS {
-            let known = self.model.get(&key).map(|(value, _)| value.clone());
+            let known = self.stored(key);
             assert_eq!(self.subject.peek(key), known, "stored under {key}");
         }
         self.subject.validate();
@@ -474,11 +543,11 @@ fn run<S: Subject>(ops: &[Op], options: Options) {
 }
 
 /// Every number of stripes, with several policies, with room for all and not.
-fn each(test: impl Fn(Options)) {
+fn each(keeping: Keeping, test: impl Fn(Options)) {
     for (policy, capacity) in [("lru", 100), ("sieve", 2), ("adaptive", 3)] {
         for &stripes in common::STRIPES {
             for spawns in [false, true] {
-                test(Options { policy, capacity, stripes, spawns });
+                test(Options { policy, capacity, stripes, spawns, keeping });
             }
         }
     }
@@ -487,7 +556,7 @@ fn each(test: impl Fn(Options)) {
 /// A few cases; `PROPTEST_CASES` asks for more.
 fn config() -> ProptestConfig {
     let asked = ProptestConfig::default();
-    let cases = std::env::var_os("PROPTEST_CASES").map_or(24, |_| asked.cases);
+    let cases = std::env::var_os("PROPTEST_CASES").map_or(48, |_| asked.cases);
     ProptestConfig { cases, max_shrink_iters: 2000, failure_persistence: None, ..asked }
 }
 
@@ -496,11 +565,18 @@ proptest! {
 
     #[test]
     fn callers_own_loads_agree_with_the_model(ops in ops()) {
-        each(|options| if !options.spawns { run::<Adhoc>(&ops, options) });
+        each(PLAIN, |options| if !options.spawns { run::<Adhoc>(&ops, options) });
     }
 
     #[test]
     fn the_loaders_loads_agree_with_the_model(ops in ops()) {
-        each(|options| run::<Loading>(&ops, options));
+        each(PLAIN, |options| run::<Loading>(&ops, options));
+    }
+
+    #[test]
+    fn what_is_remembered_agrees_with_the_model(ops in ops()) {
+        for keeping in KEEPINGS {
+            each(keeping, |options| run::<Loading>(&ops, options));
+        }
     }
 }

@@ -65,14 +65,14 @@ pub enum Overtaken {
 struct Load {
     keys: Vec<u16>,
     overtaken: Vec<Overtaken>,
-    started: u64,
+    ended: Option<u64>,
     told: Option<Told>,
     is_running: bool,
     waker: Option<Waker>,
 }
 
-/// What a load came to for a key: a value, or nothing.
-pub type Landed = (u16, Option<Value>, Overtaken);
+/// What a load came to for a key.
+pub type Landed = (u16, Answer, Overtaken);
 
 /// A future to be run in the background.
 pub type Background = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -244,14 +244,20 @@ impl Shelf {
         std::mem::take(&mut self.lock().spawned)
     }
 
-    /// Whose failure that is, and when it was overtaken.
+    /// How many loads began, or will when they are spawned.
+    pub fn begun(&self) -> usize {
+        let book = self.lock();
+        book.loads.len() + book.spawned.len()
+    }
+
+    /// Whose failure that is, and when it was overtaken or over.
     pub fn whose(&self, why: &Why, key: u16, began: u64) -> (u16, Option<u64>) {
         let book = self.lock();
         let of = |load: &Load| {
             let at = load.keys.iter().position(|&other| other == key)?;
             let died = match load.overtaken[at] {
                 Overtaken::At(when) => Some(when),
-                _ => None,
+                _ => load.ended,
             };
             Some((key, died))
         };
@@ -282,32 +288,30 @@ impl Loading {
             let others = book.running().any(|load| load.keys.contains(key));
             assert!(!others, "two loads of {key} at once");
         }
-        let started = book.tick();
         let told = book.next.take();
         let overtaken = vec![Overtaken::No; self.keys.len()];
-        let keys = self.keys.clone();
-        book.loads.push(Load { keys, overtaken, started, told, is_running: true, waker: None });
+        let (keys, ended) = (self.keys.clone(), None);
+        book.loads.push(Load { keys, overtaken, ended, told, is_running: true, waker: None });
         book.loads.len() - 1
     }
 
     fn end(&mut self, number: usize, told: Told) -> Vec<Answer> {
         let mut book = self.shelf.lock();
+        let now = book.tick();
         book.loads[number].is_running = false;
+        book.loads[number].ended = Some(now);
         let each = self.keys.clone().into_iter().enumerate();
         let answers: Vec<Answer> = each
-            .map(|(at, key)| match (told, at % 3) {
-                (Told::Value, _) | (Told::Mixed, 1) => {
-                    let value = book.value(key);
-                    let overtaken = book.loads[number].overtaken[at];
-                    book.landed.push((key, Some(value.clone()), overtaken));
-                    Ok(value)
-                }
-                (Told::Mixed, 0) => {
-                    let overtaken = book.loads[number].overtaken[at];
-                    book.landed.push((key, None, overtaken));
-                    Err(Why::NotFound)
-                }
-                _ => Err(Why::Failed(number)),
+            .map(|(at, key)| {
+                let answer = match (told, at % 3) {
+                    (Told::Value, _) | (Told::Mixed, 1) => Ok(book.value(key)),
+                    (Told::Mixed, 0) => Err(Why::NotFound),
+                    (Told::Panic, _) => Err(Why::Panicked),
+                    _ => Err(Why::Failed(number)),
+                };
+                let overtaken = book.loads[number].overtaken[at];
+                book.landed.push((key, answer.clone(), overtaken));
+                answer
             })
             .collect();
         drop(book);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use larder::{
-    Builder, Cache, Compute, LoadError, LoadingCache,
+    Builder, Cache, Compute, LoadError, LoadingBuilder, LoadingCache,
     loader::{Loaded, LoadedMany, Loader},
     policy::AnyPolicy,
     time::ManualTicker,
@@ -19,6 +19,7 @@ use proptest::prelude::*;
 use super::{
     TAGS, TTL,
     book::{Answer, Shelf, Value, Why},
+    memory::Keeping,
     tasks::Task,
 };
 
@@ -28,6 +29,7 @@ pub struct Options {
     pub capacity: u64,
     pub stripes: usize,
     pub spawns: bool,
+    pub keeping: Keeping,
 }
 
 /// A way of asking.
@@ -272,6 +274,23 @@ impl Loader<u16, Value> for FromBook {
     }
 }
 
+fn keep<L, P, S>(
+    mut loading: LoadingBuilder<u16, Value, L, P, S>,
+    keeping: Keeping,
+) -> LoadingBuilder<u16, Value, L, P, S> {
+    if let Some(negative) = keeping.negative {
+        loading = loading.negative_ttl(Duration::from_millis(negative));
+    }
+    if let Some((first, most)) = keeping.backoff {
+        let (first, most) = (Duration::from_millis(first), Duration::from_millis(most));
+        loading = loading.error_backoff(first, most);
+    }
+    if let Some(age) = keeping.refresh {
+        loading = loading.refresh_after(Duration::from_millis(age));
+    }
+    loading.stale_while_revalidate(Duration::from_millis(keeping.stale))
+}
+
 /// A cache with a loader.
 #[derive(Clone)]
 pub struct Loading(LoadingCache<u16, Value, FromBook, AnyPolicy, Fixed>);
@@ -281,6 +300,7 @@ impl Subject for Loading {
 
     fn new(options: &Options, shelf: &Shelf, ticker: &ManualTicker) -> Self {
         let loading = builder(options, shelf, ticker).loader(FromBook(shelf.clone()));
+        let loading = keep(loading, options.keeping);
         if !options.spawns {
             return Self(loading.build());
         }
