@@ -123,6 +123,7 @@ impl<S: Subject> Run<S> {
             {
                 self.block(key, told, overtake);
             }
+            Op::Fail(key, times) => (0..times).for_each(|_| self.fail(key)),
             Op::Write(write) => self.write(write),
             Op::Advance(by) => {
                 self.now += u64::from(by);
@@ -141,6 +142,14 @@ impl<S: Subject> Run<S> {
         let task = self.subject.ask(&keys, kind, &self.shelf);
         self.callers.push(Caller::new(keys, kind, task));
         self.poll(self.callers.len() - 1);
+    }
+
+    /// Has a key loaded anew; if that load begins now, it fails.
+    fn fail(&mut self, key: u16) {
+        self.shelf.tell_next(Told::Error);
+        self.ask(key, Kind::Refresh);
+        self.after_step();
+        self.shelf.take_next();
     }
 
     fn poll_woken(&mut self, index: usize) -> bool {

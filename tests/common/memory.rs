@@ -26,10 +26,10 @@ pub struct Keeping {
 /// Nothing but values, for their time.
 pub const PLAIN: Keeping = Keeping { negative: None, backoff: None, refresh: None, stale: 0 };
 
-/// Some that matter. Two remember longer than values live.
+/// Some that matter. The first remembers longer than values live.
 pub const KEEPINGS: [Keeping; 3] = [
-    Keeping { negative: Some(300), backoff: Some((100, 1600)), ..PLAIN },
-    Keeping { negative: Some(1000), backoff: None, refresh: Some(200), stale: 500 },
+    Keeping { negative: Some(1500), backoff: Some((100, 1600)), ..PLAIN },
+    Keeping { negative: Some(300), backoff: None, refresh: Some(200), stale: 500 },
     Keeping { negative: None, backoff: Some((40, 160)), refresh: Some(100), stale: 300 },
 ];
 

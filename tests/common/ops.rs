@@ -17,6 +17,8 @@ pub enum Op {
     Drop(u8),
     /// A blocking call whose load, if it comes to one, is overtaken in this way.
     Block(u16, Told, Option<Write>),
+    /// Loads a key anew so many times, each of which fails at once.
+    Fail(u16, u8),
     Write(Write),
     Advance(u16),
 }
@@ -65,6 +67,7 @@ pub fn ops() -> impl Strategy<Value = Vec<Op>> {
         5 => any::<u8>().prop_map(Op::Drop),
         2 => (0..KEYS, told(), prop::option::of(write()))
             .prop_map(|(key, told, write)| Op::Block(key, told, write)),
+        1 => (0..KEYS, 1..6_u8).prop_map(|(key, times)| Op::Fail(key, times)),
         7 => write().prop_map(Op::Write),
         1 => (1..800_u16).prop_map(Op::Advance),
         2 => (1..100_u16).prop_map(Op::Advance),
