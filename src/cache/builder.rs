@@ -30,8 +30,9 @@ use crate::{
 
 /// Entries that a stripe should have at least, so that striping costs no hit ratio.
 const ENTRIES_PER_STRIPE: u64 = 512;
-/// The same in a cache with a weigher, whose weights are probably bytes.
-const WEIGHT_PER_STRIPE: u64 = 1 << 18;
+/// The same in a cache with a weigher, whose weights are probably bytes: 512 entries of 2 KiB. What
+/// is as heavy as a stripe's share drives out far more than it has to.
+const WEIGHT_PER_STRIPE: u64 = 1 << 20;
 /// Lifetimes (nanoseconds) from which on the coarse clock does: a minute.
 const LONG: u64 = 60_000_000_000;
 /// The most stripes.

@@ -193,9 +193,14 @@ impl Shared {
             *(if weight > 0 { &mut seen.newcomers } else { &mut seen.hits }) += 1;
         });
         if state.watch.rest(seen) {
-            state.shadows.resume();
-            self.set_rate(state.shift, 0);
+            self.wake(state);
         }
+    }
+
+    /// Goes on after a rest.
+    fn wake(&self, state: &mut State) {
+        state.shadows.resume();
+        self.set_rate(state.shift, 0);
     }
 
     /// Fits the shadows to a cache of `capacity` in which an entry weighs `mean`.
@@ -250,6 +255,10 @@ impl Shared {
         let mut state = lock(&self.shadows);
         if state.scales.is_none() {
             state.scale(self.seed);
+            if state.watch.is_resting() {
+                self.wake(&mut state);
+            }
+            state.watch.start_over();
         }
         let State { shadows, capacity, scales, .. } = &*state;
         let scales = scales.as_ref()?;
@@ -283,7 +292,51 @@ fn batch_for(entries: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::shift_for;
+    use super::{Event, Goal, Shared, shift_for};
+    use crate::policy::parts::spread;
+
+    /// Runs accesses to as many keys in turn; `weight` is 0 for hits.
+    fn run(shared: &Shared, keys: u64, accesses: u64, weight: u64) {
+        for number in 0..accesses {
+            let id = spread(number % keys) as u32;
+            if shared.push(Event { id, weight }) {
+                shared.try_feed(100, 1);
+            }
+        }
+    }
+
+    /// How many of a thousand keys are sampled when they come in, and when they are hit.
+    fn sampled(shared: &Shared) -> (usize, usize) {
+        let hashes = || (0..1000).map(spread);
+        let newcomers = hashes().filter(|&hash| shared.sample(hash).is_some());
+        let hits = hashes().filter(|&hash| shared.sample_hit(hash).is_some());
+        (newcomers.count(), hits.count())
+    }
+
+    #[test]
+    fn few_hits_are_sampled_while_the_shadows_rest() {
+        let shared = Shared::new(1, 100, Goal::Hits, 7);
+        run(&shared, 50, 6000, 0);
+        assert_eq!(sampled(&shared), (1000, 1000));
+        run(&shared, 50, 1000, 0);
+        let (newcomers, hits) = sampled(&shared);
+        assert!(newcomers == 1000 && (200..300).contains(&hits), "{newcomers}, {hits}");
+        run(&shared, 50, 700, 1);
+        assert!(sampled(&shared).1 < 300, "the first rest takes 800 newcomers");
+        run(&shared, 50, 150, 1);
+        assert_eq!(sampled(&shared), (1000, 1000));
+    }
+
+    #[test]
+    fn who_asks_for_advice_wakes_the_shadows() {
+        let shared = Shared::new(1, 100, Goal::Hits, 7);
+        run(&shared, 50, 7000, 0);
+        assert!(sampled(&shared).1 < 300);
+        assert!(shared.advise().is_none(), "what would be at other sizes is not known yet");
+        assert_eq!(sampled(&shared), (1000, 1000));
+        run(&shared, 50, 1000, 0);
+        assert!(shared.advise().is_some());
+    }
 
     #[test]
     fn shadows_hold_128_to_255_entries_as_far_as_the_rate_goes() {

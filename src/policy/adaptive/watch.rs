@@ -92,15 +92,15 @@ impl Watch {
             let now = std::mem::take(&mut self.lately).hit_ratio();
             let before = *self.before.get_or_insert(now);
             if (now - before).abs() > CHANGE {
-                self.resting = 0;
                 self.start_over();
             }
         }
         self.resting == 0
     }
 
-    /// Takes notice of a change.
+    /// Takes notice of a change, which also ends a rest.
     pub(super) fn start_over(&mut self) {
+        self.resting = 0;
         (self.left, self.next, self.before) = (SETTLED, WATCHED, None);
     }
 }
