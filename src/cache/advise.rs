@@ -13,7 +13,8 @@ impl<K, V, S> Cache<K, V, Adaptive, S> {
     /// by some points, so compare them with each other. Misses count where a value was stored
     /// after them. The first call creates the miniatures of the other sizes, and answers `None`, as do
     /// the next ones until some capacities' worth of accesses have gone by. From then on the sample
-    /// costs three times as much time, and about five bytes more an entry.
+    /// costs three times as much time, and about five bytes more an entry. In caches of up to 65 000
+    /// entries the miniatures rest while nothing changes, and the advice stays as it was.
     ///
     /// ```
     /// let cache = larder::Cache::<u64, u64>::new(1000);

@@ -31,7 +31,7 @@ const LONGEST: f64 = 128.0;
 pub const LRU: &str = "lru";
 
 /// How LRU's curve is found, if no other policy's is: as cheaply as keeps 19 of 20 seeds within a
-/// point. (Replays cost so much more that beside them it may as well be exact, and what comes of
+/// point, but where the curve leaps, as on loops: there the leap may be a little off its place. (Replays cost so much more that beside them it may as well be exact, and what comes of
 /// small ones relies on it.)
 #[must_use]
 pub fn effort(trace: &Trace, seed: u64) -> Effort {

@@ -25,7 +25,7 @@ pub enum Effort {
     Exact,
     /// See [`sampled`].
     Sampled {
-        /// One access in so many, a power of two.
+        /// One access in so many; not 0.
         stride: u32,
         /// Other seeds choose other accesses.
         seed: u64,

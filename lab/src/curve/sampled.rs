@@ -39,6 +39,7 @@ pub(super) fn measure(
     stride: u32,
     seed: u64,
 ) -> (Numbers, usize) {
+    assert!(stride > 0 && trace.len() <= LONGEST, "a trace that can be sampled");
     let stride = stride as usize;
     let window = stride * STRIDES;
     let mut pass = Pass {
@@ -117,9 +118,17 @@ impl Pass<'_> {
             // Of the keys that were not used within the window, some were used since this one was.
             let since = self.chosen_since(last_use) * (self.total - within) as f64;
             let here = self.used(start, start..index + 1, later(last));
-            since.round() as u64 + within + here
+            // The estimate may be more than there is.
+            (since.round() as u64 + within + here).min(self.total + self.first_uses(start, index))
         };
         self.groups.add(distance, last, start);
+    }
+
+    /// The weight of the keys that come for the first time from the start of the stride to this access.
+    fn first_uses(&self, start: usize, index: usize) -> u64 {
+        let recent = &self.recent[self.slots(start, start..index + 1)];
+        let new = recent.iter().zip(&self.keys[start..]).filter(|&(&last, _)| last == 0);
+        new.map(|(_, &key)| self.weights.map_or(1, |weights| weights[key as usize])).sum()
     }
 
     /// Which part of what was chosen before the window was chosen after this use.
@@ -269,6 +278,8 @@ impl Groups {
             // What was not found at all cannot be made up for.
             if found[group] > 0.0 { (self.counts[group] - later) as f64 } else { 0.0 }
         });
+        // Where nothing was counted of what was found, that says nothing.
+        let wanted = if wanted.iter().sum::<f64>() > 0.0 { wanted } else { found };
         let scale = reused / wanted.iter().sum::<f64>();
         let number = |&measured: &u64| {
             let group = group(measured);
@@ -319,5 +330,24 @@ mod tests {
         }
         distances.sort_unstable();
         distances
+    }
+
+    #[test]
+    fn no_distance_is_beyond_what_there_is() {
+        let trace = Trace::of_keys("", (0..300_000_u64).map(|step| step % 30_000));
+        let (measured, _) = measure(&trace, None, 64, 1);
+        assert!(measured.iter().all(|&(distance, _)| distance <= 30_000));
+    }
+
+    #[test]
+    fn few_reuses_are_as_many_as_there_are() {
+        for seed in 0..200 {
+            let keys =
+                (0..60_000_u64).map(|step| if step % 3000 == 2999 { step - 2000 } else { step });
+            let trace = Trace::of_keys("", keys);
+            let (measured, _) = measure(&trace, None, 64, seed);
+            let reused: f64 = measured.iter().map(|&(_, times)| times).sum();
+            assert!(measured.is_empty() || (reused - 20.0).abs() < 1e-9, "{reused} of 20");
+        }
     }
 }

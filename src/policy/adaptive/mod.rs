@@ -386,14 +386,6 @@ impl Adaptive {
         self.small.len() + self.main.len() + self.weightless.len()
     }
 
-    fn mean_weight(&self) -> u64 {
-        if self.is_uniform {
-            return u64::from(!self.is_empty());
-        }
-        let mean = (self.small_weight + self.main_weight) / (self.len() as u128).max(1);
-        mean.min(u128::from(u64::MAX)) as u64
-    }
-
     /// The slots, the next victims first.
     fn ranking(&self, residents: &impl Residents) -> Vec<Slot> {
         let mut ranked: Vec<(u8, Slot)> = Vec::with_capacity(self.len());

@@ -3,7 +3,7 @@
 //!
 //! A key that any of them holds has one record, found once per event; the record holds the state
 //! of all six. So an event costs one look-up, and a key that all hold costs little more than one
-//! that one of them holds.
+//! that one of them holds. Greedy-dual has a miniature of its own (`greedy.rs`).
 
 use std::collections::VecDeque;
 
@@ -20,6 +20,9 @@ use crate::policy::parts::{Mixed, spread};
 const LARGE: usize = 2048;
 /// Accesses for which it is one large shadow's turn to allocate: at least a batch.
 const TURN: usize = 64;
+
+/// Periods after which they count as full again, however few the misses.
+const FILLING: usize = 16;
 
 /// One miniature: its queues hold positions of records.
 #[derive(Debug, Default)]
@@ -242,10 +245,11 @@ pub(super) struct Shadows {
     /// Events until the judge looks at the hits, and from one look to the next.
     left: usize,
     period: usize,
-    /// Periods so far.
+    /// Periods judged so far.
     periods: u64,
-    /// Whether the present period is not to be judged: something was missed before it.
-    is_filling: bool,
+    /// Misses until the shadows hold again what they should, after events that they did not see.
+    /// Until then nothing is judged.
+    filling: usize,
     random: u64,
 }
 
@@ -293,7 +297,7 @@ impl Shadows {
             left: period,
             period,
             periods: 0,
-            is_filling: false,
+            filling: 0,
             random: spread(seed) | 1,
         }
     }
@@ -301,7 +305,12 @@ impl Shadows {
     /// Others of another size, which go on with the live setting.
     pub(super) fn resized(&self, capacity: u64, entries: usize, seed: u64) -> Self {
         let is_untold = self.is_untold && self.judge.is_new();
-        Self { is_untold, ..Self::new(capacity, entries, (self.live(), self.goal), seed) }
+        let shadows = Self::new(capacity, entries, (self.live(), self.goal), seed);
+        let mut shadows = Self { is_untold, ..shadows };
+        if self.greedy.is_some() && !is_untold {
+            shadows.differ();
+        }
+        shadows
     }
 
     /// Notes a weight. Once one is twice another, greedy-dual takes part.
@@ -328,7 +337,7 @@ impl Shadows {
         self.period
     }
 
-    /// How many periods there were.
+    /// How many periods were judged.
     pub(super) fn periods(&self) -> u64 {
         self.periods
     }
@@ -336,7 +345,7 @@ impl Shadows {
     /// Goes on after events were missed.
     pub(super) fn resume(&mut self) {
         self.left = self.period;
-        self.is_filling = true;
+        self.filling = self.period;
     }
 
     /// What there should be most of.
@@ -413,6 +422,7 @@ impl Shadows {
             self.records.records[entry].states = states;
         }
         if missed != 0 {
+            self.filling = self.filling.saturating_sub(1);
             self.miss(entry, missed);
         }
         self.left -= 1;
@@ -462,11 +472,12 @@ impl Shadows {
     /// Ends a period: the judge may have changed its mind.
     fn judge(&mut self) {
         self.left = self.period;
-        self.periods += 1;
         let (hits, all) = (std::mem::take(&mut self.hits), std::mem::take(&mut self.accessed));
-        if std::mem::take(&mut self.is_filling) {
+        if self.filling > 0 {
+            self.filling = self.filling.saturating_sub(self.period / FILLING);
             return;
         }
+        self.periods += 1;
         self.judge.add(hits, all);
         let parameters = self.judge.nimble().parameters();
         if parameters != self.parameters[FOLLOWER] {

@@ -61,6 +61,24 @@ impl State {
         self.scales = Some(scales);
     }
 
+    /// Bounds the entries of the shadows; see [`Shadows::limit`].
+    fn limit(&mut self, expected: usize) {
+        self.shadows.limit(expected);
+        if let Some(scales) = &mut self.scales {
+            scales.half.limit(expected);
+            scales.double.limit(expected.saturating_mul(2));
+        }
+    }
+
+    /// Has the shadows go on after events that they did not see.
+    fn resume(&mut self) {
+        self.shadows.resume();
+        if let Some(scales) = &mut self.scales {
+            scales.half.resume();
+            scales.double.resume();
+        }
+    }
+
     /// Runs the access to the key `id` through the shadows. A `weight` of 0 is unknown: it is as
     /// it was, or for want of that the `mean`.
     #[inline]
@@ -171,7 +189,7 @@ impl Shared {
             return self.skip(&mut state);
         }
         let shift = state.shift;
-        state.shadows.limit(entries.saturating_mul(self.stripes) >> shift);
+        state.limit(entries.saturating_mul(self.stripes) >> shift);
         let before = state.shadows.periods();
         self.ring.drain(|Event { id, weight }| state.access(id, weight, mean));
         let live = state.shadows.live() as u8;
@@ -199,7 +217,7 @@ impl Shared {
 
     /// Goes on after a rest.
     fn wake(&self, state: &mut State) {
-        state.shadows.resume();
+        state.resume();
         self.set_rate(state.shift, 0);
     }
 
@@ -216,9 +234,12 @@ impl Shared {
         self.refit(&mut state, capacity, mean);
     }
 
-    /// Does so only if the shadows are off by more than what the mean may be.
+    /// Does so only if the shadows are off by more than what the mean may be. A mean of 0 is unknown,
+    /// and taken to be as it was.
     fn refit(&self, state: &mut State, capacity: u64, mean: u64) {
-        let entries = capacity / mean.max(1);
+        let former = state.capacity / (state.shadows.period() << state.shift) as u64;
+        let mean = if mean > 0 { mean } else { former.max(1) };
+        let entries = capacity / mean;
         let fits = (shift_for(entries - entries / 4)
             ..=shift_for(entries.saturating_add(entries / 4)))
             .contains(&state.shift);
@@ -254,11 +275,11 @@ impl Shared {
     pub(super) fn advise(&self) -> Option<Advice> {
         let mut state = lock(&self.shadows);
         if state.scales.is_none() {
-            state.scale(self.seed);
             if state.watch.is_resting() {
                 self.wake(&mut state);
             }
             state.watch.start_over();
+            state.scale(self.seed);
         }
         let State { shadows, capacity, scales, .. } = &*state;
         let scales = scales.as_ref()?;

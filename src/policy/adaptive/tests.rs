@@ -153,3 +153,23 @@ fn weighted_random_operations_through_every_switch_keep_every_invariant() {
         sim.validate();
     }
 }
+
+/// Popular keys, of which one in eight weighs a hundred times what the others do.
+fn run_weighted(sim: &mut Sim<Adaptive>, random: &mut u64, steps: u64) {
+    for _ in 0..steps {
+        let key = (next(random) % 4000).min(next(random) % 4000).min(next(random) % 4000);
+        sim.access_weighted(key, if key.is_multiple_of(8) { 100 } else { 1 });
+    }
+}
+
+#[test]
+fn another_capacity_does_not_make_it_forget_that_weights_differ() {
+    let mut sim = Sim::new(Adaptive::with_seed(1), 20_000);
+    let mut random = 11;
+    run_weighted(&mut sim, &mut random, 60_000);
+    for capacity in [19_999, 20_000, 19_998] {
+        sim.set_capacity(capacity);
+        run_weighted(&mut sim, &mut random, 20_000);
+        assert_eq!(sim.policy.setting(), Setting::GreedyDual);
+    }
+}

@@ -4,19 +4,20 @@
 //! does. There they watch for a few periods and then rest, twice as long each time, up to a bound.
 //! All that is noted of a rest is how many came in and, from a few of the hits, the cache's own hit
 //! ratio. If that changes, or the setting, they watch all the time again; and they go on watching as
-//! long as another setting has been better of late.
+//! long as another setting has been better of late, and where the follower or greedy-dual leads.
 
 /// Periods without a change after which the shadows first rest.
 const SETTLED: u64 = 64;
-/// Periods that they watch from one rest to the next. In the first they only fill up again.
+/// Periods that they watch from one rest to the next, once they have filled up again.
 const WATCHED: u64 = 8;
 /// The longest rest, in periods: what the hit ratio does not show is noticed that much later.
 const LONGEST: u64 = 64;
 /// The longest rest, in newcomers to the cache.
 const MOST_NEWCOMERS: u64 = 1 << 16;
-/// Of the hits that are sampled otherwise, one in `2^THINNING` is during a rest.
+/// Of the keys whose hits are sampled otherwise, one in `2^THINNING` is during a rest.
 pub(super) const THINNING: u32 = 2;
-/// Accesses from which a hit ratio is told; by chance it is then off by two points or so.
+/// Accesses from which a hit ratio is told. By chance it may be off by a few points; popular keys that
+/// are sampled, or are not, shift it by more, but always alike.
 const WINDOW: u64 = 2048;
 /// How far it must be from what it was at the beginning of the first rest to have changed.
 const CHANGE: f64 = 0.1;
@@ -43,7 +44,7 @@ pub(super) struct Watch {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tally {
     pub(super) newcomers: u64,
-    /// One in `2^THINNING`.
+    /// Those on one key in `2^THINNING`.
     pub(super) hits: u64,
 }
 

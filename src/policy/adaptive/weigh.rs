@@ -4,7 +4,7 @@ use super::Adaptive;
 use super::recorder::{frequency, main_mark};
 use super::setting::Victim;
 use crate::Slot;
-use crate::policy::Residents;
+use crate::policy::{Policy, Residents};
 
 /// How many entries a victim's choice moves from the queues to the ranks at most.
 const MOST_RANKED: usize = 64;
@@ -44,5 +44,14 @@ impl Adaptive {
             (goal.cost(residents.weight(slot)), hits)
         })?;
         Some(Victim { entry, ghost: None })
+    }
+
+    /// What an entry weighs on average; 0 if there is none.
+    pub(super) fn mean_weight(&self) -> u64 {
+        if self.is_uniform {
+            return u64::from(!self.is_empty());
+        }
+        let mean = (self.small_weight + self.main_weight) / (self.len() as u128).max(1);
+        mean.min(u128::from(u64::MAX)) as u64
     }
 }

@@ -20,8 +20,8 @@ use crate::Slot;
 
 /// The number of different values: one bit of a word each.
 const LEVELS: usize = 128;
-/// The level of the value 1. Half of the powers of two above it are for what is light and used
-/// often; weights beyond 2^51 are not told apart.
+/// The level of the value 1, that of weight 1 used once. Below it is room for values up to 2^12 (light
+/// entries used often), above it for values down to 2^-51: heavier ones are not told apart.
 const LEVEL_OF_ONE: f64 = 24.0;
 /// The power of the number of uses in a value. A little more than the 1 of the paper makes up for
 /// uses that are not counted, and gains a tenth of a point.

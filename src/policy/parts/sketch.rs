@@ -26,6 +26,7 @@ const SWEEP: usize = 256;
 const MAX: u64 = 15;
 /// Every counter without its top bit: what halving four bits at once must keep.
 const HALVED: u64 = 0x7777_7777_7777_7777;
+
 /// The sketch. A new one has no counters: it ignores increments and estimates 0 until
 /// [`reset`](Self::reset) gives it some.
 #[derive(Debug, Default)]
@@ -79,7 +80,7 @@ impl Sketch {
         }
     }
 
-    /// How often a hash was seen of late, at most [`MAX`](Self::MAX); never too low for what was
+    /// How often a hash was seen of late, at most 15; never too low for what was
     /// counted, sometimes too high.
     #[inline]
     pub(crate) fn estimate(&self, hash: Mixed) -> u8 {
