@@ -295,7 +295,13 @@ impl Shared {
     /// # Panics
     /// If something is wrong with them.
     pub(super) fn validate(&self) {
-        lock(&self.shadows).shadows.validate();
+        let state = lock(&self.shadows);
+        state.shadows.validate();
+        let thinning = if state.watch.is_resting() { THINNING } else { 0 };
+        // Relaxed (both): stored under the lock of the shadows, which is held.
+        let rates = [&self.threshold, &self.threshold_of_hits].map(|t| t.load(Ordering::Relaxed));
+        let thresholds = [state.shift, state.shift + thinning].map(|shift| u64::MAX >> shift);
+        assert_eq!(rates, thresholds, "newcomers and hits are sampled as they should be");
     }
 }
 
