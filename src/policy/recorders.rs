@@ -25,7 +25,7 @@ pub struct Visit;
 impl Recorder for Visit {
     #[inline]
     fn on_hit(&self, _: Slot, mark: &Mark) -> bool {
-        // Hits on a popular entry then only read the line they share.
+        // Most often it is set already.
         if mark.get() == 0 {
             mark.set(1);
         }

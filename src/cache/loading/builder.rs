@@ -140,6 +140,10 @@ impl<K, V, L, P, S> LoadingBuilder<K, V, L, P, S> {
     /// `most`; each time up to a quarter less, at random, so that keys that failed together are not
     /// tried again together. The time to live of values does not matter to this.
     ///
+    /// An error takes the place of a value that is past its time to live, also while
+    /// [`stale_while_revalidate`](Self::stale_while_revalidate) would serve that, unless
+    /// [`stale_if_error`](Self::stale_if_error) covers it.
+    ///
     /// Without this no error is remembered, except that a value which is served because its reload
     /// failed is tried again once a second.
     pub fn error_backoff(mut self, first: Duration, most: Duration) -> Self {

@@ -18,9 +18,9 @@
 //! setting. A sixth follows what is best within a few periods; where it has most hits, so does the
 //! cache (`judge.rs`). Nothing moves at a switch: the queues drift to what the new setting wants.
 //! In a small cache, where most accesses are sampled, the shadows rest most of the time once they
-//! have agreed for long (`watch.rs`): they cost five times what a cache of 16 entries does, and so
-//! less than it; the choice loses nothing on the traces, and one point where phases of 100
-//! capacities alternate.
+//! have agreed for long (`watch.rs`): with 16 entries they would take five times what the cache does.
+//! The choice loses nothing on the traces by that, and up to four points where phases of 100
+//! capacities alternate (`tests/robustness.rs`).
 //!
 //! **Weights.** In a cache whose entries differ in weight there is a setting more, greedy-dual by
 //! frequency and weight ([`Gdsf`](super::Gdsf)), with a shadow of its own (`greedy.rs`). A stripe
