@@ -49,12 +49,12 @@ impl<K, V> Arena<K, V> {
             }
         }
         self.count = child + 1;
-        self.fit_room();
         self.level = if self.count == table.base * (mask + 1) {
             Level { split: 0, mask }
         } else {
             Level { split: parent + 1, mask: below }
         };
+        self.fit_room();
         new.set_level(mask);
         old.set_level(mask);
         // Only now, so that whoever misses a moved entry here, having come by the old state, sees the

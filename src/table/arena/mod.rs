@@ -17,13 +17,11 @@ use crate::{
     sync::{AtomicPtr, Ordering},
 };
 
-/// Entries per bucket at which a table splits its next bucket, while it has fewer buckets than
-/// planned: early, as the buckets whose turn to be split has not come hold up to twice as many, and
-/// what spills from them costs more than buckets that will be needed anyway.
-const EARLY_LOAD: usize = 10;
-/// The same where nothing is planned.
-const SPLIT_LOAD: usize = 13;
-/// The same beyond the plan: a completed level serves hits better than a half split one.
+/// Entries per bucket at which a table begins to double. Then every insertion splits a bucket until
+/// all are split: buckets whose turn has not come hold twice as many as the others, and what spills
+/// from them costs more than splitting.
+const SPLIT_LOAD: usize = 12;
+/// The same where as many buckets as planned are in use: they should do.
 const CROWDED_LOAD: usize = if cfg!(larder_loom) { LANES + 1 } else { 15 };
 /// Overflow groups made at once.
 const GROUPS: usize = if cfg!(larder_loom) { 2 } else { 16 };
@@ -356,10 +354,11 @@ impl<K, V> Arena<K, V> {
 
     /// Follows a change of the number of buckets, in use or planned.
     fn fit_room(&mut self) {
-        let load = match self.planned {
-            u32::MAX => SPLIT_LOAD,
-            planned if self.count < planned => EARLY_LOAD,
-            _ => CROWDED_LOAD,
+        let is_planned = self.planned != u32::MAX && self.count >= self.planned;
+        let load = match self.level.split {
+            _ if is_planned => CROWDED_LOAD,
+            0 => SPLIT_LOAD,
+            _ => 0,
         };
         self.room = if self.count < MOST_BUCKETS { load * self.count as usize } else { usize::MAX };
     }
