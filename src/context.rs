@@ -119,6 +119,32 @@ impl<K, V, S> Context<K, V, S> {
         }
     }
 
+    /// Whether this thread can count with [`count_here`](Self::count_here), or need not count.
+    #[inline]
+    pub(crate) fn can_count_here(&self) -> bool {
+        self.counters.is_none() || Counters::has_cell()
+    }
+
+    /// [`count`](Self::count) without a call.
+    #[inline]
+    pub(crate) fn count_here(&self, event: Event) {
+        if let Some(counters) = &self.counters {
+            counters.count_here(event);
+        }
+    }
+
+    /// Whether look-ups of this hash are recorded.
+    #[inline]
+    pub(crate) fn records(&self, hash: u64) -> bool {
+        #[cfg(feature = "record")]
+        return self.recorder.as_ref().is_some_and(|recorder| recorder.samples(hash));
+        #[cfg(not(feature = "record"))]
+        {
+            let _ = hash;
+            false
+        }
+    }
+
     /// Records a look-up, if that is wanted.
     #[inline]
     pub(crate) fn record_look(&self, hash: u64, is_found: bool) {

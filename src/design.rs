@@ -25,9 +25,12 @@
 //! still says that the key belongs there, and compares sixteen fingerprints at once. The hint byte
 //! beside the entry says that it is alive; the recorder sets a bit or two in the mark byte beside
 //! that; the value is cloned to where it is returned; the lock is released by a plain store. Nothing
-//! else is written, but for one key in 256 or so, chosen by its hash, of which the recorder is told
-//! once more when the lock is free. What is not the usual case (a lock that is held, a chain, a
-//! deadline) is a call elsewhere, so that the usual one needs hardly any stack.
+//! else is written but, where it is wanted, the thread's own counter.
+//!
+//! What is not the usual case is a call elsewhere that comes last, so that the usual one needs
+//! neither the stack nor registers that it would have to save: a clock to read or a tag to see to, one
+//! key in 256 or so that is sampled for the policy or for a recording (its hash says so before
+//! anything is looked up), a lock that is held, a chain. That is a seventh of a hit's instructions.
 //!
 //! # The life of an `insert`
 //!

@@ -186,10 +186,16 @@ impl Recorder {
         })
     }
 
+    /// Whether a key is sampled.
+    #[inline]
+    pub(crate) fn samples(&self, hash: u64) -> bool {
+        hash.wrapping_mul(self.factor) <= self.threshold
+    }
+
     /// Records an access if the key is sampled.
     #[inline]
     pub(crate) fn access(&self, clock: &Clock, hash: u64, what: What) {
-        if hash.wrapping_mul(self.factor) <= self.threshold {
+        if self.samples(hash) {
             self.record(clock, hash, what);
         }
     }

@@ -44,7 +44,7 @@ struct Counts {
 /// The counters of one cache.
 #[derive(Debug)]
 pub(crate) struct Counters {
-    cells: Box<[Counts]>,
+    cells: Box<[Counts; CELLS]>,
     load_times: LoadTimeCounters,
 }
 
@@ -67,12 +67,26 @@ impl Counters {
             buckets: std::array::from_fn(|_| AtomicU64::new(0)),
             total: AtomicU64::new(0),
         };
-        Self { cells: (0..CELLS).map(|_| Counts::default()).collect(), load_times }
+        Self { cells: Box::new(std::array::from_fn(|_| Counts::default())), load_times }
     }
 
     #[inline]
     pub(crate) fn count(&self, event: Event) {
         let cell = cell_of_thread();
+        add(&self.cells[cell].events[event as usize], 1, cell);
+    }
+
+    /// Whether this thread has a cell.
+    #[inline]
+    pub(crate) fn has_cell() -> bool {
+        CELL.with(Cell::get) != usize::MAX
+    }
+
+    /// [`count`](Self::count) of a thread that has a cell: without a call. One that has none counts
+    /// in the shared cell.
+    #[inline]
+    pub(crate) fn count_here(&self, event: Event) {
+        let cell = CELL.with(Cell::get).min(CELLS - 1);
         add(&self.cells[cell].events[event as usize], 1, cell);
     }
 

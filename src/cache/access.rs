@@ -13,7 +13,7 @@ use crate::{
     expiry::Lifetime,
     policy::Policy,
     stats::Event,
-    stripe::Hit,
+    stripe::{Hit, Stripe},
     table::{Further, UserCode, enter_user_code},
     time::{Tick, nanos},
 };
@@ -215,28 +215,24 @@ where
         V: Clone,
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        if self.context.is_watched() {
+        let stripe = self.stripe(hash);
+        if self.is_special(stripe, hash) {
             return self.get_watched(hash, key);
         }
-        let mut look = LookUp { context: &self.context, hash, is_hit: false };
-        match self.stripe(hash).hit(&self.context, hash, same::<K, V, Q>(key)) {
+        // Whatever is called from here on is called last, so that no register has to be saved.
+        match stripe.hit(&self.context, hash, same::<K, V, Q>(key)) {
             Hit::Used(found) => {
-                look.is_hit = true;
+                self.context.count_here(Event::Hit);
                 let _running = enter_user_code::<K, V>();
-                // Last, so that a large value is cloned to where it is returned; what else there is
-                // to do is done as these are dropped, the entry's lock first.
+                // A large value is cloned to where it is returned: the entry's lock is released as
+                // this is dropped.
                 Some(found.value.clone())
             }
-            Hit::Absent => None,
-            Hit::Further(further) => {
-                let clone = |value: &mut V| {
-                    let _running = enter_user_code::<K, V>();
-                    value.clone()
-                };
-                let found = self.use_further(further, hash, key, clone);
-                look.is_hit = found.is_some();
-                found
+            Hit::Absent => {
+                self.context.count_here(Event::Miss);
+                None
             }
+            Hit::Further(further) => self.get_further(hash, key, further),
         }
     }
 
@@ -251,17 +247,36 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        if self.context.is_watched() {
+        let stripe = self.stripe(hash);
+        if self.is_special(stripe, hash) {
             return self.use_watched(hash, key, then);
         }
-        let mut look = LookUp { context: &self.context, hash, is_hit: false };
-        let found = match self.stripe(hash).hit(&self.context, hash, same::<K, V, Q>(key)) {
-            Hit::Used(used) => Some(then(used.value)),
-            Hit::Absent => None,
-            Hit::Further(further) => self.use_further(further, hash, key, then),
-        };
-        look.is_hit = found.is_some();
-        found
+        match stripe.hit(&self.context, hash, same::<K, V, Q>(key)) {
+            Hit::Used(used) => {
+                self.context.count_here(Event::Hit);
+                Some(then(used.value))
+            }
+            Hit::Absent => {
+                self.context.count_here(Event::Miss);
+                None
+            }
+            Hit::Further(further) => {
+                let mut look = LookUp { context: &self.context, hash, is_hit: false };
+                let found = self.use_further(further, hash, key, then);
+                look.is_hit = found.is_some();
+                found
+            }
+        }
+    }
+
+    /// Whether a look-up must do more than look up and add to a counter.
+    #[inline(always)]
+    fn is_special(&self, stripe: &Stripe<K, V, P>, hash: u64) -> bool {
+        let context = &self.context;
+        context.is_watched()
+            || stripe.samples(hash)
+            || !context.can_count_here()
+            || context.records(hash)
     }
 
     /// [`version`](Cache::version) by hash.
@@ -297,8 +312,25 @@ where
         value
     }
 
-    /// [`get`](Cache::get) where there is a clock to read or there are tags to see to. Kept apart, so
-    /// that elsewhere nothing is spent on it.
+    /// Goes on with a [`get`](Cache::get).
+    #[cold]
+    #[inline(never)]
+    fn get_further<Q>(&self, hash: u64, key: &Q, further: Further<'_, K, V>) -> Option<V>
+    where
+        V: Clone,
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let mut look = LookUp { context: &self.context, hash, is_hit: false };
+        let found = self.use_further(further, hash, key, |value| {
+            let _running = enter_user_code::<K, V>();
+            value.clone()
+        });
+        look.is_hit = found.is_some();
+        found
+    }
+
+    /// [`get`](Cache::get) where there is more to do: a clock to read, tags to see to, the policy or
+    /// a recording to tell. Kept apart, so that elsewhere nothing is spent on it.
     #[inline(never)]
     fn get_watched<Q>(&self, hash: u64, key: &Q) -> Option<V>
     where

@@ -73,7 +73,7 @@ pub trait Recorder: Debug + Send + Sync + 'static {
     fn on_hit(&self, slot: Slot, mark: &Mark) -> bool;
 
     /// Whether hits on keys of this hash are told to [`on_sample`](Self::on_sample) too. Asked on
-    /// every hit; the same hash should get the same answer for some time.
+    /// every look-up; the same hash should get the same answer for some time.
     #[inline]
     fn samples(&self, hash: u64) -> bool {
         let _ = hash;

@@ -32,13 +32,15 @@ struct Rest<'a, K: Hash, V, P: Policy, S: BuildHasher> {
     hash: u64,
     /// Whether the recorder asked for maintenance.
     is_due: bool,
+    /// Whether the recorder may sample the use.
+    may_sample: bool,
 }
 
 impl<K: Hash, V, P: Policy, S: BuildHasher> Drop for Rest<'_, K, V, P, S> {
     #[inline(always)]
     fn drop(&mut self) {
-        if self.is_due || self.stripe.recorder.samples(self.hash) {
-            let Self { stripe, context, hash, is_due } = *self;
+        let Self { stripe, context, hash, is_due, may_sample } = *self;
+        if is_due || (may_sample && stripe.recorder.samples(hash)) {
             stripe.follow_up(context, hash, is_due);
         }
     }
@@ -54,7 +56,13 @@ pub(crate) enum Hit<'a, K: Hash, V, P: Policy, S: BuildHasher> {
 }
 
 impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
-    /// Looks an entry up as a use of it.
+    /// Whether the policy's recorder samples the uses of keys of this hash.
+    #[inline(always)]
+    pub(crate) fn samples(&self, hash: u64) -> bool {
+        self.recorder.samples(hash)
+    }
+
+    /// Looks an entry up as a use of it. The recorder does not [sample](Self::samples) the hash.
     #[inline(always)]
     pub(crate) fn hit<'a, S: BuildHasher>(
         &'a self,
@@ -64,9 +72,9 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
     ) -> Hit<'a, K, V, P, S> {
         match self.table.look(self.table.approach(hash), hash, &equals) {
             Look::Found(locked) if is_immortal(locked.found.lane) => {
-                Hit::Used(self.used(context, locked, hash))
+                Hit::Used(self.used(context, locked, hash, false))
             }
-            Look::Found(_) => Hit::Further(Further::Elsewhere),
+            Look::Found(_) => Hit::Further(Further::Again),
             Look::Absent => Hit::Absent,
             Look::Further(further) => Hit::Further(further),
         }
@@ -84,7 +92,7 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
     ) -> Hit<'a, K, V, P, S> {
         match self.table.look(spot, hash, &equals) {
             Look::Found(locked) if self.use_alive(context, locked.found.lane, now) => {
-                Hit::Used(self.used(context, locked, hash))
+                Hit::Used(self.used(context, locked, hash, true))
             }
             Look::Found(_) | Look::Absent => Hit::Absent,
             Look::Further(further) => Hit::Further(further),
@@ -102,20 +110,26 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
     ) -> Option<Used<'a, K, V, P, S>> {
         let locked = self.table.look_further(further, hash, equals)?;
         let is_alive = self.use_alive(context, locked.found.lane, context.time_of_use());
-        is_alive.then(|| self.used(context, locked, hash))
+        is_alive.then(|| self.used(context, locked, hash, true))
     }
 
-    /// Tells the recorder of a use.
+    /// Tells the recorder of a use. Without `may_sample` it is known already that the recorder does
+    /// not sample the hash.
     #[inline(always)]
     fn used<'a, S: BuildHasher>(
         &'a self,
         context: &'a Context<K, V, S>,
         locked: Locked<'a, K, V>,
         hash: u64,
+        may_sample: bool,
     ) -> Used<'a, K, V, P, S> {
         let Locked { found: Found { value, lane, .. }, guard } = locked;
         let is_due = self.recorder.on_hit(lane.slot(), &lane.state.mark);
-        Used { value, _guard: guard, _rest: Rest { stripe: self, context, hash, is_due } }
+        Used {
+            value,
+            _guard: guard,
+            _rest: Rest { stripe: self, context, hash, is_due, may_sample },
+        }
     }
 
     #[cold]
@@ -349,7 +363,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         if self.versioned.load(Ordering::Relaxed) {
             self.renew_version(lane.slot());
         }
-        mem::swap(self.used(context, locked, hash).value, value);
+        mem::swap(self.used(context, locked, hash, true).value, value);
         true
     }
 

@@ -96,10 +96,9 @@ pub(crate) enum Look<'a, K, V> {
 /// A look to be continued.
 #[derive(Debug)]
 pub(crate) enum Further<'a, K, V> {
-    /// When the bucket's lock, which another thread holds, is free.
-    Waiting(Spot<'a, K, V>),
-    /// From the beginning: the bucket was split since it was picked.
-    Elsewhere,
+    /// From the beginning, waiting where need be: another thread holds the bucket's lock, or the
+    /// bucket was split since it was picked.
+    Again,
     /// In the bucket's overflow groups.
     Chained(&'a Overflow<K, V>, BucketGuard<'a>),
 }
@@ -271,7 +270,7 @@ impl<K, V> Table<K, V> {
     ) -> Look<'a, K, V> {
         match spot.bucket.lock.try_lock() {
             Some(guard) => look_under(guard, spot, hash, equals),
-            None => Look::Further(Further::Waiting(spot)),
+            None => Look::Further(Further::Again),
         }
     }
 
@@ -298,15 +297,14 @@ impl<K, V> Table<K, V> {
         equals: impl Fn(&K) -> bool + Copy,
     ) -> Option<Locked<'a, K, V>> {
         match further {
-            Further::Waiting(spot) => {
+            Further::Again => {
+                let spot = self.approach(hash);
                 match look_under(spot.bucket.lock.lock(), spot, hash, &equals) {
                     Look::Found(locked) => Some(locked),
                     Look::Absent => None,
                     Look::Further(further) => self.look_further(further, hash, equals),
                 }
             }
-            // By now the table's state tells of the split.
-            Further::Elsewhere => self.find(hash, equals),
             Further::Chained(first, guard) => {
                 let found = find_in_chain(first, fingerprint(hash), &equals)?;
                 Some(Locked { found, guard })
@@ -330,7 +328,7 @@ fn look_under<'a, K, V>(
 ) -> Look<'a, K, V> {
     let Spot { bucket, index, mask } = spot;
     if bucket.level() != mask {
-        return Look::Further(Further::Elsewhere);
+        return Look::Further(Further::Again);
     }
     let mut lanes = bucket.group.prints.matching(fingerprint(hash));
     while let Some(lane) = lanes.first() {
