@@ -92,8 +92,8 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let hash = self.inner.hash(key);
-        self.inner.use_watched(hash, key, |value| {
+        let (inner, hash) = (&*self.inner, self.inner.hash(key));
+        inner.use_watched(inner.stripe(hash), hash, key, |value| {
             let _running = UserCode::enter();
             read(value)
         })
@@ -217,7 +217,7 @@ where
     {
         let stripe = self.stripe(hash);
         if self.is_special(stripe, hash) {
-            return self.get_watched(hash, key);
+            return self.get_watched(stripe, hash, key);
         }
         // Whatever is called from here on is called last, so that no register has to be saved.
         match stripe.hit(&self.context, hash, same::<K, V, Q>(key)) {
@@ -249,7 +249,7 @@ where
     {
         let stripe = self.stripe(hash);
         if self.is_special(stripe, hash) {
-            return self.use_watched(hash, key, then);
+            return self.use_watched(stripe, hash, key, then);
         }
         match stripe.hit(&self.context, hash, same::<K, V, Q>(key)) {
             Hit::Used(used) => {
@@ -332,12 +332,12 @@ where
     /// [`get`](Cache::get) where there is more to do: a clock to read, tags to see to, the policy or
     /// a recording to tell. Kept apart, so that elsewhere nothing is spent on it.
     #[inline(never)]
-    fn get_watched<Q>(&self, hash: u64, key: &Q) -> Option<V>
+    fn get_watched<Q>(&self, stripe: &Stripe<K, V, P>, hash: u64, key: &Q) -> Option<V>
     where
         V: Clone,
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let value = self.use_watched(hash, key, |value| {
+        let value = self.use_watched(stripe, hash, key, |value| {
             let _running = enter_user_code::<K, V>();
             value.clone()
         });
@@ -352,13 +352,18 @@ where
 
     /// Looks `key` up as a use that is counted, and does what is due.
     #[inline]
-    fn use_watched<Q, R>(&self, hash: u64, key: &Q, then: impl FnOnce(&mut V) -> R) -> Option<R>
+    fn use_watched<Q, R>(
+        &self,
+        stripe: &Stripe<K, V, P>,
+        hash: u64,
+        key: &Q,
+        then: impl FnOnce(&mut V) -> R,
+    ) -> Option<R>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let mut look = LookUp { context: &self.context, hash, is_hit: false };
         let equals = same::<K, V, Q>(key);
-        let stripe = self.stripe(hash);
         let spot = stripe.table.approach(hash);
         // Meanwhile the bucket comes near.
         let now = self.context.time_of_use();

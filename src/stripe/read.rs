@@ -11,7 +11,7 @@ use crate::{
     context::Context,
     expiry::{Lifetime, hint},
     policy::{Policy, Recorder},
-    sync::Ordering,
+    sync::{AtomicU8, Ordering},
     table::{BucketGuard, Found, Further, Lane, Locked, Look, Spot, enter_user_code},
     time::Tick,
 };
@@ -192,7 +192,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         }
         let is_alive = self.is_mortal_alive(context, lane, now);
         if is_alive && context.rules.time_to_idle.is_some() {
-            self.extend_idle(context, lane, now);
+            self.extend_idle(context, lane.slot(), &lane.state.hint, now);
         }
         is_alive
     }
@@ -205,13 +205,19 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         // are not found.
         let swept = Tick(self.swept.load(Ordering::Acquire));
         hint::is_alive(hint, Tick::of(now), swept, context.quantum)
-            || self.look_up_life(context, lane, now)
+            || self.look_up_life(context, lane.slot(), &lane.state.hint, now)
     }
 
     /// Reads the deadline itself, and improves the hint if it can be; looks at the tags.
     #[cold]
-    fn look_up_life<S>(&self, context: &Context<K, V, S>, lane: Lane<'_>, now: u64) -> bool {
-        let deadline = self.sides.deadlines.get(lane.slot());
+    fn look_up_life<S>(
+        &self,
+        context: &Context<K, V, S>,
+        slot: Slot,
+        hint: &AtomicU8,
+        now: u64,
+    ) -> bool {
+        let deadline = self.sides.deadlines.get(slot);
         if deadline != Tick::NEVER {
             // The time so far may have been the coarse clock's.
             let now = now.max(context.clock.now());
@@ -219,10 +225,9 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
                 return false;
             }
         }
-        let hint = self.hint_for(context, deadline, now);
         // Relaxed: guarded by the bucket's lock.
-        lane.state.hint.store(hint, Ordering::Relaxed);
-        context.tagger.is_none() || !self.is_tag_dead(lane.slot())
+        hint.store(self.hint_for(context, deadline, now), Ordering::Relaxed);
+        context.tagger.is_none() || !self.is_tag_dead(slot)
     }
 
     /// The hint for a deadline; the bucket is locked, or the entry not yet published.
@@ -243,25 +248,13 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
 
     /// A use puts the idle deadline off. It stays in the timer wheel where it was: that fires, sees
     /// the new deadline, and puts it back.
-    fn extend_idle<S>(&self, context: &Context<K, V, S>, lane: Lane<'_>, now: u64) {
-        let limit = self.sides.limits.get(lane.slot());
-        let deadline = context.rules.idle_from(now, limit);
-        if deadline > self.sides.deadlines.get(lane.slot()) {
-            self.write_deadline(context, lane, deadline, now);
+    fn extend_idle<S>(&self, context: &Context<K, V, S>, slot: Slot, hint: &AtomicU8, now: u64) {
+        let deadline = context.rules.idle_from(now, self.sides.limits.get(slot));
+        if deadline > self.sides.deadlines.get(slot) {
+            self.sides.deadlines.set(slot, deadline);
+            // Relaxed: guarded by the bucket's lock.
+            hint.store(self.hint_for(context, deadline, now), Ordering::Relaxed);
         }
-    }
-
-    fn write_deadline<S>(
-        &self,
-        context: &Context<K, V, S>,
-        lane: Lane<'_>,
-        deadline: Tick,
-        now: u64,
-    ) {
-        self.sides.deadlines.set(lane.slot(), deadline);
-        let hint = self.hint_for(context, deadline, now);
-        // Relaxed: guarded by the bucket's lock.
-        lane.state.hint.store(hint, Ordering::Relaxed);
     }
 
     /// The lifetime of an entry whose bucket is locked.
@@ -280,7 +273,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         &self,
         context: &Context<K, V, S>,
         slot: Slot,
-        hint: &crate::sync::AtomicU8,
+        hint: &AtomicU8,
         life: Lifetime,
         now: u64,
     ) {
