@@ -16,6 +16,7 @@ use crate::{
     event::{Effects, Leaving, RemovalCause},
     expiry::Lifetime,
     policy::{Newcomer, Policy, Recorder},
+    sync::Ordering,
     table::{UserCode, enter_user_code},
     tags::TagSet,
     time::Tick,
@@ -419,8 +420,11 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             &self.table,
             |key| hash_of(&context.hasher, key),
             |from, to| {
-                let weight = self.weight_of(from);
-                Self::move_sides(&self.sides, is_weighted, from, to);
+                let weight = if is_weighted { self.weight_of(from) } else { 1 };
+                // Relaxed: see `is_timed`, and `replace_in_place`.
+                if is_weighted || context.has_hints() || self.versioned.load(Ordering::Relaxed) {
+                    Self::move_sides(&self.sides, is_weighted, from, to);
+                }
                 if weight > 0 {
                     // The table is half split here; a policy's panic must wait.
                     let told = catch_unwind(AssertUnwindSafe(|| policy.on_move(from, to)));

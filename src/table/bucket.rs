@@ -64,6 +64,23 @@ pub(crate) struct LaneState {
     pub(crate) hint: AtomicU8,
 }
 
+impl LaneState {
+    /// Both bytes, of an entry whose bucket is locked.
+    #[inline]
+    pub(super) fn copied(&self) -> (u8, u8) {
+        // Relaxed: guarded by the bucket's lock.
+        (self.mark.get(), self.hint.load(Ordering::Relaxed))
+    }
+
+    /// Writes both bytes. The bucket is locked, or the entry not yet published.
+    #[inline]
+    pub(super) fn set(&self, (mark, hint): (u8, u8)) {
+        self.mark.set(mark);
+        // Relaxed: guarded by the bucket's lock, or published with the entry.
+        self.hint.store(hint, Ordering::Relaxed);
+    }
+}
+
 /// Some lanes: the parts that a home bucket and an overflow group have in common.
 #[repr(C)]
 pub(super) struct Group<K, V, const N: usize, const WORDS: usize> {

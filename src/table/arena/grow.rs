@@ -28,8 +28,8 @@ impl<K, V> Arena<K, V> {
         let mut split = std::mem::take(&mut self.split);
         split.clear();
         let mut is_sound = true;
-        self.each_slot_of(parent, |slot| {
-            let hash = if is_sound { hash_of(self.key(slot)) } else { None };
+        self.each_of(parent, |slot, key| {
+            let hash = if is_sound { hash_of(key) } else { None };
             is_sound = hash.is_some();
             split.extend(hash.map(|hash| (slot, hash)));
         });
@@ -77,16 +77,22 @@ impl<K, V> Arena<K, V> {
     /// Copies an entry to another bucket, publishes it there, and leaves its old lane to be
     /// cleared. Both buckets are locked.
     fn copy(&mut self, from: Slot, to: u32, hash: u64, moved: &mut impl FnMut(Slot, Slot)) {
-        let mark = self.state(from).mark.get();
-        // Relaxed: guarded by the bucket's lock.
-        let hint = self.state(from).hint.load(Ordering::Relaxed);
+        let state = self.state(from).copied();
         let (key, value) = self.read(from);
-        let slot = self.place_in(to, hash, key, value);
-        self.state(slot).mark.set(mark);
-        // Relaxed: guarded by the bucket's lock.
-        self.state(slot).hint.store(hint, Ordering::Relaxed);
+        let bucket = self.bucket(to);
+        let slot = if let Some(lane) = bucket.group.vacant(hash) {
+            // SAFETY: the lane is empty, and `&mut self` comes from the stripe's lock.
+            unsafe { bucket.group.write(lane, key, value) };
+            bucket.group.state(lane).set(state);
+            bucket.group.prints.set(lane, fingerprint(hash));
+            home_slot(to, lane)
+        } else {
+            let slot = self.chain_in(to, hash, key, value);
+            self.state(slot).set(state);
+            self.set_print(slot, fingerprint(hash));
+            slot
+        };
         moved(from, slot);
-        self.set_print(slot, fingerprint(hash));
     }
 
     /// The bytes of the entry in `slot`, whose lane the caller must clear without dropping.
@@ -112,15 +118,11 @@ impl<K, V> Arena<K, V> {
                 let Some(vacant) = bucket.group.vacant(0) else { break };
                 let (from, to) = (overflow_slot(group.number, lane), home_slot(index, vacant));
                 let print = group.group.prints.get(lane);
-                let mark = group.group.state(lane).mark.get();
-                // Relaxed: guarded by the bucket's lock.
-                let hint = group.group.state(lane).hint.load(Ordering::Relaxed);
+                let state = group.group.state(lane).copied();
                 let (key, value) = self.read(from);
                 // SAFETY: the lane is vacant, and `&mut self` comes from the stripe's lock.
                 unsafe { bucket.group.write(vacant, key, value) };
-                bucket.group.state(vacant).mark.set(mark);
-                // Relaxed: as above.
-                bucket.group.state(vacant).hint.store(hint, Ordering::Relaxed);
+                bucket.group.state(vacant).set(state);
                 moved(from, to);
                 bucket.group.prints.set(vacant, print);
                 group.group.prints.set(lane, EMPTY);

@@ -372,11 +372,23 @@ impl<K, V> Arena<K, V> {
 
     #[inline]
     fn each_slot_of(&self, index: u32, mut visit: impl FnMut(Slot)) {
+        self.each_of(index, |slot, _| visit(slot));
+    }
+
+    /// Shows the published entries of a bucket, its chain's included.
+    #[inline]
+    fn each_of(&self, index: u32, mut visit: impl FnMut(Slot, &K)) {
         let bucket = self.bucket(index);
-        bucket.group.occupied().for_each(|lane| visit(home_slot(index, lane)));
+        for lane in bucket.group.occupied() {
+            // SAFETY: the lane holds an entry; `&self` comes from the stripe's lock.
+            visit(home_slot(index, lane), unsafe { bucket.group.key(lane) });
+        }
         let mut next = bucket.overflow();
         while let Some(group) = next {
-            group.group.occupied().for_each(|lane| visit(overflow_slot(group.number, lane)));
+            for lane in group.group.occupied() {
+                // SAFETY: as above.
+                visit(overflow_slot(group.number, lane), unsafe { group.group.key(lane) });
+            }
             next = group.next();
         }
     }
