@@ -4,6 +4,7 @@ use crate::{
     Removal, RemovalCause,
     budget::Budget,
     expiry::Rules,
+    hash::Sampled,
     outbox::Listener,
     stats::{Counters, Event},
     sync::{Arc, AtomicBool, AtomicU64, Ordering},
@@ -44,11 +45,45 @@ pub(crate) struct Context<K, V, S> {
     pub(crate) timed: AtomicBool,
     /// Whether all configured lifetimes are so long that some milliseconds do not matter.
     pub(crate) is_coarse: bool,
-    /// Whether a look-up must do more than look up and count: read the clock, see to tags.
-    pub(crate) is_watched: AtomicBool,
+    /// Which look-ups must do more than look up and count.
+    pub(crate) special: Special,
     /// The tick from which some stripe wants maintenance: never, unless the cache is timed or a
     /// tag was removed.
     pub(crate) due: AtomicU64,
+}
+
+/// Of which hashes a look-up must do more than look up and count: all where it has to read the clock
+/// or see to tags, those sampled where they are recorded, else none (but one, which does no harm). So
+/// that is one question on every hit.
+#[derive(Debug)]
+pub(crate) struct Special {
+    factor: u64,
+    limit: AtomicU64,
+}
+
+impl Special {
+    pub(crate) fn new(are_all: bool) -> Self {
+        Self { factor: 1, limit: AtomicU64::new(if are_all { u64::MAX } else { 0 }) }
+    }
+
+    /// Adds those sampled.
+    #[cfg(feature = "record")]
+    pub(crate) fn add(&mut self, sampled: Sampled) {
+        // Relaxed (both): exclusive.
+        let limit = self.limit.load(Ordering::Relaxed).max(sampled.limit);
+        *self = Self { factor: sampled.factor, limit: AtomicU64::new(limit) };
+    }
+
+    fn make_all(&self) {
+        // Relaxed: set before the first entry for which it matters is published.
+        self.limit.store(u64::MAX, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn contains(&self, hash: u64) -> bool {
+        // Relaxed: see `make_all`.
+        Sampled { factor: self.factor, limit: self.limit.load(Ordering::Relaxed) }.contains(hash)
+    }
 }
 
 impl<K, V, S> Context<K, V, S> {
@@ -63,13 +98,6 @@ impl<K, V, S> Context<K, V, S> {
     pub(crate) fn is_timed(&self) -> bool {
         // Relaxed: set before the first entry with a deadline is published.
         self.timed.load(Ordering::Relaxed)
-    }
-
-    /// Whether a look-up must do more than look up and count.
-    #[inline]
-    pub(crate) fn is_watched(&self) -> bool {
-        // Relaxed: see `is_timed`.
-        self.is_watched.load(Ordering::Relaxed)
     }
 
     /// Whether entries may have a hint other than that they live for ever.
@@ -99,9 +127,9 @@ impl<K, V, S> Context<K, V, S> {
     /// From now on entries may have deadlines.
     pub(crate) fn make_timed(&self) {
         if !self.is_timed() {
-            // Relaxed (both): see `is_timed`.
+            // Relaxed: see `is_timed`.
             self.timed.store(true, Ordering::Relaxed);
-            self.is_watched.store(true, Ordering::Relaxed);
+            self.special.make_all();
         }
     }
 
@@ -130,18 +158,6 @@ impl<K, V, S> Context<K, V, S> {
     pub(crate) fn count_here(&self, event: Event) {
         if let Some(counters) = &self.counters {
             counters.count_here(event);
-        }
-    }
-
-    /// Whether look-ups of this hash are recorded.
-    #[inline]
-    pub(crate) fn records(&self, hash: u64) -> bool {
-        #[cfg(feature = "record")]
-        return self.recorder.as_ref().is_some_and(|recorder| recorder.samples(hash));
-        #[cfg(not(feature = "record"))]
-        {
-            let _ = hash;
-            false
         }
     }
 

@@ -27,7 +27,7 @@ use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
 use hashbrown::HashMap;
 
 use crate::{
-    hash,
+    hash::{self, Sampled},
     sync::{AtomicBool, AtomicU64, Mutex, Ordering, lock, try_lock},
     time::Clock,
 };
@@ -141,9 +141,7 @@ struct Raw {
 /// A cache's recording.
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    /// A key is sampled if its hash times this odd number is at most `threshold`.
-    factor: u64,
-    threshold: u64,
+    pub(crate) sampled: Sampled,
     buffers: Box<[Buffer]>,
     sender: Option<SyncSender<Vec<Raw>>>,
     lost: AtomicU64,
@@ -168,7 +166,7 @@ impl Recorder {
         let (sender, receiver) = sync_channel(WAITING);
         let progress = std::sync::Arc::<Progress>::default();
         let told = std::sync::Arc::clone(&progress);
-        let threshold = u64::MAX / recording.one_in;
+        let limit = u64::MAX / recording.one_in;
         let writer = thread::Builder::new().name("larder-record".into()).spawn(move || {
             // The disk is full or gone: what was written so far is all there will be.
             let _ = write_all(recording, &receiver, &told);
@@ -176,8 +174,7 @@ impl Recorder {
             told.is_over.store(true, Ordering::Relaxed);
         })?;
         Ok(Self {
-            factor: hash::random_state().hash_one(0) | 1,
-            threshold,
+            sampled: Sampled { factor: hash::random_state().hash_one(0) | 1, limit },
             buffers: (0..BUFFERS).map(|_| Buffer::default()).collect(),
             sender: Some(sender),
             lost: AtomicU64::new(0),
@@ -186,16 +183,10 @@ impl Recorder {
         })
     }
 
-    /// Whether a key is sampled.
-    #[inline]
-    pub(crate) fn samples(&self, hash: u64) -> bool {
-        hash.wrapping_mul(self.factor) <= self.threshold
-    }
-
     /// Records an access if the key is sampled.
     #[inline]
     pub(crate) fn access(&self, clock: &Clock, hash: u64, what: What) {
-        if self.samples(hash) {
+        if self.sampled.contains(hash) {
             self.record(clock, hash, what);
         }
     }

@@ -273,10 +273,7 @@ where
     #[inline(always)]
     fn is_special(&self, stripe: &Stripe<K, V, P>, hash: u64) -> bool {
         let context = &self.context;
-        context.is_watched()
-            || stripe.samples(hash)
-            || !context.can_count_here()
-            || context.records(hash)
+        context.special.contains(hash) || stripe.samples(hash) || !context.can_count_here()
     }
 
     /// [`version`](Cache::version) by hash.

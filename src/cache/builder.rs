@@ -14,7 +14,7 @@ use super::{Cache, Inner};
 use crate::{
     Expiry, Removal,
     budget::Budget,
-    context::{Context, Weigher},
+    context::{Context, Special, Weigher},
     expiry::{Rules, hint},
     flight::Flights,
     hash,
@@ -382,9 +382,9 @@ where
         #[cfg_attr(not(feature = "record"), expect(unused_mut, reason = "there is no recorder"))]
         let mut inner = self.assemble(capacity, stripes);
         #[cfg(feature = "record")]
-        {
-            inner.context.recorder =
-                recorder.map_err(|error| BuildError::Thread(error.to_string()))?;
+        if let Some(recorder) = recorder.map_err(|error| BuildError::Thread(error.to_string()))? {
+            inner.context.special.add(recorder.sampled);
+            inner.context.recorder = Some(recorder);
         }
         let cache = Cache { inner: Arc::new(inner) };
         if let Some(interval) = interval {
@@ -425,7 +425,7 @@ where
             quantum: hint::quantum(self.rules.longest()),
             is_coarse: self.rules.shortest().is_some_and(|shortest| shortest >= LONG),
             timed: AtomicBool::new(self.rules.any()),
-            is_watched: AtomicBool::new(self.rules.any() || self.tagger.is_some()),
+            special: Special::new(self.rules.any() || self.tagger.is_some()),
             rules: self.rules,
             tagger: self.tagger,
             clock: self.clock.map_or_else(Clock::system, Clock::injected),

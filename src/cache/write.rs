@@ -158,7 +158,7 @@ where
     pub(super) fn upsert(&self, key: K, mut value: V, own: Own) -> Option<V> {
         let hash = self.hash(&key);
         self.flights.supersede(hash);
-        if !self.context.is_plain || self.context.is_watched() {
+        if !self.context.is_plain || self.context.is_timed() {
             return self.upsert_watched(hash, key, value, own);
         }
         let when = When::ALWAYS;
