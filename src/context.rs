@@ -153,7 +153,7 @@ impl<K, V, S> Context<K, V, S> {
         self.counters.is_none() || Counters::has_cell()
     }
 
-    /// [`count`](Self::count) without a call.
+    /// [`count`](Self::count) where that [can be](Self::can_count_here) without a call.
     #[inline]
     pub(crate) fn count_here(&self, event: Event) {
         if let Some(counters) = &self.counters {
