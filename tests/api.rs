@@ -255,3 +255,26 @@ fn options_can_be_combined_in_any_order() {
     is_shared(&plain);
     is_shared(&cache);
 }
+
+#[test]
+fn more_threads_than_have_counters_of_their_own_are_counted_exactly() {
+    const THREADS: u64 = 100;
+    const LOOKS: u64 = 500;
+    let cache = Cache::<u64, u64>::builder().capacity(10_000).stats(true).build();
+    (0..100).for_each(|key| _ = cache.insert(key, key));
+    // All have begun before the first ends, so that none inherits another's counters.
+    let all = std::sync::Barrier::new(THREADS as usize);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                cache.get(&0);
+                all.wait();
+                (1..LOOKS).for_each(|look| _ = cache.get(&(look % 200)));
+                all.wait();
+            });
+        }
+    });
+    let stats = cache.stats();
+    let hits = (0..LOOKS).filter(|look| look % 200 < 100).count() as u64;
+    assert_eq!((stats.hits, stats.misses), (THREADS * hits, THREADS * (LOOKS - hits)));
+}

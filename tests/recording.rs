@@ -79,6 +79,15 @@ fn every_access_is_there_in_its_order() {
 
 #[test]
 fn a_sample_has_all_accesses_to_its_keys_and_no_others() {
+    check_sample(false);
+}
+
+#[test]
+fn a_sample_stays_the_same_when_entries_begin_to_expire() {
+    check_sample(true);
+}
+
+fn check_sample(expires: bool) {
     let (sink, ticker) = (Sink::default(), ManualTicker::new());
     let cache = Cache::<u64, u64>::builder()
         .capacity(100_000)
@@ -86,6 +95,10 @@ fn a_sample_has_all_accesses_to_its_keys_and_no_others() {
         .record(Recording::to_writer(sink.clone()).one_in(8))
         .build();
     for round in 0..3 {
+        if round == 1 && expires {
+            // From now on every look-up reads the clock.
+            assert!(cache.set_ttl(&1, Duration::from_secs(60)));
+        }
         for key in 0..10_000 {
             ticker.advance(Duration::from_nanos(1));
             if cache.get(&key).is_none() {

@@ -260,12 +260,7 @@ where
                 self.context.count_here(Event::Miss);
                 None
             }
-            Hit::Further(further) => {
-                let mut look = LookUp { context: &self.context, hash, is_hit: false };
-                let found = self.use_further(further, hash, key, then);
-                look.is_hit = found.is_some();
-                found
-            }
+            Hit::Further(further) => self.go_on(further, hash, key, then),
         }
     }
 
@@ -317,11 +312,26 @@ where
         V: Clone,
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let mut look = LookUp { context: &self.context, hash, is_hit: false };
-        let found = self.use_further(further, hash, key, |value| {
+        self.go_on(further, hash, key, |value| {
             let _running = enter_user_code::<K, V>();
             value.clone()
-        });
+        })
+    }
+
+    /// Goes on with a look-up, and counts it.
+    #[inline]
+    fn go_on<Q, R>(
+        &self,
+        further: Further<'_, K, V>,
+        hash: u64,
+        key: &Q,
+        then: impl FnOnce(&mut V) -> R,
+    ) -> Option<R>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let mut look = LookUp { context: &self.context, hash, is_hit: false };
+        let found = self.use_further(further, hash, key, then);
         look.is_hit = found.is_some();
         found
     }

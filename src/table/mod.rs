@@ -484,6 +484,8 @@ impl<K, V> fmt::Debug for Table<K, V> {
 
 #[cfg(all(test, not(larder_loom)))]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
 
     #[test]
@@ -500,6 +502,42 @@ mod tests {
                     Place::Overflow { number, lane: l } => assert_eq!((number, l), (bucket, lane)),
                     Place::Home { .. } => panic!("overflow slot read as home"),
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn few_entries_lie_in_chains_while_a_table_grows() {
+        let hash_of = |key: &u64| {
+            let product =
+                u128::from(*key + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+            Some((product >> 64) as u64 ^ product as u64)
+        };
+        for planned in [None, Some(20_000), Some(5_000)] {
+            let (table, mut arena) = Table::<u64, u64>::new(planned);
+            let mut slots = HashMap::new();
+            for key in 0..5_000 {
+                if arena.is_crowded() {
+                    let mut moves = Vec::new();
+                    arena.grow(&table, hash_of, |from, to| moves.push((from, to)));
+                    for (from, to) in moves {
+                        let moved = slots.remove(&from.as_u32()).expect("an entry");
+                        slots.insert(to.as_u32(), moved);
+                    }
+                }
+                let hash = hash_of(&key).expect("a hash");
+                let slot = arena.place_at(arena.home_of(&table, hash), hash, key, key);
+                arena.publish(slot, hash);
+                slots.insert(slot.as_u32(), key);
+                assert_eq!(arena.key(slot), &key);
+                let is_chained =
+                    |slot: &&u32| matches!(place_of(Slot::new(**slot)), Place::Overflow { .. });
+                let chained = slots.keys().filter(is_chained).count();
+                assert!(
+                    key % 100 != 99 || key < 1000 || chained * 12 < slots.len(),
+                    "{chained} of {}, {planned:?} planned",
+                    slots.len()
+                );
             }
         }
     }
