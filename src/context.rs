@@ -3,7 +3,7 @@
 use crate::{
     Removal, RemovalCause,
     budget::Budget,
-    expiry::Rules,
+    expiry::{Rules, hint::Scale},
     hash::Sampled,
     outbox::Listener,
     stats::{Counters, Event},
@@ -32,8 +32,8 @@ pub(crate) struct Context<K, V, S> {
     pub(crate) rules: Rules<K, V>,
     pub(crate) tagger: Option<Tagger<K, V>>,
     pub(crate) clock: Clock,
-    /// The quantum of expiry hints.
-    pub(crate) quantum: u32,
+    /// How expiry hints divide the time.
+    pub(crate) scale: Scale,
     /// Whether stripes keep nothing of their entries that a new value changes: no weigher, no
     /// listener, no tags.
     pub(crate) is_plain: bool,

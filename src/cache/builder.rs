@@ -15,7 +15,7 @@ use crate::{
     Expiry, Removal,
     budget::Budget,
     context::{Context, Special, Weigher},
-    expiry::{Rules, hint},
+    expiry::{Rules, hint::Scale},
     flight::Flights,
     hash,
     outbox::{Listener, forget_panic},
@@ -422,7 +422,7 @@ where
             counters: self.stats.then(Counters::new),
             #[cfg(feature = "record")]
             recorder: None,
-            quantum: hint::quantum(self.rules.longest()),
+            scale: Scale::new(self.rules.longest()),
             is_coarse: self.rules.shortest().is_some_and(|shortest| shortest >= LONG),
             timed: AtomicBool::new(self.rules.any()),
             special: Special::new(self.rules.any() || self.tagger.is_some()),

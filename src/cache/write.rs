@@ -14,7 +14,7 @@ use crate::{
     expiry::Lifetime,
     policy::Policy,
     stats::Event,
-    stripe::{Admission, Condition, Look, Outcome, When, Write},
+    stripe::{Admission, Condition, Look, Outcome, Renewal, When, Write},
 };
 
 /// How long an entry lives by a rule of its own.
@@ -161,12 +161,13 @@ where
         if !self.context.is_plain || self.context.is_timed() {
             return self.upsert_watched(hash, key, value, own);
         }
-        let when = When::ALWAYS;
-        if self.stripe(hash).replace_in_place(&self.context, hash, &key, &mut value, when) {
+        let stripe = self.stripe(hash);
+        let (spot, entry) = (stripe.table.approach(hash), (&key, &mut value));
+        if stripe.replace_in_place(&self.context, spot, hash, entry, None) {
             self.count_update(hash);
             return Some(value);
         }
-        self.bring_in(hash, key, value, when)
+        self.bring_in(hash, key, value, When::ALWAYS)
     }
 
     /// Counts a value that was replaced in place.
@@ -179,9 +180,15 @@ where
     /// [`upsert`](Self::upsert) where there is a clock to read.
     #[inline(never)]
     fn upsert_watched(&self, hash: u64, key: K, mut value: V, own: Own) -> Option<V> {
+        let stripe = self.stripe(hash);
+        let spot = stripe.table.approach(hash);
+        let deadlines = stripe.approach_deadlines(&spot, hash);
+        // Meanwhile both come near.
         let when = self.when(hash, &key, &value, own);
+        let renewal = Some(Renewal { when, deadlines });
+        let entry = (&key, &mut value);
         if self.context.is_plain
-            && self.stripe(hash).replace_in_place(&self.context, hash, &key, &mut value, when)
+            && stripe.replace_in_place(&self.context, spot, hash, entry, renewal)
         {
             self.count_update(hash);
             self.tidy(when.now);
@@ -259,11 +266,20 @@ where
 
     #[inline]
     pub(super) fn when(&self, hash: u64, key: &K, value: &V, own: Own) -> When {
-        if self.context.is_timed() { self.when_timed(hash, key, value, own) } else { When::ALWAYS }
+        let context = &self.context;
+        if !context.is_timed() {
+            When::ALWAYS
+        } else if matches!(own, Own::Rules) && context.rules.expiry.is_none() {
+            let now = context.time_of_write();
+            When { now, life: context.rules.lifetime(now, None) }
+        } else {
+            self.when_alone(hash, key, value, own)
+        }
     }
 
+    /// [`when`](Self::when) for an entry with a lifetime of its own.
     #[inline(never)]
-    fn when_timed(&self, hash: u64, key: &K, value: &V, own: Own) -> When {
+    fn when_alone(&self, hash: u64, key: &K, value: &V, own: Own) -> When {
         let now = match own {
             Own::Rules => self.context.time_of_write(),
             Own::Ttl(_) | Own::Alone(_) => self.context.clock.now(),

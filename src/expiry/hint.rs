@@ -23,50 +23,67 @@ const SHORTEST: u32 = super::wheel::TICK_SHIFT - 3;
 /// The quantum where no lifetime is configured: about a second.
 const DEFAULT: u32 = 20;
 
-/// The quantum for lifetimes of up to `longest` (nanoseconds), as a power of two of ticks.
-pub(crate) fn quantum(longest: Option<u64>) -> u32 {
-    longest.map_or(DEFAULT, |nanos| {
-        // Rounded up, so that the longest lifetime fits into the window.
-        let ticks = (nanos >> 10).div_ceil(WINDOW).next_power_of_two();
-        ticks.ilog2().clamp(SHORTEST, 40)
-    })
-}
-
-/// The hint for a deadline, set at `now`, when all deadlines before `swept` are being removed.
-pub(crate) fn encode(deadline: Tick, now: Tick, swept: Tick, quantum: u32) -> u8 {
-    if deadline == Tick::NEVER {
-        return NEVER;
-    }
-    let (due, now, swept) = (deadline.0 >> quantum, now.0 >> quantum, swept.0 >> quantum);
-    if due >= swept && due >= now && due - now <= WINDOW {
-        DATED | (due as u8 & !DATED)
-    } else {
-        ASK
-    }
-}
-
 /// How late the coarse clock may be, in ticks: about a second, far more than it ever is.
 pub(crate) const LATENESS: u64 = 1 << 20;
 
-/// How many quanta a clock may be late for a hint to be believed nevertheless: about a second, far
-/// more than the coarse clock ever is.
-fn margin(quantum: u32) -> u64 {
-    (LATENESS >> quantum).max(1)
+/// How a cache's hints divide the time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scale {
+    /// The quantum, as a power of two of ticks.
+    quantum: u32,
+    /// How many quanta a clock may be late for a hint to be believed nevertheless:
+    /// [`LATENESS`], but at least one.
+    margin: i8,
 }
 
-/// Whether the hint alone says that its entry is alive at `now`, by a clock that may be late.
-#[inline]
-pub(crate) fn is_alive(hint: u8, now: Tick, swept: Tick, quantum: u32) -> bool {
-    if hint & DATED == 0 {
-        return hint == NEVER;
+impl Scale {
+    /// The scale for lifetimes of up to `longest` (nanoseconds).
+    pub(crate) fn new(longest: Option<u64>) -> Self {
+        Self::of(longest.map_or(DEFAULT, |nanos| {
+            // Rounded up, so that the longest lifetime fits into the window.
+            let ticks = (nanos >> 10).div_ceil(WINDOW).next_power_of_two();
+            ticks.ilog2().clamp(SHORTEST, 40)
+        }))
     }
-    let now = now.0 >> quantum;
-    if now.wrapping_sub(swept.0 >> quantum) > WINDOW {
-        return false;
+
+    fn of(quantum: u32) -> Self {
+        let margin = (LATENESS >> quantum).clamp(1, WINDOW);
+        Self { quantum, margin: margin as i8 }
     }
-    // The difference modulo 128, as a signed number.
-    let ahead = (hint.wrapping_sub(now as u8) << 1).cast_signed() >> 1;
-    i64::from(ahead) > margin(quantum).cast_signed()
+
+    /// So many quanta, in ticks.
+    pub(crate) fn quanta(self, many: u64) -> u64 {
+        many << self.quantum
+    }
+
+    /// The hint for a deadline, set at `now`, when all deadlines before `swept` are being removed.
+    #[inline]
+    pub(crate) fn encode(self, deadline: Tick, now: Tick, swept: Tick) -> u8 {
+        if deadline == Tick::NEVER {
+            return NEVER;
+        }
+        let [due, now, swept] = [deadline, now, swept].map(|tick| tick.0 >> self.quantum);
+        if due >= swept && due.wrapping_sub(now) <= WINDOW {
+            DATED | (due as u8 & !DATED)
+        } else {
+            ASK
+        }
+    }
+
+    /// Whether the hint alone says that its entry is alive at `now`, by a clock that may be late.
+    #[inline(always)]
+    pub(crate) fn is_alive(self, hint: u8, now: Tick, swept: Tick) -> bool {
+        if hint & DATED == 0 {
+            return hint == NEVER;
+        }
+        let now = now.0 >> self.quantum;
+        if now.wrapping_sub(swept.0 >> self.quantum) > WINDOW {
+            return false;
+        }
+        // The difference modulo 128, as a signed number.
+        let ahead = (hint.wrapping_sub(now as u8) << 1).cast_signed() >> 1;
+        ahead > self.margin
+    }
 }
 
 #[cfg(test)]
@@ -75,14 +92,14 @@ mod tests {
 
     #[test]
     fn never_calls_a_dead_entry_alive() {
-        let quantum = 4;
+        let scale = Scale::of(4);
         for deadline in 0..3000_u64 {
             for written in (0..=deadline).step_by(97) {
-                let hint = encode(Tick(deadline), Tick(written), Tick(0), quantum);
+                let hint = scale.encode(Tick(deadline), Tick(written), Tick(0));
                 for now in (deadline..deadline + 4000).step_by(61) {
                     // Resident still, so the sweep has not passed the deadline.
                     let swept = Tick(deadline.min(now));
-                    assert!(!is_alive(hint, Tick(now), swept, quantum), "{deadline} {now}");
+                    assert!(!scale.is_alive(hint, Tick(now), swept), "{deadline} {now}");
                 }
             }
         }
@@ -91,22 +108,22 @@ mod tests {
     #[test]
     fn believes_no_hint_that_a_late_clock_could_misread() {
         for quantum in [SHORTEST, 17, DEFAULT, 25] {
-            let second = 1_000_000;
+            let (scale, second) = (Scale::of(quantum), 1_000_000);
             let deadline = 40 << quantum;
-            let hint = encode(Tick(deadline), Tick(0), Tick(0), quantum);
+            let hint = scale.encode(Tick(deadline), Tick(0), Tick(0));
             let late = deadline.saturating_sub(second);
-            assert!(!is_alive(hint, Tick(late), Tick(late), quantum), "{quantum}");
+            assert!(!scale.is_alive(hint, Tick(late), Tick(late)), "{quantum}");
         }
     }
 
     #[test]
     fn calls_most_living_entries_alive() {
-        let quantum = quantum(Some(60_000_000_000));
+        let scale = Scale::new(Some(60_000_000_000));
         let ttl = 60_000_000_000 >> 10;
         let mut alive = 0;
         for now in (0..ttl).step_by(1_000_000) {
-            let hint = encode(Tick(ttl), Tick(0), Tick(0), quantum);
-            alive += u64::from(is_alive(hint, Tick(now), Tick(now), quantum));
+            let hint = scale.encode(Tick(ttl), Tick(0), Tick(0));
+            alive += u64::from(scale.is_alive(hint, Tick(now), Tick(now)));
         }
         assert!(alive * 100 > 90 * (ttl / 1_000_000), "{alive}");
     }

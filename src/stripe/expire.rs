@@ -83,7 +83,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         now: u64,
     ) -> bool {
         shard.arena.with(slot, |_| {
-            let deadline = self.sides.deadlines.get(slot);
+            let deadline = self.deadline(slot);
             // The time so far may be the coarse clock's.
             let is_near = deadline.0 <= Tick::of(now).0.saturating_add(hint::LATENESS);
             let is_over = deadline != Tick::NEVER
@@ -113,7 +113,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         for &slot in slots {
             // Relaxed: for tests.
             let hint = shard.arena.state(slot).hint.load(Ordering::Relaxed);
-            let deadline = self.sides.deadlines.get(slot);
+            let deadline = self.deadline(slot);
             if hint == hint::NEVER {
                 assert_eq!(deadline, Tick::NEVER, "a deadline that no hint tells of");
             } else if deadline != Tick::NEVER {
@@ -190,7 +190,7 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
         // Release: pairs with the Acquire in `is_before_deadline`.
         self.swept.fetch_max(Wheel::tick(now) << TICK_SHIFT, Ordering::Release);
         let due = shard.wheel.next_due().map_or(u64::MAX, |tick| {
-            (tick << TICK_SHIFT).min(now.0.saturating_add(LAG << context.quantum))
+            (tick << TICK_SHIFT).min(now.0.saturating_add(context.scale.quanta(LAG)))
         });
         self.ask(context, due);
     }
@@ -207,7 +207,7 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
         let mut next = Tick::NEVER;
         for slot in shard.arena.slots_of(bucket) {
             if !self.is_expired(context, shard, slot, now) {
-                let deadline = shard.arena.with(slot, |_| self.sides.deadlines.get(slot));
+                let deadline = shard.arena.with(slot, |_| self.deadline(slot));
                 next = next.min(deadline);
             } else {
                 let leaving = self.remove_slot(context, shard, slot, RemovalCause::Expired);

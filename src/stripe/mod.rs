@@ -12,7 +12,7 @@ mod room;
 mod write;
 
 pub(crate) use light::Admission;
-pub(crate) use read::Hit;
+pub(crate) use read::{Hit, Renewal};
 pub(crate) use write::{Condition, Look, Outcome, Over, When, Write};
 
 use std::{
@@ -256,8 +256,8 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
             let weight = weight.load(Ordering::Relaxed);
             sides.weights.get_or_make(to).store(weight, Ordering::Relaxed);
         }
-        sides.deadlines.set(to, sides.deadlines.get(from));
-        sides.limits.set(to, sides.limits.get(from));
+        sides.deadlines.copy(from, to);
+        sides.limits.copy(from, to);
         if let Some(version) = sides.versions.get(from) {
             let version = version.load(Ordering::Relaxed);
             sides.versions.get_or_make(to).store(version, Ordering::Relaxed);

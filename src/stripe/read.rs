@@ -9,7 +9,11 @@ use super::{Stripe, When};
 use crate::{
     Slot,
     context::Context,
-    expiry::{Lifetime, hint},
+    expiry::{
+        Lifetime,
+        deadlines::{OfBucket, Swept},
+        hint,
+    },
     policy::{Policy, Recorder},
     sync::{AtomicU8, Ordering},
     table::{BucketGuard, Found, Further, Lane, Locked, Look, Spot, enter_user_code},
@@ -23,6 +27,14 @@ pub(crate) struct Used<'a, K: Hash, V, P: Policy, S: BuildHasher> {
     /// In this order: the lock is released first.
     _guard: BucketGuard<'a>,
     _rest: Rest<'a, K, V, P, S>,
+}
+
+/// The lifetime of a value that is about to replace another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Renewal<'a> {
+    pub(crate) when: When,
+    /// Those in the bucket that was picked, if there are any yet.
+    pub(crate) deadlines: Option<OfBucket<'a>>,
 }
 
 /// What a use leaves to do once its lock is released.
@@ -151,6 +163,16 @@ fn is_immortal(lane: Lane<'_>) -> bool {
     lane.state.hint.load(Ordering::Relaxed) == hint::NEVER
 }
 
+/// The hint for a deadline; the bucket is locked, or the entry not yet published.
+#[inline]
+fn hint_for<K, V, S>(context: &Context<K, V, S>, deadline: Tick, now: u64, swept: Swept) -> u8 {
+    if context.tagger.is_some() {
+        // An entry with tags may be dead at any time.
+        return hint::ASK;
+    }
+    context.scale.encode(deadline, Tick::of(now), swept.begun)
+}
+
 impl<K, V, P: Policy> Stripe<K, V, P> {
     /// Looks an entry up without using it.
     #[inline]
@@ -180,7 +202,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     /// Whether the entry, whose bucket is locked, may still be seen.
     #[inline]
     pub(super) fn is_alive<S>(&self, context: &Context<K, V, S>, lane: Lane<'_>, now: u64) -> bool {
-        is_immortal(lane) || self.is_mortal_alive(context, lane, now)
+        is_immortal(lane) || self.is_mortal_alive(context, lane, now, self.swept())
     }
 
     /// Answers whether the entry, whose bucket is locked, is alive, and if so puts its idle deadline
@@ -190,7 +212,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         if is_immortal(lane) {
             return true;
         }
-        let is_alive = self.is_mortal_alive(context, lane, now);
+        let is_alive = self.is_mortal_alive(context, lane, now, self.swept());
         if is_alive && context.rules.time_to_idle.is_some() {
             self.extend_idle(context, lane.slot(), &lane.state.hint, now);
         }
@@ -198,13 +220,16 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     }
 
     #[inline(always)]
-    fn is_mortal_alive<S>(&self, context: &Context<K, V, S>, lane: Lane<'_>, now: u64) -> bool {
+    fn is_mortal_alive<S>(
+        &self,
+        context: &Context<K, V, S>,
+        lane: Lane<'_>,
+        now: u64,
+        swept: Swept,
+    ) -> bool {
         // Relaxed: guarded by the bucket's lock.
         let hint = lane.state.hint.load(Ordering::Relaxed);
-        // Acquire: pairs with the Release in `Stripe::finish_sweep`: entries that the sweep removed
-        // are not found.
-        let swept = Tick(self.swept.load(Ordering::Acquire));
-        hint::is_alive(hint, Tick::of(now), swept, context.quantum)
+        context.scale.is_alive(hint, Tick::of(now), swept.done)
             || self.look_up_life(context, lane.slot(), &lane.state.hint, now)
     }
 
@@ -217,7 +242,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         hint: &AtomicU8,
         now: u64,
     ) -> bool {
-        let deadline = self.sides.deadlines.get(slot);
+        let deadline = self.deadline(slot);
         if deadline != Tick::NEVER {
             // The time so far may have been the coarse clock's.
             let now = now.max(context.clock.now());
@@ -226,20 +251,8 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
             }
         }
         // Relaxed: guarded by the bucket's lock.
-        hint.store(self.hint_for(context, deadline, now), Ordering::Relaxed);
+        hint.store(hint_for(context, deadline, now, self.swept()), Ordering::Relaxed);
         context.tagger.is_none() || !self.is_tag_dead(slot)
-    }
-
-    /// The hint for a deadline; the bucket is locked, or the entry not yet published.
-    pub(super) fn hint_for<S>(&self, context: &Context<K, V, S>, deadline: Tick, now: u64) -> u8 {
-        // Relaxed: a sweep announces itself before it takes the bucket's lock, so who holds that
-        // later sees the announcement, and an entry of who held it earlier is seen by the sweep.
-        let sweeping = Tick(self.sweeping.load(Ordering::Relaxed));
-        if context.tagger.is_some() {
-            // An entry with tags may be dead at any time.
-            return hint::ASK;
-        }
-        hint::encode(deadline, Tick::of(now), sweeping, context.quantum)
     }
 
     fn is_tag_dead(&self, slot: Slot) -> bool {
@@ -249,19 +262,37 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     /// A use puts the idle deadline off. It stays in the timer wheel where it was: that fires, sees
     /// the new deadline, and puts it back.
     fn extend_idle<S>(&self, context: &Context<K, V, S>, slot: Slot, hint: &AtomicU8, now: u64) {
-        let deadline = context.rules.idle_from(now, self.sides.limits.get(slot));
-        if deadline > self.sides.deadlines.get(slot) {
-            self.sides.deadlines.set(slot, deadline);
+        let deadline = context.rules.idle_from(now, self.sides.limits.get(slot, self.swept()));
+        if deadline > self.deadline(slot) {
+            self.sides.deadlines.set(slot, deadline, self.swept());
             // Relaxed: guarded by the bucket's lock.
-            hint.store(self.hint_for(context, deadline, now), Ordering::Relaxed);
+            hint.store(hint_for(context, deadline, now, self.swept()), Ordering::Relaxed);
         }
+    }
+
+    /// How far the stripe was swept, as seen by a holder of the lock of the bucket in question, or of
+    /// an entry not yet published.
+    #[inline]
+    pub(super) fn swept(&self) -> Swept {
+        // In this order, so that what is done had begun.
+        // Acquire: pairs with the Release in `finish_sweep`: entries that the sweep removed are not
+        // found.
+        let done = Tick(self.swept.load(Ordering::Acquire));
+        // Relaxed: a sweep announces itself before it takes the bucket's lock, so who holds that
+        // later sees the announcement, and an entry of who held it earlier is seen by the sweep.
+        Swept { done, begun: Tick(self.sweeping.load(Ordering::Relaxed)) }
+    }
+
+    /// The deadline of an entry whose bucket is locked.
+    pub(super) fn deadline(&self, slot: Slot) -> Tick {
+        self.sides.deadlines.get(slot, self.swept())
     }
 
     /// The lifetime of an entry whose bucket is locked.
     pub(super) fn lifetime_of<S>(&self, context: &Context<K, V, S>, slot: Slot) -> Lifetime {
-        let deadline = self.sides.deadlines.get(slot);
+        let deadline = self.deadline(slot);
         let limit = match context.rules.time_to_idle {
-            Some(_) => self.sides.limits.get(slot),
+            Some(_) => self.sides.limits.get(slot, self.swept()),
             None => deadline,
         };
         Lifetime { limit, deadline }
@@ -277,26 +308,27 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         life: Lifetime,
         now: u64,
     ) {
-        self.sides.deadlines.set(slot, life.deadline);
+        let swept = self.swept();
+        self.sides.deadlines.set(slot, life.deadline, swept);
         if context.rules.time_to_idle.is_some() {
-            self.sides.limits.set(slot, life.limit);
+            self.sides.limits.set(slot, life.limit, swept);
         }
         // Relaxed: guarded by the bucket's lock, or published with the entry.
-        hint.store(self.hint_for(context, life.deadline, now), Ordering::Relaxed);
+        hint.store(hint_for(context, life.deadline, now, swept), Ordering::Relaxed);
     }
 
     /// Swaps the value of a living entry without the stripe's lock, for caches without weigher,
     /// listener and tags, whose stripes have nothing to keep up to date. Changes nothing if there
     /// is no such entry, or if its deadline would come nearer (which the timer wheel would have to
-    /// know). Answers whether it swapped.
+    /// know). Answers whether it swapped. `renewal` is told where entries have deadlines.
     #[inline(always)]
     pub(crate) fn replace_in_place<S: BuildHasher>(
         &self,
         context: &Context<K, V, S>,
+        spot: Spot<'_, K, V>,
         hash: u64,
-        key: &K,
-        value: &mut V,
-        when: When,
+        (key, value): (&K, &mut V),
+        renewal: Option<Renewal<'_>>,
     ) -> bool
     where
         K: Hash + Eq,
@@ -305,11 +337,11 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
             let _running = enter_user_code::<K, V>();
             resident == key
         };
-        match self.table.look_lightly(self.table.approach(hash), hash, &equals) {
-            Look::Found(locked) => self.swap(context, locked, hash, value, when),
+        match self.table.look_lightly(spot, hash, &equals) {
+            Look::Found(locked) => self.swap(context, locked, hash, value, renewal),
             Look::Absent => false,
             Look::Further(further) => {
-                self.swap_further(context, further, (hash, equals), value, when)
+                self.swap_further(context, further, (hash, equals), value, renewal)
             }
         }
     }
@@ -322,13 +354,15 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         further: Further<'_, K, V>,
         (hash, equals): (u64, impl Fn(&K) -> bool + Copy),
         value: &mut V,
-        when: When,
+        renewal: Option<Renewal<'_>>,
     ) -> bool
     where
         K: Hash,
     {
         let locked = self.table.look_further(further, hash, equals);
-        locked.is_some_and(|locked| self.swap(context, locked, hash, value, when))
+        // It lies in an overflow group, or the bucket was split since it was picked.
+        let renewal = renewal.map(|renewal| Renewal { deadlines: None, ..renewal });
+        locked.is_some_and(|locked| self.swap(context, locked, hash, value, renewal))
     }
 
     #[inline(always)]
@@ -338,18 +372,18 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         locked: Locked<'_, K, V>,
         hash: u64,
         value: &mut V,
-        when: When,
+        renewal: Option<Renewal<'_>>,
     ) -> bool
     where
         K: Hash,
     {
         let lane = locked.found.lane;
-        if (!is_immortal(lane) || when.life.deadline != Tick::NEVER)
-            && !self.prolong(context, lane, when)
-        {
-            return false;
-        }
-        if self.is_pinned(lane) {
+        let may_stay = match renewal {
+            None => is_immortal(lane),
+            Some(Renewal { when, .. }) if is_immortal(lane) => when.life.deadline == Tick::NEVER,
+            Some(renewal) => self.prolong(context, lane, renewal),
+        };
+        if !may_stay || self.is_pinned(lane) {
             return false;
         }
         // Relaxed: a version asked for under the bucket's lock is asked for after this is set.
@@ -362,18 +396,36 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
 
     /// Gives an entry the lifetime of the value that will replace its own, if it is alive and its
     /// deadline does not come nearer.
-    fn prolong<S>(&self, context: &Context<K, V, S>, lane: Lane<'_>, when: When) -> bool {
-        let later = !is_immortal(lane)
-            && self.is_mortal_alive(context, lane, when.now)
-            && self.sides.deadlines.put_off(lane.slot(), when.life.deadline);
+    #[inline(always)]
+    fn prolong<S>(&self, context: &Context<K, V, S>, lane: Lane<'_>, renewal: Renewal<'_>) -> bool {
+        let Renewal { when, deadlines } = renewal;
+        let (slot, swept, deadline) = (lane.slot(), self.swept(), when.life.deadline);
+        let later = self.is_mortal_alive(context, lane, when.now, swept)
+            && match deadlines {
+                Some(deadlines) => deadlines.put_off(slot, deadline, swept),
+                None => self.sides.deadlines.put_off(slot, deadline, swept),
+            };
         if later {
             if context.rules.time_to_idle.is_some() {
-                self.sides.limits.set(lane.slot(), when.life.limit);
+                self.sides.limits.set(slot, when.life.limit, swept);
             }
-            let hint = self.hint_for(context, when.life.deadline, when.now);
+            let hint = hint_for(context, deadline, when.now, swept);
             // Relaxed: guarded by the bucket's lock.
             lane.state.hint.store(hint, Ordering::Relaxed);
         }
         later
+    }
+
+    /// The deadlines in the bucket that was picked; begins to fetch the one that is probably wanted.
+    #[inline(always)]
+    pub(crate) fn approach_deadlines(
+        &self,
+        spot: &Spot<'_, K, V>,
+        hash: u64,
+    ) -> Option<OfBucket<'_>> {
+        let (first, probable) = spot.slots(hash);
+        let deadlines = self.sides.deadlines.of_bucket(first)?;
+        deadlines.prefetch(probable);
+        Some(deadlines)
     }
 }

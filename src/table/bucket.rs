@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Lanes of a home bucket.
-pub(super) const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 /// Lanes of an overflow group.
 pub(super) const OVERFLOW_LANES: usize = 4;
 /// The level of a bucket that is not in use; no level mask has this value.
@@ -130,7 +130,7 @@ impl<K, V, const N: usize, const WORDS: usize> Group<K, V, N, WORDS> {
     /// The lane at which an entry of this hash would best lie: the first one of a cache line, so
     /// that who looks for the entry can fetch that line together with the fingerprints.
     #[inline(always)]
-    fn preferred(hash: u64) -> usize {
+    pub(super) fn preferred(hash: u64) -> usize {
         let lanes_per_line = (64 / size_of::<Entry<K, V>>().max(1)).clamp(1, N);
         let first = (hash >> 48) as usize % N;
         first - first % lanes_per_line

@@ -31,8 +31,8 @@ use crate::{
     Slot,
     sync::{AtomicPtr, AtomicU64, Ordering},
 };
-pub(crate) use bucket::LaneState;
-use bucket::{Bucket, Group, LANES, OVERFLOW_LANES, Overflow};
+use bucket::{Bucket, Group, OVERFLOW_LANES, Overflow};
+pub(crate) use bucket::{LANES, LaneState};
 pub(crate) use lock::BucketGuard;
 use prints::fingerprint;
 
@@ -75,6 +75,15 @@ pub(crate) struct Spot<'a, K, V> {
     index: u32,
     /// The mask of the bucket's level when it was picked.
     mask: u32,
+}
+
+impl<K, V> Spot<'_, K, V> {
+    /// The first slot of the bucket, and where in it an entry of this hash probably lies.
+    #[inline(always)]
+    pub(crate) fn slots(&self, hash: u64) -> (Slot, Slot) {
+        let preferred = Group::<K, V, LANES, 2>::preferred(hash);
+        (home_slot(self.index, 0), home_slot(self.index, preferred))
+    }
 }
 
 /// An entry and the lock of its bucket.
@@ -462,14 +471,14 @@ fn place_of(slot: Slot) -> Place {
 
 #[cfg(target_arch = "x86_64")]
 #[inline]
-fn prefetch_line(address: *const i8) {
+pub(crate) fn prefetch_line(address: *const i8) {
     // SAFETY: a prefetch reads nothing, whatever the address.
     unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address) };
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 #[inline]
-fn prefetch_line(_address: *const i8) {}
+pub(crate) fn prefetch_line(_address: *const i8) {}
 
 impl<K, V> fmt::Debug for Table<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -14,26 +14,37 @@ const SEGMENTS: usize = 19;
 
 type Segment<T> = Box<[OnceLock<Box<[T]>>]>;
 
-/// An array indexed by slot whose elements never move.
-pub(crate) struct Side<T>([OnceLock<Segment<T>>; SEGMENTS]);
+/// An array indexed by slot whose elements never move. Every `SHARE` slots have one together.
+pub(crate) struct Side<T, const SHARE: usize = 1>([OnceLock<Segment<T>>; SEGMENTS]);
 
 /// The segment of a piece and the piece's place in it.
 #[inline]
 fn split(piece: usize) -> (usize, usize) {
-    let segment = (piece / FIRST + 1).ilog2() as usize;
-    (segment, piece - FIRST * ((1 << segment) - 1))
+    let number = piece + FIRST;
+    let highest = number.ilog2();
+    ((highest - FIRST.ilog2()) as usize, number ^ (1 << highest))
 }
 
-impl<T: Default> Side<T> {
+impl<T: Default, const SHARE: usize> Side<T, SHARE> {
     pub(crate) fn new() -> Self {
         Self(std::array::from_fn(|_| OnceLock::new()))
     }
 
     /// The element of `slot`, if its piece was ever made.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn get(&self, slot: Slot) -> Option<&T> {
         let (segment, piece) = split(slot.index() / PIECE);
-        self.0[segment].get()?[piece].get().map(|piece| &piece[slot.index() % PIECE])
+        let piece = self.0[segment].get()?[piece].get()?;
+        Some(&piece[slot.index() % PIECE / SHARE])
+    }
+
+    /// The `N` elements of the `N * SHARE` slots of which `slot` is the first, if their piece was
+    /// ever made.
+    #[inline(always)]
+    pub(crate) fn run<const N: usize>(&self, slot: Slot) -> Option<&[T; N]> {
+        let (segment, piece) = split(slot.index() / PIECE);
+        let piece = self.0[segment].get()?[piece].get()?;
+        piece[slot.index() % PIECE / SHARE..].first_chunk()
     }
 
     /// The element of `slot`, made with its piece's if need be.
@@ -41,12 +52,12 @@ impl<T: Default> Side<T> {
         let (segment, piece) = split(slot.index() / PIECE);
         let pieces = self.0[segment]
             .get_or_init(|| (0..FIRST << segment).map(|_| OnceLock::new()).collect());
-        let piece = pieces[piece].get_or_init(|| (0..PIECE).map(|_| T::default()).collect());
-        &piece[slot.index() % PIECE]
+        let make = || (0..PIECE / SHARE).map(|_| T::default()).collect();
+        &pieces[piece].get_or_init(make)[slot.index() % PIECE / SHARE]
     }
 }
 
-impl<T> fmt::Debug for Side<T> {
+impl<T, const SHARE: usize> fmt::Debug for Side<T, SHARE> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let pieces = self.0.iter().filter_map(OnceLock::get).flatten();
         let made = pieces.filter(|piece| piece.get().is_some()).count();
