@@ -123,7 +123,7 @@ where
         let stripe = inner.stripe(hash);
         let (spot, now) = (stripe.table.approach(hash), inner.context.time_of_use());
         let equals = same::<K, V, Q>(key);
-        let is_used = match stripe.hit_at(&inner.context, spot, hash, equals, now) {
+        let is_used = match stripe.hit_at(&inner.context, spot, hash, equals, (now, None)) {
             Hit::Used(_) => true,
             Hit::Absent => false,
             Hit::Further(further) => inner.use_further(further, hash, key, |_| ()).is_some(),
@@ -372,9 +372,11 @@ where
         let mut look = LookUp { context: &self.context, hash, is_hit: false };
         let equals = same::<K, V, Q>(key);
         let spot = stripe.table.approach(hash);
-        // Meanwhile the bucket comes near.
+        let puts_off = self.context.rules.time_to_idle.is_some();
+        let deadlines = if puts_off { stripe.approach_deadlines(&spot, hash) } else { None };
+        // Meanwhile they come near.
         let now = self.context.time_of_use();
-        let found = match stripe.hit_at(&self.context, spot, hash, equals, now) {
+        let found = match stripe.hit_at(&self.context, spot, hash, equals, (now, deadlines)) {
             Hit::Used(used) => Some(then(used.value)),
             Hit::Absent => None,
             Hit::Further(further) => self.use_further(further, hash, key, then),

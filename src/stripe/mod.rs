@@ -6,13 +6,15 @@
 //! stripes are never locked at once.
 
 mod expire;
+mod life;
 mod light;
 mod read;
 mod room;
 mod write;
 
+pub(crate) use life::Renewal;
 pub(crate) use light::Admission;
-pub(crate) use read::{Hit, Renewal};
+pub(crate) use read::Hit;
 pub(crate) use write::{Condition, Look, Outcome, Over, When, Write};
 
 use std::{

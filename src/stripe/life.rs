@@ -1,0 +1,236 @@
+//! Until when an entry lives, and whether it still does: under its bucket's lock.
+
+use super::{Stripe, When};
+use crate::{
+    Slot,
+    context::Context,
+    expiry::{
+        Lifetime,
+        deadlines::{OfBucket, Swept},
+        hint,
+    },
+    policy::Policy,
+    sync::{AtomicU8, Ordering},
+    table::{Lane, Spot},
+    time::Tick,
+};
+
+/// The lifetime of a value that is about to replace another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Renewal<'a> {
+    pub(crate) when: When,
+    /// Those in the bucket that was picked, if there are any yet.
+    pub(crate) deadlines: Option<OfBucket<'a>>,
+}
+
+/// Whether the entry, whose bucket is locked, has neither deadline nor tags.
+#[inline(always)]
+pub(super) fn is_immortal(lane: Lane<'_>) -> bool {
+    // Relaxed: guarded by the bucket's lock.
+    lane.state.hint.load(Ordering::Relaxed) == hint::NEVER
+}
+
+/// The hint for a deadline; the bucket is locked, or the entry not yet published.
+#[inline]
+fn hint_for<K, V, S>(context: &Context<K, V, S>, deadline: Tick, now: u64, swept: Swept) -> u8 {
+    if context.tagger.is_some() {
+        // An entry with tags may be dead at any time.
+        return hint::ASK;
+    }
+    context.scale.encode(deadline, Tick::of(now), swept.begun)
+}
+
+impl<K, V, P: Policy> Stripe<K, V, P> {
+    /// The lifetime of a living entry.
+    pub(crate) fn life<S>(
+        &self,
+        context: &Context<K, V, S>,
+        hash: u64,
+        equals: impl Fn(&K) -> bool + Copy,
+        now: u64,
+    ) -> Option<Lifetime> {
+        self.peek(context, hash, equals, now, |found| self.lifetime_of(context, found.lane.slot()))
+    }
+
+    /// Whether the entry, whose bucket is locked, may still be seen.
+    #[inline]
+    pub(super) fn is_alive<S>(&self, context: &Context<K, V, S>, lane: Lane<'_>, now: u64) -> bool {
+        is_immortal(lane) || self.is_mortal_alive(context, lane, now, self.swept())
+    }
+
+    /// Answers whether the entry, whose bucket is locked, is alive, and if so puts its idle deadline
+    /// off.
+    #[inline(always)]
+    pub(super) fn use_alive<S>(
+        &self,
+        context: &Context<K, V, S>,
+        lane: Lane<'_>,
+        now: u64,
+        deadlines: Option<OfBucket<'_>>,
+    ) -> bool {
+        if is_immortal(lane) {
+            return true;
+        }
+        let swept = self.swept();
+        let is_alive = self.is_mortal_alive(context, lane, now, swept);
+        if is_alive && context.rules.time_to_idle.is_some() {
+            self.extend_idle(context, lane, now, (swept, deadlines));
+        }
+        is_alive
+    }
+
+    #[inline(always)]
+    fn is_mortal_alive<S>(
+        &self,
+        context: &Context<K, V, S>,
+        lane: Lane<'_>,
+        now: u64,
+        swept: Swept,
+    ) -> bool {
+        // Relaxed: guarded by the bucket's lock.
+        let hint = lane.state.hint.load(Ordering::Relaxed);
+        context.scale.is_alive(hint, Tick::of(now), swept.done)
+            || self.look_up_life(context, lane.slot(), &lane.state.hint, now)
+    }
+
+    /// Reads the deadline itself, and improves the hint if it can be; looks at the tags.
+    #[cold]
+    fn look_up_life<S>(
+        &self,
+        context: &Context<K, V, S>,
+        slot: Slot,
+        hint: &AtomicU8,
+        now: u64,
+    ) -> bool {
+        let deadline = self.deadline(slot);
+        if deadline != Tick::NEVER {
+            // The time so far may have been the coarse clock's.
+            let now = now.max(context.clock.now());
+            if Tick::of(now) >= deadline {
+                return false;
+            }
+        }
+        // Relaxed: guarded by the bucket's lock.
+        hint.store(hint_for(context, deadline, now, self.swept()), Ordering::Relaxed);
+        context.tagger.is_none() || !self.is_tag_dead(slot)
+    }
+
+    fn is_tag_dead(&self, slot: Slot) -> bool {
+        self.sides.tags.get(slot).is_some_and(crate::tags::TagCell::is_dead)
+    }
+
+    /// A use puts the idle deadline off. It stays in the timer wheel where it was: that fires, sees
+    /// the new deadline, and puts it back.
+    #[inline(always)]
+    fn extend_idle<S>(
+        &self,
+        context: &Context<K, V, S>,
+        lane: Lane<'_>,
+        now: u64,
+        (swept, deadlines): (Swept, Option<OfBucket<'_>>),
+    ) {
+        let deadline = context.rules.idle_from(now, self.sides.limits.get(lane.slot(), swept));
+        if self.put_off(lane, deadline, (swept, deadlines)) {
+            // Relaxed: guarded by the bucket's lock.
+            lane.state.hint.store(hint_for(context, deadline, now, swept), Ordering::Relaxed);
+        }
+    }
+
+    /// Gives an entry, whose bucket is locked, a deadline that is no nearer; answers whether it is not.
+    #[inline(always)]
+    fn put_off(
+        &self,
+        lane: Lane<'_>,
+        deadline: Tick,
+        (swept, deadlines): (Swept, Option<OfBucket<'_>>),
+    ) -> bool {
+        match deadlines {
+            Some(deadlines) => deadlines.put_off(lane.slot(), deadline, swept),
+            None => self.sides.deadlines.put_off(lane.slot(), deadline, swept),
+        }
+    }
+
+    /// How far the stripe was swept, as seen by a holder of the lock of the bucket in question, or of
+    /// an entry not yet published.
+    #[inline]
+    pub(super) fn swept(&self) -> Swept {
+        // In this order, so that what is done had begun.
+        // Acquire: pairs with the Release in `finish_sweep`: entries that the sweep removed are not
+        // found.
+        let done = Tick(self.swept.load(Ordering::Acquire));
+        // Relaxed: a sweep announces itself before it takes the bucket's lock, so who holds that
+        // later sees the announcement, and an entry of who held it earlier is seen by the sweep.
+        Swept { done, begun: Tick(self.sweeping.load(Ordering::Relaxed)) }
+    }
+
+    /// The deadline of an entry whose bucket is locked.
+    pub(super) fn deadline(&self, slot: Slot) -> Tick {
+        self.sides.deadlines.get(slot, self.swept())
+    }
+
+    /// The lifetime of an entry whose bucket is locked.
+    pub(super) fn lifetime_of<S>(&self, context: &Context<K, V, S>, slot: Slot) -> Lifetime {
+        let deadline = self.deadline(slot);
+        let limit = match context.rules.time_to_idle {
+            Some(_) => self.sides.limits.get(slot, self.swept()),
+            None => deadline,
+        };
+        Lifetime { limit, deadline }
+    }
+
+    /// Writes an entry's lifetime; its bucket is locked or it is not yet published. The caller sees
+    /// to the timer wheel.
+    pub(super) fn set_lifetime<S>(
+        &self,
+        context: &Context<K, V, S>,
+        slot: Slot,
+        hint: &AtomicU8,
+        life: Lifetime,
+        now: u64,
+    ) {
+        let swept = self.swept();
+        self.sides.deadlines.set(slot, life.deadline, swept);
+        if context.rules.time_to_idle.is_some() {
+            self.sides.limits.set(slot, life.limit, swept);
+        }
+        // Relaxed: guarded by the bucket's lock, or published with the entry.
+        hint.store(hint_for(context, life.deadline, now, swept), Ordering::Relaxed);
+    }
+
+    /// Gives an entry the lifetime of the value that will replace its own, if it is alive and its
+    /// deadline does not come nearer.
+    #[inline(always)]
+    pub(super) fn prolong<S>(
+        &self,
+        context: &Context<K, V, S>,
+        lane: Lane<'_>,
+        renewal: Renewal<'_>,
+    ) -> bool {
+        let Renewal { when, deadlines } = renewal;
+        let (swept, deadline) = (self.swept(), when.life.deadline);
+        let later = self.is_mortal_alive(context, lane, when.now, swept)
+            && self.put_off(lane, deadline, (swept, deadlines));
+        if later {
+            if context.rules.time_to_idle.is_some() {
+                self.sides.limits.set(lane.slot(), when.life.limit, swept);
+            }
+            let hint = hint_for(context, deadline, when.now, swept);
+            // Relaxed: guarded by the bucket's lock.
+            lane.state.hint.store(hint, Ordering::Relaxed);
+        }
+        later
+    }
+
+    /// The deadlines in the bucket that was picked; begins to fetch the one that is probably wanted.
+    #[inline(always)]
+    pub(crate) fn approach_deadlines(
+        &self,
+        spot: &Spot<'_, K, V>,
+        hash: u64,
+    ) -> Option<OfBucket<'_>> {
+        let (first, probable) = spot.slots(hash);
+        let deadlines = self.sides.deadlines.of_bucket(first)?;
+        deadlines.prefetch(probable);
+        Some(deadlines)
+    }
+}
