@@ -9,12 +9,10 @@
 //! * hits are counted up to a million, and priorities end at 2^44, when ageing would;
 //! * an entry that weighs nothing has no priority while it does.
 //!
-//! Invariant: an entry with weight is in the queue of its priority; no queue is empty.
-
-use std::collections::BTreeMap;
+//! Invariant: an entry with weight is in the queue of its priority.
 
 use super::parts::queue::{Links, Queue};
-use super::parts::{Buffer, PerSlot};
+use super::parts::{Buffer, Levels, PerSlot};
 use super::recorders::Log;
 use super::{Newcomer, Policy, Residents};
 use crate::{RemovalCause, Slot};
@@ -58,9 +56,7 @@ impl Rank {
 struct Ranking {
     links: Links,
     ranks: PerSlot<Rank>,
-    /// By priority, the entry that got it first at the back. All share one queue number: the rank
-    /// says which is whose.
-    levels: BTreeMap<u64, Queue>,
+    levels: Levels,
     ranked: usize,
     weightless: Queue,
     /// The priority of the last victim.
@@ -77,7 +73,7 @@ impl Default for Ranking {
         Self {
             links: Links::default(),
             ranks: PerSlot::new(Rank::NONE),
-            levels: BTreeMap::new(),
+            levels: Levels::new(RANKED),
             ranked: 0,
             weightless: Queue::new(WEIGHTLESS),
             age: 0,
@@ -93,7 +89,7 @@ impl Ranking {
         } else {
             let rank = Rank::new(1, self.age);
             self.ranks.insert(slot, rank);
-            self.join(slot, rank);
+            self.levels.join(&mut self.links, slot, rank.priority());
             self.ranked += 1;
         }
     }
@@ -108,7 +104,7 @@ impl Ranking {
             return None;
         }
         let rank = self.ranks.remove(slot);
-        self.leave(slot, rank);
+        self.levels.leave(&mut self.links, slot, rank.priority());
         self.ranked -= 1;
         Some(rank.priority())
     }
@@ -133,22 +129,9 @@ impl Ranking {
     }
 
     fn change(&mut self, slot: Slot, old: Rank, new: Rank) {
-        self.leave(slot, old);
+        self.levels.leave(&mut self.links, slot, old.priority());
         *self.ranks.get_mut(slot) = new;
-        self.join(slot, new);
-    }
-
-    fn join(&mut self, slot: Slot, rank: Rank) {
-        let level = self.levels.entry(rank.priority()).or_insert(Queue::new(RANKED));
-        level.push_front(&mut self.links, slot);
-    }
-
-    fn leave(&mut self, slot: Slot, rank: Rank) {
-        let Some(level) = self.levels.get_mut(&rank.priority()) else { return };
-        level.unlink(&mut self.links, slot);
-        if level.is_empty() {
-            self.levels.remove(&rank.priority());
-        }
+        self.levels.join(&mut self.links, slot, new.priority());
     }
 
     fn replace(&mut self, from: Slot, to: Slot) {
@@ -160,19 +143,7 @@ impl Ranking {
         }
         let rank = self.ranks.remove(from);
         self.ranks.insert(to, rank);
-        if let Some(level) = self.levels.get_mut(&rank.priority()) {
-            level.replace(&mut self.links, from, to);
-        }
-    }
-
-    /// The lowest priority's oldest, and the newcomer only if it is alone.
-    fn lowest(&self) -> Option<Slot> {
-        let mut backs = self.levels.values().filter_map(Queue::back);
-        let lowest = backs.next()?;
-        if self.newcomer == Some(lowest) {
-            return backs.next().or(Some(lowest));
-        }
-        Some(lowest)
+        self.levels.replace(&mut self.links, (from, to), rank.priority());
     }
 
     fn len(&self) -> usize {
@@ -180,15 +151,7 @@ impl Ranking {
     }
 
     fn validate(&self, slots: &[Slot], residents: &impl Residents) {
-        let mut ranked = 0;
-        for (&priority, level) in &self.levels {
-            level.validate(&self.links);
-            assert!(!level.is_empty(), "the queue of priority {priority}");
-            for slot in level.iter_from_back(&self.links) {
-                assert_eq!(self.ranks.get(slot).priority(), priority, "{slot:?}'s priority");
-            }
-            ranked += level.len();
-        }
+        let ranked = self.levels.validate(&self.links, |slot| self.ranks.get(slot).priority());
         self.weightless.validate(&self.links);
         assert_eq!((ranked, self.ranks.validate()), (self.ranked, self.ranked), "ranked entries");
         assert_eq!(self.links.validate(), self.len(), "a link belongs to a queue");
@@ -245,7 +208,7 @@ impl Policy for Lfu {
     }
 
     fn victim(&mut self, _: &impl Residents) -> Option<Slot> {
-        self.ranking.lowest()
+        self.ranking.levels.lowest(self.ranking.newcomer)
     }
 
     fn maintain(&mut self, _: &impl Residents) {
@@ -261,13 +224,15 @@ impl Policy for Lfu {
 
     fn coldest(&self, limit: usize, _: &impl Residents) -> Vec<Slot> {
         let Ranking { links, levels, weightless, .. } = &self.ranking;
-        let ranked = levels.values().flat_map(|level| level.iter_from_back(links));
+        let levels = levels.sorted().into_iter();
+        let ranked = levels.flat_map(|(_, level)| level.iter_from_back(links));
         ranked.chain(weightless.iter_from_back(links)).take(limit).collect()
     }
 
     fn hottest(&self, limit: usize, _: &impl Residents) -> Vec<Slot> {
         let Ranking { links, levels, weightless, .. } = &self.ranking;
-        let ranked = levels.values().rev().flat_map(|level| level.iter_from_front(links));
+        let levels = levels.sorted().into_iter().rev();
+        let ranked = levels.flat_map(|(_, level)| level.iter_from_front(links));
         weightless.iter_from_front(links).chain(ranked).take(limit).collect()
     }
 
