@@ -37,6 +37,9 @@ pub(crate) struct Context<K, V, S> {
     /// Whether stripes keep nothing of their entries that a new value changes: no weigher, no
     /// listener, no tags.
     pub(crate) is_plain: bool,
+    /// Whether a value of the same weight can take another's place without the stripe's knowledge: no
+    /// listener, no tags.
+    pub(crate) is_swappable: bool,
     /// Whether somebody wants to know what left: a listener or the counters.
     pub(crate) is_heard: bool,
     /// Whether nothing is kept of an entry, and nobody told, when it leaves: plain and not heard.
@@ -196,14 +199,11 @@ impl<K, V, S> Context<K, V, S> {
 
     /// The same for a value that was replaced in place, counted as an update too.
     #[inline]
-    pub(crate) fn updated(&self) {
+    pub(crate) fn updated(&self, weight: u64) {
         if let Some(counters) = &self.counters {
-            counters.update();
+            counters.update(weight);
         }
-        trace::removal(
-            &self.name,
-            Removal { cause: RemovalCause::Replaced, version: 0, weight: 1 },
-        );
+        trace::removal(&self.name, Removal { cause: RemovalCause::Replaced, version: 0, weight });
     }
 
     /// A stripe's fair share of the capacity, at least 1.

@@ -34,8 +34,9 @@
 //!
 //! # The life of an `insert`
 //!
-//! If the key is resident and nothing beside it depends on its value (no weigher, listener or
-//! tags), the value is swapped in place under the bucket's lock alone. Otherwise, under the
+//! If the key is resident and nothing beside it changes with its value (the weight is the same, and
+//! there is no listener and are no tags), the value is swapped in place under the bucket's lock
+//! alone. Otherwise, under the
 //! stripe's lock: the newcomer's weight is reserved from the common `Budget`;
 //! the entry is written into an empty lane, where nobody sees it; the policy is told; while the
 //! reservation is short, the policy names victims, each of which is moved out under its bucket's

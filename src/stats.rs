@@ -109,12 +109,12 @@ impl Counters {
 
     /// Counts a value of weight 1 that was replaced.
     #[inline]
-    pub(crate) fn update(&self) {
+    pub(crate) fn update(&self, weight: u64) {
         let cell = cell_of_thread();
         let counts = &self.cells[cell];
         add(&counts.events[Event::Update as usize], 1, cell);
         add(&counts.removals[RemovalCause::Replaced as usize], 1, cell);
-        add(&counts.weights[RemovalCause::Replaced as usize], 1, cell);
+        add(&counts.weights[RemovalCause::Replaced as usize], weight, cell);
     }
 
     pub(crate) fn snapshot(&self) -> Stats {

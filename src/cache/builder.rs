@@ -407,7 +407,8 @@ where
         for stripe in &stripes {
             stripe.reserve(initial);
         }
-        let is_plain = !is_weighted && self.listener.is_none() && self.tagger.is_none();
+        let is_swappable = self.listener.is_none() && self.tagger.is_none();
+        let is_plain = is_swappable && !is_weighted;
         let is_told = self.stats || trace::hears_removals();
         let context = Context {
             name: self.name,
@@ -415,6 +416,7 @@ where
             budget: Budget::new(capacity),
             stripes: count,
             is_plain,
+            is_swappable,
             is_silent: is_plain && !is_told,
             is_heard: self.listener.is_some() || is_told,
             weigher: self.weigher,

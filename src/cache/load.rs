@@ -452,7 +452,7 @@ where
     ) where
         R: Hangar<K = K, V = V>,
     {
-        let mut write = self.weigh((lead.hash(), Some(started.born)), key, value, when);
+        let mut write = self.weigh((lead.hash(), Some(started.born)), (key, value), when);
         let stands = || lead.stands();
         let written = self.write(&mut write, Some(Condition::Leading(&stands, over)));
         if matches!(written, super::write::Written::Unwanted(..)) {

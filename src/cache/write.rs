@@ -164,20 +164,20 @@ where
         let stripe = self.stripe(hash);
         let (spot, entry) = (stripe.table.approach(hash), (&key, &mut value));
         if stripe.replace_in_place(&self.context, spot, hash, entry, None) {
-            self.count_update(hash);
+            self.count_update(hash, 1);
             return Some(value);
         }
-        self.bring_in(hash, key, value, When::ALWAYS)
+        self.bring_in(hash, (key, value), 1, When::ALWAYS)
     }
 
     /// Counts a value that was replaced in place.
     #[inline]
-    fn count_update(&self, hash: u64) {
-        self.context.record_write(hash, 1);
-        self.context.updated();
+    fn count_update(&self, hash: u64, weight: u64) {
+        self.context.record_write(hash, weight);
+        self.context.updated(weight);
     }
 
-    /// [`upsert`](Self::upsert) where there is a clock to read.
+    /// [`upsert`](Self::upsert) where there is a clock to read or a value to weigh.
     #[inline(never)]
     fn upsert_watched(&self, hash: u64, key: K, mut value: V, own: Own) -> Option<V> {
         let stripe = self.stripe(hash);
@@ -185,22 +185,23 @@ where
         let deadlines = stripe.approach_deadlines(&spot, hash);
         // Meanwhile both come near.
         let when = self.when(hash, &key, &value, own);
-        let renewal = Some(Renewal { when, deadlines });
+        let weight = self.weight_of(&key, &value);
+        let renewal = Some(Renewal { when, weight, deadlines });
         let entry = (&key, &mut value);
-        if self.context.is_plain
+        if self.context.is_swappable
             && stripe.replace_in_place(&self.context, spot, hash, entry, renewal)
         {
-            self.count_update(hash);
+            self.count_update(hash, weight);
             self.tidy(when.now);
             return Some(value);
         }
-        self.bring_in(hash, key, value, when)
+        self.bring_in(hash, (key, value), weight, when)
     }
 
     /// Writes what could not be replaced in place: most often a new key.
     #[inline(never)]
-    fn bring_in(&self, hash: u64, key: K, value: V, when: When) -> Option<V> {
-        let mut entry = Some((key, value));
+    fn bring_in(&self, hash: u64, entry: (K, V), weight: u64, when: When) -> Option<V> {
+        let mut entry = Some(entry);
         if self.context.is_plain {
             let admission = self.stripe(hash).admit(&self.context, hash, &mut entry, when, || true);
             if admission != Admission::Undecided {
@@ -210,8 +211,8 @@ where
                 return None;
             }
         }
-        let (key, value) = entry.expect("undecided");
-        match self.write(&mut self.weigh((hash, None), key, value, when), None) {
+        let entry = entry.expect("undecided");
+        match self.write(&mut self.tag((hash, None), entry, weight, when), None) {
             Written::Done(old) => old,
             Written::Unwanted(..) => None,
         }
@@ -240,23 +241,36 @@ where
     pub(super) fn prepare(&self, key: K, value: V, own: Own) -> Write<K, V> {
         let hash = self.hash(&key);
         let when = self.when(hash, &key, &value, own);
-        self.weigh((hash, None), key, value, when)
+        self.weigh((hash, None), (key, value), when)
     }
 
     /// Weighs and tags a value.
     ///
     /// `born` is how many tags had been removed when the value was made, if that was before now.
-    #[inline]
     pub(super) fn weigh(
         &self,
-        (hash, born): (u64, Option<u64>),
-        key: K,
-        value: V,
+        dated_hash: (u64, Option<u64>),
+        entry: (K, V),
         when: When,
     ) -> Write<K, V> {
-        let context = &self.context;
-        let weight = context.weigher.as_ref().map_or(1, |weigher| weigher(&key, &value));
-        let tags = context.tagger.as_ref().and_then(|tagger| {
+        let weight = self.weight_of(&entry.0, &entry.1);
+        self.tag(dated_hash, entry, weight, when)
+    }
+
+    #[inline]
+    fn weight_of(&self, key: &K, value: &V) -> u64 {
+        self.context.weigher.as_ref().map_or(1, |weigher| weigher(key, value))
+    }
+
+    #[inline]
+    fn tag(
+        &self,
+        (hash, born): (u64, Option<u64>),
+        (key, value): (K, V),
+        weight: u64,
+        when: When,
+    ) -> Write<K, V> {
+        let tags = self.context.tagger.as_ref().and_then(|tagger| {
             let hashes = (tagger.tags_of)(&key, &value);
             let registry = &tagger.registry;
             registry.tag(&hashes, born.unwrap_or_else(|| registry.removals()))

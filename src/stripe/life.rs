@@ -15,10 +15,11 @@ use crate::{
     time::Tick,
 };
 
-/// The lifetime of a value that is about to replace another.
+/// The lifetime and the weight of a value that is about to replace another.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Renewal<'a> {
     pub(crate) when: When,
+    pub(crate) weight: u64,
     /// Those in the bucket that was picked, if there are any yet.
     pub(crate) deadlines: Option<OfBucket<'a>>,
 }
@@ -200,13 +201,22 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     /// Gives an entry the lifetime of the value that will replace its own, if it is alive and its
     /// deadline does not come nearer.
     #[inline(always)]
-    pub(super) fn prolong<S>(
+    pub(super) fn renew<S>(
         &self,
         context: &Context<K, V, S>,
         lane: Lane<'_>,
         renewal: Renewal<'_>,
     ) -> bool {
-        let Renewal { when, deadlines } = renewal;
+        if is_immortal(lane) {
+            renewal.when.life.deadline == Tick::NEVER
+        } else {
+            self.prolong(context, lane, renewal)
+        }
+    }
+
+    #[inline(always)]
+    fn prolong<S>(&self, context: &Context<K, V, S>, lane: Lane<'_>, renewal: Renewal<'_>) -> bool {
+        let Renewal { when, deadlines, .. } = renewal;
         let (swept, deadline) = (self.swept(), when.life.deadline);
         let later = self.is_mortal_alive(context, lane, when.now, swept)
             && self.put_off(lane, deadline, (swept, deadlines));

@@ -208,6 +208,12 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         self.sides.weights.get(slot).map_or(1, |weight| weight.load(Ordering::Relaxed))
     }
 
+    /// Whether the entry, whose bucket is locked, has this weight.
+    #[inline(always)]
+    fn weighs<S>(&self, context: &Context<K, V, S>, slot: Slot, weight: u64) -> bool {
+        context.weigher.is_none() || self.weight_of(slot) == weight
+    }
+
     fn set_weight(&self, slot: Slot, weight: u64, is_weighted: bool) {
         if is_weighted {
             // Relaxed: guarded by the locks.

@@ -15,7 +15,6 @@ use crate::{
     policy::{Policy, Recorder},
     sync::Ordering,
     table::{BucketGuard, Found, Further, Locked, Look, Spot, enter_user_code},
-    time::Tick,
 };
 
 /// An entry that was looked up as a use of it: its bucket is locked until this is dropped, and then
@@ -162,10 +161,11 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         self.is_alive(context, locked.found.lane, now).then(|| then(locked.found))
     }
 
-    /// Swaps the value of a living entry without the stripe's lock, for caches without weigher,
-    /// listener and tags, whose stripes have nothing to keep up to date. Changes nothing if there
-    /// is no such entry, or if its deadline would come nearer (which the timer wheel would have to
-    /// know). Answers whether it swapped. `renewal` is told where entries have deadlines.
+    /// Swaps the value of a living entry without the stripe's lock, for caches without listener and
+    /// tags, whose stripes have nothing to keep up to date. Changes nothing if there is no such entry,
+    /// if its weight would change, or if its deadline would come nearer (which the timer wheel would
+    /// have to know). Answers whether it swapped. `renewal` is told where entries have deadlines or
+    /// weights.
     #[inline(always)]
     pub(crate) fn replace_in_place<S: BuildHasher>(
         &self,
@@ -225,8 +225,10 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         let lane = locked.found.lane;
         let may_stay = match renewal {
             None => is_immortal(lane),
-            Some(Renewal { when, .. }) if is_immortal(lane) => when.life.deadline == Tick::NEVER,
-            Some(renewal) => self.prolong(context, lane, renewal),
+            Some(renewal) if self.weighs(context, lane.slot(), renewal.weight) => {
+                self.renew(context, lane, renewal)
+            }
+            Some(_) => false,
         };
         if !may_stay || self.is_pinned(lane) {
             return false;
