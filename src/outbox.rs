@@ -7,6 +7,7 @@
 
 use std::{
     collections::VecDeque,
+    mem::needs_drop,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
@@ -41,27 +42,29 @@ impl<K, V> Outbox<K, V> {
     /// Brings one notice and delivers what is due. Answers how often the listener panicked.
     pub(crate) fn deliver(&self, leaving: Leaving<K, V>, listener: &Listener<K, V>) -> u64 {
         let mut queue = lock(&self.0);
-        queue.put(leaving);
-        if queue.busy {
-            return 0;
-        }
-        queue.busy = true;
+        let mut turn = queue.take_turn(leaving);
         let mut panics = 0;
-        while let Some(due) = queue.take_due() {
+        while let Some(due) = turn {
             drop(queue);
-            // The listener, and the drops of key and value, may panic and may call the cache.
-            let told = catch_unwind(AssertUnwindSafe(|| {
-                listener(&due.key, &due.value, due.removal);
-            }));
-            let dropped = catch_unwind(AssertUnwindSafe(move || drop((due.key, due.value))));
-            panics += u64::from(told.is_err());
-            forget_panic(told);
-            forget_panic(dropped);
+            panics += u64::from(!tell(due, listener));
             queue = lock(&self.0);
+            turn = queue.take_due();
+            queue.busy = turn.is_some();
         }
-        queue.busy = false;
         panics
     }
+}
+
+/// Tells of one entry, and drops it. Answers whether the listener came to its end.
+fn tell<K, V>(due: Leaving<K, V>, listener: &Listener<K, V>) -> bool {
+    // The listener, and the drops of key and value, may panic and may call the cache.
+    let told = catch_unwind(AssertUnwindSafe(|| listener(&due.key, &due.value, due.removal)));
+    let is_told = told.is_ok();
+    forget_panic(told);
+    if needs_drop::<(K, V)>() {
+        forget_panic(catch_unwind(AssertUnwindSafe(move || drop((due.key, due.value)))));
+    }
+    is_told
 }
 
 /// Drops what a panic carried, which may panic again.
@@ -74,6 +77,24 @@ pub(crate) fn forget_panic<T>(outcome: std::thread::Result<T>) {
 }
 
 impl<K, V> Queue<K, V> {
+    /// Takes the notice due next, given one that arrived, if nobody else is delivering: `busy` then.
+    fn take_turn(&mut self, leaving: Leaving<K, V>) -> Option<Leaving<K, V>> {
+        if self.busy {
+            self.put(leaving);
+            return None;
+        }
+        let turn = if leaving.ticket.number == self.next && self.waiting.is_empty() {
+            // So it is mostly.
+            self.next += 1;
+            Some(leaving)
+        } else {
+            self.put(leaving);
+            self.take_due()
+        };
+        self.busy = turn.is_some();
+        turn
+    }
+
     fn put(&mut self, leaving: Leaving<K, V>) {
         let place = usize::try_from(leaving.ticket.number - self.next).expect("few notices wait");
         if self.waiting.len() <= place {
