@@ -216,10 +216,12 @@ impl<S: Subject> Run<S> {
         }
         let Some(kept) = self.model.get(&key) else { return Must::May };
         let value = kept.value.clone();
-        if self.now < kept.due.0 || self.shelf.is_running(key) {
+        let is_served_meanwhile = self.now < kept.stale_until;
+        if self.now < kept.due.0 || is_served_meanwhile && self.shelf.is_running(key) {
             return Must::Serve(Ok(value));
         }
         match () {
+            () if !is_served_meanwhile => Must::May,
             () if is_asked || self.now < kept.due.1 => Must::May,
             () if self.options.spawns => Must::ServeAndSpawn(value),
             () => Must::Load,
@@ -325,8 +327,8 @@ impl<S: Subject> Run<S> {
         let is_absence = why == Why::NotFound;
         // What the same load brought for other keys may have driven the value out.
         let is_there = self.subject.peek(key).is_some();
-        let fresh = self.model.get_mut(&key).filter(|kept| now < kept.fresh_until && is_there);
-        if let Some(kept) = fresh.filter(|_| !is_absence) {
+        let useful = self.model.get_mut(&key).filter(|kept| now < kept.ends && is_there);
+        if let Some(kept) = useful.filter(|_| !is_absence) {
             return keeping.fail_again(kept, now, is_unsure);
         }
         let known = if is_absence {

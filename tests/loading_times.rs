@@ -189,6 +189,42 @@ fn with_a_spawner_old_values_are_refreshed_in_the_background() {
 }
 
 #[test]
+fn a_reload_that_fails_leaves_the_value_that_is_served_meanwhile() {
+    let (spawned, spawn) = spawner();
+    let spawn = Mutex::new(Some(spawn));
+    let Setup { source, ticker, cache } = setup(
+        |builder| builder.time_to_live(SECOND * 10),
+        |loading| {
+            loading
+                .stale_while_revalidate(SECOND * 30)
+                .error_backoff(SECOND * 4, SECOND * 4)
+                .spawner(spawn.lock().unwrap().take().unwrap())
+        },
+    );
+    let mut first = get(&cache, 1);
+    assert!(first.poll().is_pending());
+    run_all(&spawned);
+    assert_eq!(first.poll(), Poll::Ready(Ok(10)));
+    source.say(1, Answer::Error("locked"));
+    source.calls();
+    ticker.advance(SECOND * 12);
+    for _ in 0..3 {
+        assert_eq!(cache.get(&1), Ok(10));
+        run_all(&spawned);
+    }
+    assert_eq!(source.calls().len(), 1, "not tried again at once");
+    ticker.advance(SECOND * 4);
+    assert_eq!(cache.get(&1), Ok(10));
+    run_all(&spawned);
+    assert_eq!(source.calls().len(), 1, "but later");
+    ticker.advance(SECOND * 24);
+    let mut late = get(&cache, 1);
+    assert!(late.poll().is_pending(), "too old to be served");
+    run_all(&spawned);
+    assert_eq!(late.poll(), Poll::Ready(Err(failed("locked"))));
+}
+
+#[test]
 fn a_spawner_that_drops_loads_leaves_them_to_the_callers() {
     let Setup { cache, .. } = setup(|builder| builder, |loading| loading.spawner(drop));
     assert_eq!(cache.get(&1), Ok(10));

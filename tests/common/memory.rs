@@ -21,16 +21,20 @@ pub struct Keeping {
     pub refresh: Option<u64>,
     /// How long values are served past their time to live while they are loaded anew.
     pub stale: u64,
+    /// How long they are served past it if loading them anew fails.
+    pub error: u64,
 }
 
 /// Nothing but values, for their time.
-pub const PLAIN: Keeping = Keeping { negative: None, backoff: None, refresh: None, stale: 0 };
+pub const PLAIN: Keeping =
+    Keeping { negative: None, backoff: None, refresh: None, stale: 0, error: 0 };
 
 /// Some that matter. The first remembers longer than values live.
-pub const KEEPINGS: [Keeping; 3] = [
+pub const KEEPINGS: [Keeping; 4] = [
     Keeping { negative: Some(1500), backoff: Some((100, 1600)), ..PLAIN },
-    Keeping { negative: Some(300), backoff: None, refresh: Some(200), stale: 500 },
-    Keeping { negative: None, backoff: Some((40, 160)), refresh: Some(100), stale: 300 },
+    Keeping { negative: Some(300), refresh: Some(200), stale: 500, ..PLAIN },
+    Keeping { backoff: Some((40, 160)), refresh: Some(100), stale: 300, ..PLAIN },
+    Keeping { backoff: Some((50, 400)), stale: 100, error: 700, ..PLAIN },
 ];
 
 /// The delay between two attempts where there is no back-off.
@@ -43,7 +47,8 @@ type Span = (u64, u64);
 #[derive(Clone, Debug)]
 pub struct Kept {
     pub value: Value,
-    pub fresh_until: u64,
+    /// Until when it is served while it is loaded anew.
+    pub stale_until: u64,
     /// When it is no longer served.
     pub ends: u64,
     /// From when it is to be loaded anew.
@@ -69,8 +74,9 @@ impl Keeping {
     pub fn value(self, value: Value, now: u64) -> Kept {
         let fresh_until = now + TTL;
         let due = self.refresh.map_or(fresh_until, |after| fresh_until.min(now + after));
-        let ends = fresh_until + self.stale;
-        Kept { value, fresh_until, ends, due: (due, due), failures: (0, 0) }
+        let stale_until = fresh_until + self.stale;
+        let ends = stale_until.max(fresh_until + self.error);
+        Kept { value, stale_until, ends, due: (due, due), failures: (0, 0) }
     }
 
     /// A reload of a value failed; if that `is_unsure`, perhaps not.

@@ -288,7 +288,9 @@ fn keep<L, P, S>(
     if let Some(age) = keeping.refresh {
         loading = loading.refresh_after(Duration::from_millis(age));
     }
-    loading.stale_while_revalidate(Duration::from_millis(keeping.stale))
+    loading
+        .stale_while_revalidate(Duration::from_millis(keeping.stale))
+        .stale_if_error(Duration::from_millis(keeping.error))
 }
 
 /// A cache with a loader.

@@ -140,9 +140,10 @@ impl<K, V, L, P, S> LoadingBuilder<K, V, L, P, S> {
     /// `most`; each time up to a quarter less, at random, so that keys that failed together are not
     /// tried again together. The time to live of values does not matter to this.
     ///
-    /// An error takes the place of a value that is past its time to live, also while
-    /// [`stale_while_revalidate`](Self::stale_while_revalidate) would serve that, unless
-    /// [`stale_if_error`](Self::stale_if_error) covers it.
+    /// A value that is within its time to live, or no further past it than
+    /// [`stale_while_revalidate`](Self::stale_while_revalidate) or
+    /// [`stale_if_error`](Self::stale_if_error) allows, goes on being served instead of an error, and is
+    /// tried again at these intervals.
     ///
     /// Without this no error is remembered, except that a value which is served because its reload
     /// failed is tried again once a second.
@@ -160,7 +161,7 @@ impl<K, V, L, P, S> LoadingBuilder<K, V, L, P, S> {
     }
 
     /// Serves a value for that long past its time to live, while it is loaded anew as with
-    /// [`refresh_after`](Self::refresh_after).
+    /// [`refresh_after`](Self::refresh_after), and if that fails.
     pub fn stale_while_revalidate(mut self, grace: Duration) -> Self {
         self.options.grace.revalidate = nanos(grace);
         self

@@ -133,8 +133,8 @@ where
         self.cache.inner.store(lead, started, (key.clone(), kept), self.life(Some(lives)));
     }
 
-    /// A load failed: what is kept now, if it is a value that is still of use; or else remembers the
-    /// error, if errors are remembered.
+    /// A load failed: what is kept now, if it is a value that would still be served while it is loaded
+    /// anew or if that fails; or else remembers the error, if errors are remembered.
     fn fall_back<R>(
         &self,
         lead: &Lead<R>,
@@ -152,7 +152,7 @@ where
         let failures = resident.as_ref().map_or(0, |kept| kept.failures).saturating_add(1);
         let delay = jittered(self.options.delay(failures));
         if let Some(mut kept) = resident.filter(|kept| {
-            kept.value().is_some() && now < kept.fresh_until.saturating_add(grace.error)
+            kept.value().is_some() && now < kept.fresh_until.saturating_add(grace.longest())
         }) {
             kept.failures = failures;
             kept.reload_at = now.saturating_add(delay);
