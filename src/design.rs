@@ -163,6 +163,12 @@
 //! the exact clock decides. The exact clock is the system's monotonic one, because the coarse one
 //! runs with it; that is why quanta, whose time scale drifts from both, is not used.
 //!
+//! **Deadlines** lie in arrays of their own, as most caches have none, and a hit needs only the hint.
+//! Who writes one, because a value is replaced or an idle deadline put off, computes where those of
+//! the bucket lie before its lock is taken and begins to fetch the likeliest: replacing a value became
+//! a sixth cheaper, a hit in a cache with a time to idle a fifth. Five bytes instead of six make 1.3
+//! bytes an entry.
+//!
 //! **Reclamation.** Chunks of buckets live as long as the cache, so nothing needs an epoch:
 //! `crossbeam_epoch::pin` would cost 7 ns on every hit. The price is that the table does not shrink:
 //! after `clear` or a smaller `set_capacity` keys and values are dropped and the policy's memory is

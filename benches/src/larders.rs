@@ -47,6 +47,7 @@ larders! {
     LarderListener = "larder-listener", policy::Adaptive, |builder| {
         builder.on_removal(|key: &K, _: &V, _| _ = black_box(key))
     };
+    LarderWeigher = "larder-weigher", policy::Adaptive, |builder| builder.weigher(|_, _| 1);
     LarderStats = "larder-stats", policy::Adaptive, |builder| builder.stats(true);
     LarderLru = "larder-lru", policy::Lru, |builder| builder.policy(policy::Lru::new());
     LarderLfu = "larder-lfu", policy::Lfu, |builder| builder.policy(policy::Lfu::new());

@@ -37,11 +37,12 @@ pub const PEERS: [&str; 10] = [
 ];
 
 /// larder as it comes and with one option changed at a time, for u64 keys and values only.
-pub const VARIANTS: [&str; 13] = [
+pub const VARIANTS: [&str; 14] = [
     "larder",
     "larder-ttl",
     "larder-tti",
     "larder-listener",
+    "larder-weigher",
     "larder-stats",
     "larder-lru",
     "larder-lfu",
@@ -71,6 +72,7 @@ pub fn contenders(column: &Column, names: &[String]) -> Vec<Contender> {
             LarderTtl,
             LarderTti,
             LarderListener,
+            LarderWeigher,
             LarderStats,
             LarderLru,
             LarderLfu,
