@@ -2,7 +2,8 @@
 //!
 //! Inside the cache the time is in nanoseconds since the clock was made. Deadlines are kept in
 //! `Tick`s of 1.024 µs, rounded down: an entry may expire that much early, never late. One that lies
-//! more than three days ahead may be kept to the millisecond only (`expiry/deadlines.rs`).
+//! more than nineteen hours ahead, or the first after nobody came for as long, may be kept to the
+//! millisecond only (`expiry/deadlines.rs`).
 
 #![allow(clippy::disallowed_methods, reason = "this is the file that may read clocks")]
 

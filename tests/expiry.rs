@@ -288,6 +288,35 @@ fn no_operation_does_much_maintenance_p10() {
     });
 }
 
+/// A bucket that is split while a sweep pauses in the very tick in which it is due.
+#[test]
+fn a_bucket_that_is_split_during_a_sweep_gives_its_dead_up_p10() {
+    for old in (1200..1700_u64).step_by(10) {
+        let ticker = ManualTicker::new();
+        let cache = Cache::<u64, u64>::builder()
+            .capacity(100_000)
+            .stripes(1)
+            .time_to_live(SECOND)
+            .clock(ticker.clone())
+            .build();
+        (0..old).for_each(|key| _ = cache.insert(key, key));
+        ticker.advance(SECOND + 80 * MS);
+        for key in 0..1000 {
+            cache.insert(1_000_000 + key, key);
+            if key % 32 == 0 {
+                cache.validate();
+            }
+        }
+        for _ in 0..2 {
+            assert_eq!((0..old).filter(|key| cache.get(key).is_some()).count(), 0, "of {old}");
+            cache.run_maintenance();
+            ticker.advance(DAY);
+        }
+        assert_eq!(cache.len(), 0);
+        cache.validate();
+    }
+}
+
 /// However long nobody looks, and whenever: nothing dead is ever returned, nothing alive missed.
 #[test]
 fn idle_gaps_of_any_length_let_nothing_dead_through_p1_p9() {
@@ -295,7 +324,7 @@ fn idle_gaps_of_any_length_let_nothing_dead_through_p1_p9() {
         for life in [200 * MS, 3 * SECOND, 100 * SECOND, DAY] {
             let (cache, ticker) = timed(kind, |b| b.time_to_live(life));
             let mut deadlines = HashMap::new();
-            let mut now = Duration::ZERO;
+            let (mut now, mut longest) = (Duration::ZERO, Duration::ZERO);
             let mut state = 7_u64;
             for round in 0..400_u32 {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -317,11 +346,14 @@ fn idle_gaps_of_any_length_let_nothing_dead_through_p1_p9() {
                 let gap = if round % 3 == 0 { gap } else { Duration::ZERO };
                 ticker.advance(gap);
                 now += gap;
+                longest = longest.max(gap).max(life);
                 for (key, &deadline) in &deadlines {
                     let found = cache.peek(key).is_some();
                     assert!(!found || now < deadline, "dead {key} after {gap:?} of {life:?}");
-                    // A deadline is rounded down to a tick of 1.024 µs.
-                    let lives = now + Duration::from_micros(3) < deadline;
+                    // A deadline is rounded down to a tick of 1.024 µs, after a silence of days to a
+                    // millisecond.
+                    let rounded = if longest < DAY / 2 { 3 } else { 1100 };
+                    let lives = now + Duration::from_micros(rounded) < deadline;
                     assert!(found || !lives, "living {key} lost after {gap:?} of {life:?}");
                 }
             }
@@ -522,4 +554,21 @@ fn the_maintenance_thread_reclaims_without_any_operation_p10() {
         told.recv_timeout(20 * SECOND)
             .is_err_and(|e| e == std::sync::mpsc::RecvTimeoutError::Disconnected)
     );
+}
+
+/// A stripe without deadlines is not swept; the first one after days is exact nevertheless.
+#[test]
+fn the_first_deadline_after_days_without_any_is_exact_p9() {
+    for_each_kind(|kind| {
+        let (cache, ticker) = timed(kind, |b| b);
+        cache.insert(1, 1);
+        // An odd moment would lose up to a millisecond of it, this one all.
+        ticker.advance(Duration::from_nanos(1 << 50));
+        cache.insert_with_ttl(2, 2, MS);
+        assert!(cache.set_ttl(&1, MS));
+        ticker.advance(MS / 2);
+        assert_eq!((cache.get(&1), cache.get(&2)), (Some(1), Some(2)));
+        ticker.advance(MS / 2);
+        assert_eq!((cache.get(&1), cache.get(&2)), (None, None));
+    });
 }

@@ -1,8 +1,9 @@
 //! The deadlines of a stripe's entries by slot, five bytes each, guarded by the bucket's lock.
 //!
 //! Five bytes of [`Tick`]s are thirteen days. So a cell has the lowest bits of a deadline that lies
-//! less than three days behind the time up to which the stripe was swept: no resident entry's lies
-//! before that, and so it tells the higher bits. Any other is rounded down to a millisecond.
+//! ahead, and less than two days after the time up to which the stripe was swept: as no such entry
+//! outlasts the sweep by long, that time tells the higher bits. Any other deadline is rounded down to
+//! a millisecond.
 
 use std::ptr;
 
@@ -20,10 +21,20 @@ pub(crate) struct Deadlines(Side<Cells, SHARE>);
 /// How far a stripe was swept.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Swept {
-    /// Every entry with a deadline before this is gone.
+    /// Every entry is gone that has a deadline before this, unless it had one so early when it was
+    /// written.
     pub(crate) done: Tick,
     /// Every such entry is about to go.
     pub(crate) begun: Tick,
+}
+
+impl Swept {
+    /// What near deadlines are counted from: some time before what is done. Should an entry outlast
+    /// the sweep after all, its deadline is still seen to have passed.
+    #[inline]
+    fn base(self) -> u64 {
+        self.done.0.wrapping_sub(NEAR / 2)
+    }
 }
 
 /// Slots that share an element, so that none of its bytes is left unused.
@@ -49,19 +60,22 @@ const NEAR_BITS: u32 = 38;
 const FAR: u64 = 1 << 39;
 const ROUNDED: u32 = 10;
 
+#[inline]
 fn encode(deadline: Tick, swept: Swept) -> u64 {
     if deadline == Tick::NEVER {
         NONE
-    } else if deadline >= swept.begun && deadline.0.wrapping_sub(swept.done.0) < NEAR {
+    } else if deadline >= swept.begun && deadline.0.wrapping_sub(swept.base()) < NEAR {
         NEAR | (deadline.0 & (NEAR - 1))
     } else {
         FAR | (deadline.0 >> ROUNDED)
     }
 }
 
-fn decode(bits: u64, done: Tick) -> Tick {
+#[inline]
+fn decode(bits: u64, swept: Swept) -> Tick {
     if bits & NEAR != 0 {
-        Tick(done.0 + (bits.wrapping_sub(done.0) & (NEAR - 1)))
+        let base = swept.base();
+        Tick(base.wrapping_add(bits.wrapping_sub(base) & (NEAR - 1)))
     } else if bits == NONE {
         Tick::NEVER
     } else {
@@ -88,7 +102,7 @@ impl Cells {
 
     #[inline(always)]
     fn put_off(&self, slot: Slot, deadline: Tick, swept: Swept) -> bool {
-        let is_later = decode(self.get(slot), swept.done) <= deadline;
+        let is_later = decode(self.get(slot), swept) <= deadline;
         if is_later {
             self.set(slot, encode(deadline, swept));
         }
@@ -124,7 +138,12 @@ impl Deadlines {
 
     #[inline]
     pub(crate) fn get(&self, slot: Slot, swept: Swept) -> Tick {
-        self.0.get(slot).map_or(Tick::NEVER, |cells| decode(cells.get(slot), swept.done))
+        self.0.get(slot).map_or(Tick::NEVER, |cells| decode(cells.get(slot), swept))
+    }
+
+    /// Whether a deadline is kept that the sweep must not pass.
+    pub(crate) fn is_near(&self, slot: Slot) -> bool {
+        self.0.get(slot).is_some_and(|cells| cells.get(slot) & NEAR != 0)
     }
 
     #[inline]
@@ -176,10 +195,11 @@ mod tests {
             for after in [0, 1, 0xffff, (1 << 38) - 1, 1 << 38, 1 << 44] {
                 let deadline = Tick(begun + after);
                 deadlines.set(slot, deadline, swept);
-                let is_near = deadline.0 - swept.done.0 < NEAR;
+                let is_near = deadline.0.wrapping_sub(swept.base()) < NEAR;
                 let kept = if is_near { deadline } else { Tick(deadline.0 & !1023) };
-                // Until the sweep comes to it.
-                for done in [swept.done.0, begun, begun + after / 2, begun + after] {
+                // Until the sweep comes to it, and for a day after that.
+                let day = 1 << 36;
+                for done in [swept.done.0, begun, begun + after / 2, begun + after + day] {
                     let swept = Swept { done: Tick(done), begun: Tick(done) };
                     assert_eq!(deadlines.get(slot, swept), kept, "{deadline:?} {done}");
                 }
@@ -206,7 +226,7 @@ mod tests {
     #[test]
     fn neighbours_do_not_disturb_each_other() {
         let deadlines = Deadlines::new();
-        let deadline = |slot: u32| Tick(u64::from(slot) * 0x1234_5678 % (1 << 38));
+        let deadline = |slot: u32| Tick(u64::from(slot) * 0x1234_5678 % (1 << 37));
         for slot in 0..3000 {
             deadlines.set(Slot::new(slot), deadline(slot), START);
         }

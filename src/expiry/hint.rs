@@ -32,7 +32,7 @@ pub(crate) struct Scale {
     /// The quantum, as a power of two of ticks.
     quantum: u32,
     /// How many quanta a clock may be late for a hint to be believed nevertheless:
-    /// [`LATENESS`], but at least one.
+    /// [`LATENESS`], but at least one, and no more than a hint may name.
     margin: i8,
 }
 

@@ -93,12 +93,15 @@ impl Wheel {
         self.link(bucket, due);
     }
 
-    /// When a bucket will fire, for one that shares its entries.
+    /// A new bucket, which has entries of another's, fires when that does: also in the tick that a
+    /// sweep has come to, if the other is still to be dealt with there.
     pub(crate) fn share(&mut self, from: u32, to: u32) {
         let Some(piece) = self.nodes.get(from as usize / PIECE) else { return };
         let due = piece[from as usize % PIECE].due;
         if due != 0 {
-            self.schedule(to, Tick((u64::from(due) - 1) << TICK_SHIFT));
+            self.make(to);
+            debug_assert_eq!(self.node(to).due, 0, "a bucket that has been in use");
+            self.link(to, due);
         }
     }
 

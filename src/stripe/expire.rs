@@ -3,6 +3,7 @@
 use std::{
     hash::{BuildHasher, Hash},
     mem,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
 };
 
 use super::{Shard, Stripe};
@@ -23,6 +24,8 @@ use crate::{
 
 /// How many quanta the sweep may lag before a stripe with deadlines asks for maintenance.
 const LAG: u64 = 16;
+/// How many ticks it may: most of a day, or deadlines would be rounded that need not be.
+const LONGEST_LAG: u64 = 1 << 36;
 
 impl<K, V, P: Policy> Stripe<K, V, P> {
     /// The tick from which this stripe wants maintenance.
@@ -53,6 +56,32 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
                 self.ask(context, fires);
             }
         }
+    }
+
+    /// A deadline is about to be written. Where there was none for long, the sweep has stood still, and
+    /// it would be rounded; but then there is nothing to sweep.
+    #[inline]
+    pub(super) fn catch_up(&self, shard: &mut Shard<K, V, P>, now: u64) {
+        let lag = Tick::of(now).0.saturating_sub(self.swept().done.0);
+        if lag > LONGEST_LAG && shard.wheel.next_due().is_none() {
+            let target = self.begin_sweep(Tick::of(now));
+            shard.wheel.advance(target);
+            self.end_sweep(target);
+        }
+    }
+
+    /// Announces a sweep up to the last tick of the wheel; answers which that is.
+    fn begin_sweep(&self, now: Tick) -> u64 {
+        let target = Wheel::tick(now);
+        // Relaxed: see `Stripe::swept`.
+        self.sweeping.fetch_max(target << TICK_SHIFT, Ordering::Relaxed);
+        target
+    }
+
+    /// All deadlines up to the wheel's tick are dealt with.
+    fn end_sweep(&self, target: u64) {
+        // Release: pairs with the Acquire in `Stripe::swept`.
+        self.swept.fetch_max(target << TICK_SHIFT, Ordering::Release);
     }
 
     /// Why an entry under the stripe's lock is dead, if it is.
@@ -118,8 +147,10 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
                 assert_eq!(deadline, Tick::NEVER, "a deadline that no hint tells of");
             } else if deadline != Tick::NEVER {
                 let due = shard.wheel.due(shard.arena.home(slot)).expect("bucket not in the wheel");
-                // Later only where the clock went backwards.
-                let latest = (Wheel::tick(deadline) + 1).max(shard.wheel.now() + 1);
+                let fires = Wheel::tick(deadline) + 1;
+                // Later only where it had passed already when it was set.
+                let is_near = self.sides.deadlines.is_near(slot);
+                let latest = if is_near { fires } else { fires.max(shard.wheel.now() + 1) };
                 assert!(due <= latest, "bucket fires too late");
             }
         }
@@ -168,31 +199,24 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
         effects: &mut Effects<K, V>,
     ) -> usize {
         let tick = Tick::of(now);
-        // Relaxed: see `hint_for`.
-        let target = Wheel::tick(tick);
-        self.sweeping.fetch_max(target << TICK_SHIFT, Ordering::Relaxed);
+        let target = self.begin_sweep(tick);
         while steps > 0 {
             match shard.wheel.advance(target) {
                 Advance::Due(bucket) => self.expire_bucket(context, shard, bucket, now, effects),
                 Advance::Step => {}
                 Advance::Done => {
-                    self.finish_sweep(context, shard, tick);
+                    self.end_sweep(target);
+                    let lag = context.scale.quanta(LAG).min(LONGEST_LAG);
+                    let latest = tick.0.saturating_add(lag);
+                    let due = shard.wheel.next_due();
+                    let due = due.map_or(u64::MAX, |due| (due << TICK_SHIFT).min(latest));
+                    self.ask(context, due);
                     return steps;
                 }
             }
             steps -= 1;
         }
         0
-    }
-
-    /// All deadlines up to the wheel's tick are dealt with.
-    fn finish_sweep<S>(&self, context: &Context<K, V, S>, shard: &Shard<K, V, P>, now: Tick) {
-        // Release: pairs with the Acquire in `is_before_deadline`.
-        self.swept.fetch_max(Wheel::tick(now) << TICK_SHIFT, Ordering::Release);
-        let due = shard.wheel.next_due().map_or(u64::MAX, |tick| {
-            (tick << TICK_SHIFT).min(now.0.saturating_add(context.scale.quanta(LAG)))
-        });
-        self.ask(context, due);
     }
 
     /// Removes a bucket's expired entries and puts it back into the wheel.
@@ -205,16 +229,22 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
         effects: &mut Effects<K, V>,
     ) {
         let mut next = Tick::NEVER;
-        for slot in shard.arena.slots_of(bucket) {
-            if !self.is_expired(context, shard, slot, now) {
-                let deadline = shard.arena.with(slot, |_| self.deadline(slot));
-                next = next.min(deadline);
-            } else {
-                let leaving = self.remove_slot(context, shard, slot, RemovalCause::Expired);
-                effects.push(leaving);
+        let expired = catch_unwind(AssertUnwindSafe(|| {
+            for slot in shard.arena.slots_of(bucket) {
+                if !self.is_expired(context, shard, slot, now) {
+                    let deadline = shard.arena.with(slot, |_| self.deadline(slot));
+                    next = next.min(deadline);
+                } else {
+                    let leaving = self.remove_slot(context, shard, slot, RemovalCause::Expired);
+                    effects.push(leaving);
+                }
             }
+        }));
+        // After a panic of a policy or a clock: again at the next tick.
+        shard.wheel.schedule(bucket, if expired.is_ok() { next } else { Tick(0) });
+        if let Err(panic) = expired {
+            resume_unwind(panic);
         }
-        shard.wheel.schedule(bucket, next);
     }
 
     fn sweep_tags<S: BuildHasher>(

@@ -156,7 +156,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     #[inline]
     pub(super) fn swept(&self) -> Swept {
         // In this order, so that what is done had begun.
-        // Acquire: pairs with the Release in `finish_sweep`: entries that the sweep removed are not
+        // Acquire: pairs with the Release in `end_sweep`: entries that the sweep removed are not
         // found.
         let done = Tick(self.swept.load(Ordering::Acquire));
         // Relaxed: a sweep announces itself before it takes the bucket's lock, so who holds that

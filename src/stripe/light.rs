@@ -59,6 +59,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         let (key, value) = entry.take().expect("the caller's");
         let slot = shard.arena.place_at(home, hash, key, value);
         if context.has_hints() {
+            self.catch_up(shard, when.now);
             let hint = &shard.arena.state(slot).hint;
             self.set_lifetime(context, slot, hint, when.life, when.now);
         }

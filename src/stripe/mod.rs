@@ -43,7 +43,7 @@ use crate::{
 pub(crate) struct Stripe<K, V, P: Policy> {
     pub(crate) table: Table<K, V>,
     pub(crate) recorder: P::Recorder,
-    /// Everything with a deadline before this tick is gone.
+    /// See [`Swept`](crate::expiry::deadlines::Swept).
     swept: AtomicU64,
     /// The same, announced before the sweep begins.
     sweeping: AtomicU64,

@@ -205,7 +205,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         K: Hash,
     {
         let locked = self.table.look_further(further, hash, equals);
-        // It lies in an overflow group, or the bucket was split since it was picked.
+        // It may lie in an overflow group, or in another bucket after a split.
         let renewal = renewal.map(|renewal| Renewal { deadlines: None, ..renewal });
         locked.is_some_and(|locked| self.swap(context, locked, hash, value, renewal))
     }

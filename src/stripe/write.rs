@@ -125,6 +125,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         let shard = &mut *guard;
         let (policy, view) = self.policy(context, shard);
         policy.maintain(&view);
+        self.catch_up(shard, write.when.now);
         let mut resident = shard.arena.find(&self.table, write.hash, |key| {
             let _running = enter_user_code::<K, V>();
             key == write.key()
@@ -264,6 +265,8 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             let (policy, view) = self.policy(context, shard);
             policy.on_remove(slot, RemovalCause::Replaced, &view);
         }
+        // First: the policy's recorder may panic below.
+        self.schedule(context, shard, slot, life.deadline);
         let next = shard.version + 1;
         let tags = write.tags.take();
         let value = shard.arena.with(slot, |found| {
@@ -283,7 +286,6 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             mem::replace(found.value, value)
         });
         shard.version = shard.version.max(write.version.unwrap_or(0));
-        self.schedule(context, shard, slot, life.deadline);
         self.reweigh(context, shard, slot, hash, (old, new));
         context.budget.release(old.saturating_sub(new));
         // Last: a number that is taken must be delivered.
@@ -421,7 +423,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             |key| hash_of(&context.hasher, key),
             |from, to| {
                 let weight = if is_weighted { self.weight_of(from) } else { 1 };
-                // Relaxed: see `is_timed`, and `replace_in_place`.
+                // Relaxed: see `is_timed`, and `Stripe::swap`.
                 if is_weighted || context.has_hints() || self.versioned.load(Ordering::Relaxed) {
                     Self::move_sides(&self.sides, is_weighted, from, to);
                 }
@@ -482,6 +484,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
     ) -> bool {
         let mut guard = self.lock();
         let shard = &mut *guard;
+        self.catch_up(shard, now);
         let Some(slot) = shard.arena.find(&self.table, hash, equals) else { return false };
         if self.cause_of_death(context, shard, slot, now).is_some() {
             return false;
