@@ -30,6 +30,7 @@ mod sync;
 
 mod event;
 mod slot;
+mod threads;
 pub mod time;
 
 pub mod policy;

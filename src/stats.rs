@@ -1,15 +1,15 @@
 //! Statistics: counters that every thread keeps for itself.
 //!
-//! A thread owns one cell of each cache's counters, so counting is a plain load and store. The
-//! cell numbers of threads that ended are given to new ones; threads beyond the last cell share it
-//! and count atomically.
+//! A thread owns one cell of each cache's counters, so counting is a plain load and store. Threads
+//! beyond the last cell share it and count atomically.
 
-use std::{cell::Cell, ops::Index, time::Duration};
+use std::{ops::Index, time::Duration};
 
 use crate::{
     RemovalCause,
     event::CAUSES,
-    sync::{AtomicU64, Mutex, Ordering, lock},
+    sync::{AtomicU64, Ordering},
+    threads,
 };
 
 /// What is counted.
@@ -79,7 +79,7 @@ impl Counters {
     /// Whether this thread has a cell of its own.
     #[inline]
     pub(crate) fn has_cell() -> bool {
-        CELL.with(Cell::get) < CELLS - 1
+        threads::known_number() < CELLS - 1
     }
 
     /// [`count`](Self::count) of a thread that [has a cell](Self::has_cell): without a call or a
@@ -87,7 +87,7 @@ impl Counters {
     #[inline]
     pub(crate) fn count_here(&self, event: Event) {
         // (The remainder spares a check.)
-        let counter = &self.cells[CELL.with(Cell::get) % CELLS].events[event as usize];
+        let counter = &self.cells[threads::known_number() % CELLS].events[event as usize];
         // Relaxed (both): as in `add`.
         counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
@@ -107,7 +107,7 @@ impl Counters {
         add(&self.cells[cell].weights[cause as usize], weight, cell);
     }
 
-    /// Counts a value of weight 1 that was replaced.
+    /// Counts a value of this weight that was replaced.
     #[inline]
     pub(crate) fn update(&self, weight: u64) {
         let cell = cell_of_thread();
@@ -162,49 +162,10 @@ fn add(counter: &AtomicU64, by: u64, cell: usize) {
     }
 }
 
-/// Cell numbers not in use: those given back, and the first never used.
-static FREE: std::sync::LazyLock<Mutex<(Vec<usize>, usize)>> =
-    std::sync::LazyLock::new(|| Mutex::new((Vec::new(), 0)));
-
-/// A thread's cell number, given back when the thread ends.
-struct Ticket(usize);
-
-impl Ticket {
-    fn take() -> Self {
-        let mut free = lock(&FREE);
-        let cell = free.0.pop().unwrap_or_else(|| {
-            free.1 += 1;
-            free.1 - 1
-        });
-        Self(cell)
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        // From now on, should the thread count once more, it counts in the shared cell.
-        let _ = CELL.try_with(|cell| cell.set(CELLS - 1));
-        lock(&FREE).0.push(self.0);
-    }
-}
-
-thread_local! {
-    /// The thread's cell, or `usize::MAX` before it has one.
-    static CELL: Cell<usize> = const { Cell::new(usize::MAX) };
-    static TICKET: Ticket = Ticket::take();
-}
-
+/// This thread's cell: that of its number, as far as there are so many.
 #[inline]
 fn cell_of_thread() -> usize {
-    let cell = CELL.with(Cell::get);
-    if cell == usize::MAX { assign_cell() } else { cell }
-}
-
-#[cold]
-fn assign_cell() -> usize {
-    let cell = TICKET.try_with(|ticket| ticket.0.min(CELLS - 1)).unwrap_or(CELLS - 1);
-    CELL.with(|own| own.set(cell));
-    cell
+    threads::number().min(CELLS - 1)
 }
 
 /// How many entries left for one cause, and what they weighed.

@@ -5,7 +5,7 @@
 //! plus the stripe's age when the last of them came; the lowest priority goes, and becomes the age.
 //! Where priorities are equal, who has been there longest goes. Deviations:
 //!
-//! * hits come through a lossy ring (as in `lru.rs`): exact with one thread, nearly so with many;
+//! * hits come through lossy rings (as in `lru.rs`): exact with one thread, nearly so with many;
 //! * hits are counted up to a million, and priorities end at 2^44, when ageing would;
 //! * an entry that weighs nothing has no priority while it does.
 //!
@@ -17,8 +17,9 @@ use super::recorders::Log;
 use super::{Newcomer, Policy, Residents};
 use crate::{RemovalCause, Slot};
 
-/// Least frequently used, with ageing. All hits of a stripe write to one ring, and an entry costs
-/// twice the memory of the simpler policies.
+/// Least frequently used, with ageing. Every hit is noted in a ring and moves its entry to another
+/// queue, so it takes about four times as long as one under the cheaper policies, and an entry costs
+/// twice their memory.
 #[derive(Debug, Default)]
 pub struct Lfu {
     ranking: Ranking,

@@ -1,9 +1,9 @@
 //! Least recently used, exactly, as far as hits can be put in order.
 //!
-//! A hit notes its slot in a lossy ring; draining moves those entries to the front, in order, before
-//! anything else happens to the stripe. So a stripe used by one thread is the textbook's LRU. With
-//! many threads, hits that race have no order, and bursts that fill the ring before anyone can
-//! drain it lose the oldest of them.
+//! A hit notes its slot in a lossy ring of its thread's; draining moves those entries to the front,
+//! before anything else happens to the stripe. So a stripe used by one thread is the textbook's LRU. Of
+//! the hits of many threads between two drains, those of each keep their order, and bursts that fill a
+//! ring before anyone can drain it lose the oldest of them.
 //!
 //! A drained slot may have left or been taken over by another entry in the meantime: then a hit is
 //! ignored or counts for the wrong one, by contract harmless.
@@ -13,8 +13,8 @@ use super::recorders::Log;
 use super::{Newcomer, Policy, Residents};
 use crate::{RemovalCause, Slot};
 
-/// Least recently used. All hits of a stripe write to one ring, so the cheaper policies scale
-/// better with many threads.
+/// Least recently used. Every hit is noted in a ring, so it takes about twice the time of one under
+/// the cheaper policies.
 #[derive(Debug, Default)]
 pub struct Lru {
     line: Line,

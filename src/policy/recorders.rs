@@ -1,6 +1,6 @@
 //! The recorders that more than one policy can use: what a hit may leave behind.
 //!
-//! Each costs at most one write, to the entry's own mark or to one ring per stripe. They must not
+//! Each costs at most one write, to the entry's own mark or to a ring of the stripe's. They must not
 //! block, and know nothing of queues.
 
 use super::parts::Buffer;
