@@ -152,6 +152,9 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
                 let is_near = self.sides.deadlines.is_near(slot);
                 let latest = if is_near { fires } else { fires.max(shard.wheel.now() + 1) };
                 assert!(due <= latest, "bucket fires too late");
+                let limit = self.sides.limits.get(slot, self.swept());
+                // Both may be rounded.
+                assert!(limit.0 + 1024 > deadline.0, "a deadline beyond the limit");
             }
         }
         shard.wheel.validate();

@@ -91,7 +91,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         // Relaxed: guarded by the bucket's lock.
         let hint = lane.state.hint.load(Ordering::Relaxed);
         context.scale.is_alive(hint, Tick::of(now), swept.done)
-            || self.look_up_life(context, lane.slot(), &lane.state.hint, now)
+            || self.look_up_life(context, lane.slot(), &lane.state.hint, (now, swept))
     }
 
     /// Reads the deadline itself, and improves the hint if it can be; looks at the tags.
@@ -101,9 +101,9 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         context: &Context<K, V, S>,
         slot: Slot,
         hint: &AtomicU8,
-        now: u64,
+        (now, swept): (u64, Swept),
     ) -> bool {
-        let deadline = self.deadline(slot);
+        let deadline = self.sides.deadlines.get(slot, swept);
         if deadline != Tick::NEVER {
             // The time so far may have been the coarse clock's.
             let now = now.max(context.clock.now());
@@ -112,7 +112,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
             }
         }
         // Relaxed: guarded by the bucket's lock.
-        hint.store(hint_for(context, deadline, now, self.swept()), Ordering::Relaxed);
+        hint.store(hint_for(context, deadline, now, swept), Ordering::Relaxed);
         context.tagger.is_none() || !self.is_tag_dead(slot)
     }
 
