@@ -133,6 +133,10 @@
 //! in the cache line that its hash prefers, and a look-up fetches both lines at once. At a million
 //! entries hits became a quarter faster, at a hundred thousand a tenth.
 //!
+//! Who is about to replace a value asks for both lines as its own (`prefetchw`), which spares the way
+//! from reading to writing where another processor has them: 3 to 5 % of insertions on two threads,
+//! nothing on one. Hits, of which only the bucket's line is written, gained nothing from it.
+//!
 //! **Growing in bursts.** A table doubles bucket by bucket, one at most an insertion. Spread evenly
 //! over all the insertions until the next doubling, half of the buckets would hold up to twice as many
 //! as the others, and in a cache half full one hit in eight went to a chain. So nothing is split until

@@ -162,7 +162,7 @@ where
             return self.upsert_watched(hash, key, value, own);
         }
         let stripe = self.stripe(hash);
-        let (spot, entry) = (stripe.table.approach(hash), (&key, &mut value));
+        let (spot, entry) = (stripe.table.approach_to_write(hash), (&key, &mut value));
         if stripe.replace_in_place(&self.context, spot, hash, entry, None) {
             self.count_update(hash, 1);
             return Some(value);
@@ -181,7 +181,7 @@ where
     #[inline(never)]
     fn upsert_watched(&self, hash: u64, key: K, mut value: V, own: Own) -> Option<V> {
         let stripe = self.stripe(hash);
-        let spot = stripe.table.approach(hash);
+        let spot = stripe.table.approach_to_write(hash);
         let deadlines = stripe.approach_deadlines(&spot, hash);
         // Meanwhile both come near.
         let when = self.when(hash, &key, &value, own);

@@ -10,7 +10,7 @@ use std::ptr;
 use crate::{
     Slot,
     sync::{AtomicU8, AtomicU32, Ordering},
-    table::{LANES, Side, prefetch_line},
+    table::{LANES, Side, prefetch_to_write},
     time::Tick,
 };
 
@@ -114,7 +114,7 @@ impl<'a> OfBucket<'a> {
     /// Begins to fetch the deadline of a lane.
     #[inline(always)]
     pub(crate) fn prefetch(self, lane: Slot) {
-        prefetch_line(ptr::from_ref(self.cells(lane)).cast());
+        prefetch_to_write(ptr::from_ref(self.cells(lane)).cast());
     }
 
     /// Sets the deadline of a lane unless it is nearer than the present one; answers whether it was

@@ -136,10 +136,10 @@ impl<K, V, const N: usize, const WORDS: usize> Group<K, V, N, WORDS> {
         first - first % lanes_per_line
     }
 
-    /// Fetches the line where an entry of this hash probably lies.
+    /// The line where an entry of this hash probably lies.
     #[inline(always)]
-    pub(super) fn prefetch(&self, hash: u64) {
-        super::prefetch_line(self.entries[Self::preferred(hash)].get().cast());
+    pub(super) fn probable_line(&self, hash: u64) -> *const i8 {
+        self.entries[Self::preferred(hash)].get().cast_const().cast()
     }
 
     /// A lane without an entry: the best one for this hash, or the next after it.

@@ -241,9 +241,20 @@ impl<K, V> Table<K, V> {
     /// do something else.
     #[inline(always)]
     pub(crate) fn approach(&self, hash: u64) -> Spot<'_, K, V> {
+        self.approach_by(prefetch_line, hash)
+    }
+
+    /// [`approach`](Self::approach) to replace what is there.
+    #[inline(always)]
+    pub(crate) fn approach_to_write(&self, hash: u64) -> Spot<'_, K, V> {
+        self.approach_by(prefetch_to_write, hash)
+    }
+
+    #[inline(always)]
+    fn approach_by(&self, prefetch: impl Fn(*const i8), hash: u64) -> Spot<'_, K, V> {
         let (bucket, index, mask) = self.locate(hash);
-        prefetch_line(ptr::from_ref(bucket).cast());
-        bucket.group.prefetch(hash);
+        prefetch(ptr::from_ref(bucket).cast());
+        prefetch(bucket.group.probable_line(hash));
         Spot { bucket, index, mask }
     }
 
@@ -471,14 +482,33 @@ fn place_of(slot: Slot) -> Place {
 
 #[cfg(target_arch = "x86_64")]
 #[inline]
-pub(crate) fn prefetch_line(address: *const i8) {
+fn prefetch_line(address: *const i8) {
     // SAFETY: a prefetch reads nothing, whatever the address.
     unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address) };
 }
 
+/// [`prefetch_line`] for a line that will be written to: from another processor's cache it comes as
+/// this one's own at once, not first only to be read.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+pub(crate) fn prefetch_to_write(address: *const i8) {
+    // SAFETY: as of `prefetch_line`. Processors that do not know the instruction pass over it.
+    unsafe {
+        std::arch::asm!(
+            "prefetchw [{}]",
+            in(reg) address,
+            options(nostack, preserves_flags, readonly),
+        );
+    }
+}
+
 #[cfg(not(target_arch = "x86_64"))]
 #[inline]
-pub(crate) fn prefetch_line(_address: *const i8) {}
+pub(crate) fn prefetch_to_write(_address: *const i8) {}
+
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+fn prefetch_line(_address: *const i8) {}
 
 impl<K, V> fmt::Debug for Table<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
