@@ -167,6 +167,14 @@
 //! the exact clock decides. The exact clock is the system's monotonic one, because the coarse one
 //! runs with it; that is why quanta, whose time scale drifts from both, is not used.
 //!
+//! **Chains.** A fifth of the buckets of a full cache have more entries than lanes, and what came to lie
+//! in an overflow group stayed there until it left. In a cache that was filled once, the most popular
+//! keys last, one look-up in six had to walk a chain. Now a look-up that ends there notes it if the
+//! bucket has a lane free, and the next insertion into the stripe lets what is in that chain return.
+//! In such a cache 75 % reads became a quarter faster, insertions a seventh, read-through a tenth; in
+//! others nothing changed. (Letting entries return whenever a lane falls free cost insertions as much
+//! as that: most of what is in a chain is never asked for.)
+//!
 //! **Deadlines** lie in arrays of their own, as most caches have none, and a hit needs only the hint.
 //! Who writes one, because a value is replaced or an idle deadline put off, computes where those of
 //! the bucket lie before its lock is taken and begins to fetch the likeliest: replacing a value became

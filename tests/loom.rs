@@ -173,6 +173,38 @@ fn removing_while_a_bucket_splits() {
     }
 }
 
+/// A spilled entry that was looked up, and two lanes free: the next insert lets it return.
+fn about_to_return() -> Model<Fifo> {
+    let cache = about_to_split();
+    for number in [3, 5] {
+        assert_eq!(cache.remove(&key(number)), Some(number));
+    }
+    assert_eq!(cache.get(&key(16)), Some(16));
+    cache
+}
+
+/// P1: an entry is not missed while it returns from the overflow, neither under the bucket's lock nor
+/// by the look without any that replacing and removing begin with.
+#[test]
+fn replacing_and_removing_while_an_entry_returns() {
+    for removes in [false, true] {
+        model(move || {
+            let cache = about_to_return();
+            let writer = cache.clone();
+            together(move || drop(writer.insert(key(17), 17)), {
+                let cache = cache.clone();
+                move || {
+                    let found =
+                        if removes { cache.remove(&key(16)) } else { cache.insert(key(16), 99) };
+                    assert_eq!(found, Some(16));
+                }
+            });
+            assert_eq!(cache.len(), if removes { 15 } else { 16 });
+            cache.validate();
+        });
+    }
+}
+
 /// P11: notices of one key come once each and in the order of its versions.
 #[test]
 fn the_listener_hears_of_one_key_in_order() {

@@ -84,6 +84,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             self.schedule(context, shard, slot, when.life.deadline);
         }
         self.publish_counts(shard);
+        self.settle(context, shard);
         admission
     }
 }

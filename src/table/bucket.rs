@@ -365,7 +365,8 @@ impl<K, V> Overflow<K, V> {
     }
 
     pub(super) fn home(&self) -> u32 {
-        // Relaxed: changes under the stripe's lock, which the caller holds.
+        // Relaxed: changes under the stripe's lock and while the group is in no chain; the caller holds
+        // that lock, or that of the bucket in whose chain it is.
         self.home.load(Ordering::Relaxed)
     }
 

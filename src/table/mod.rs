@@ -20,6 +20,8 @@ mod bucket;
 mod lock;
 mod prints;
 mod side;
+#[cfg(all(test, not(larder_loom)))]
+mod tests;
 
 pub(crate) use arena::Arena;
 pub(crate) use lock::{Guard, Guarded, UserCode, deny_reentry, enter_user_code, in_user_code};
@@ -29,7 +31,7 @@ use std::{fmt, ptr};
 
 use crate::{
     Slot,
-    sync::{AtomicPtr, AtomicU64, Ordering},
+    sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering},
 };
 use bucket::{Bucket, Group, OVERFLOW_LANES, Overflow};
 pub(crate) use bucket::{LANES, LaneState};
@@ -60,6 +62,8 @@ pub(crate) struct Table<K, V> {
     directory: AtomicPtr<ChunkPtr<K, V>>,
     /// Families: the number of buckets at level 0.
     base: u32,
+    /// A bucket whose chain has an entry that was looked up and might return from there, plus one; or 0.
+    loose: AtomicU32,
 }
 
 // SAFETY: keys are shared between threads (under either lock), values handed from one to another
@@ -189,6 +193,7 @@ impl<K, V> Table<K, V> {
             state: AtomicU64::new(pack(Level { split: 0, mask: 0 })),
             directory: AtomicPtr::new(ptr::null_mut()),
             base,
+            loose: AtomicU32::new(0),
         };
         let arena = Arena::new(&table, full);
         (table, arena)
@@ -327,9 +332,31 @@ impl<K, V> Table<K, V> {
             }
             Further::Chained(first, guard) => {
                 let found = find_in_chain(first, fingerprint(hash), &equals)?;
+                self.note_loose(first.home());
                 Some(Locked { found, guard })
             }
         }
+    }
+
+    /// An entry in the chain of this bucket was looked up: if it could return, that is noted.
+    fn note_loose(&self, index: u32) {
+        // Relaxed (both): a hint. Written only if it changes, as every look-up reads what lies beside.
+        if self.bucket(index).group.vacant(0).is_some() && self.loose.load(Ordering::Relaxed) == 0 {
+            self.loose.store(index + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether an entry might return from a chain.
+    #[inline]
+    pub(crate) fn is_loose(&self) -> bool {
+        // Relaxed: a hint.
+        self.loose.load(Ordering::Relaxed) != 0
+    }
+
+    /// The bucket in whose chain that is.
+    fn take_loose(&self) -> Option<u32> {
+        // Relaxed: a hint; what it leads to is looked at under the locks.
+        self.loose.swap(0, Ordering::Relaxed).checked_sub(1)
     }
 
     /// How many positions an iteration over the table passes; see [`Cursor`].
@@ -367,10 +394,15 @@ fn look_under<'a, K, V>(
 /// Whether no entry can have this hash, which belongs into this bucket of the level of `mask`.
 #[inline(always)]
 fn is_absent_from<K, V>(bucket: &Bucket<K, V>, hash: u64, mask: u32) -> bool {
-    // In this order: a split publishes the new bucket, then the level, and clears moved lanes and
-    // chains last, so whoever misses an entry that moved sees the changed level.
-    bucket.group.prints.matching(fingerprint(hash)).is_empty()
+    let is_absent = || bucket.group.prints.matching(fingerprint(hash)).is_empty();
+    // Mostly that says enough, and is foreseen better than whether there is a chain.
+    is_absent()
+        // In this order: an entry that returns from a chain is published in the bucket's own lanes before
+        // the chain can be seen to be gone; and a split publishes the new bucket, then the level, and
+        // clears moved lanes and chains last, so whoever misses an entry that moved sees the changed
+        // level.
         && bucket.overflow().is_none()
+        && is_absent()
         && bucket.level() == mask
 }
 
@@ -518,83 +550,5 @@ impl<K, V> fmt::Debug for Table<K, V> {
             .field("base", &self.base)
             .field("level", &level)
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(all(test, not(larder_loom)))]
-mod tests {
-    use std::collections::HashMap;
-
-    use super::*;
-
-    #[test]
-    fn slots_name_one_place_each() {
-        for bucket in [0, 1, 63, 64, 65, 1000, 70_000] {
-            for lane in 0..LANES {
-                match place_of(home_slot(bucket, lane)) {
-                    Place::Home { bucket: b, lane: l } => assert_eq!((b, l), (bucket, lane)),
-                    Place::Overflow { .. } => panic!("home slot read as overflow"),
-                }
-            }
-            for lane in 0..OVERFLOW_LANES {
-                match place_of(overflow_slot(bucket, lane)) {
-                    Place::Overflow { number, lane: l } => assert_eq!((number, l), (bucket, lane)),
-                    Place::Home { .. } => panic!("overflow slot read as home"),
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn few_entries_lie_in_chains_while_a_table_grows() {
-        let hash_of = |key: &u64| {
-            let product =
-                u128::from(*key + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
-            Some((product >> 64) as u64 ^ product as u64)
-        };
-        for planned in [None, Some(20_000), Some(5_000)] {
-            let (table, mut arena) = Table::<u64, u64>::new(planned);
-            let mut slots = HashMap::new();
-            for key in 0..5_000 {
-                if arena.is_crowded() {
-                    let mut moves = Vec::new();
-                    arena.grow(&table, hash_of, |from, to| moves.push((from, to)));
-                    for (from, to) in moves {
-                        let moved = slots.remove(&from.as_u32()).expect("an entry");
-                        slots.insert(to.as_u32(), moved);
-                    }
-                }
-                let hash = hash_of(&key).expect("a hash");
-                let slot = arena.place_at(arena.home_of(&table, hash), hash, key, key);
-                arena.publish(slot, hash);
-                slots.insert(slot.as_u32(), key);
-                assert_eq!(arena.key(slot), &key);
-                let is_chained =
-                    |slot: &&u32| matches!(place_of(Slot::new(**slot)), Place::Overflow { .. });
-                let chained = slots.keys().filter(is_chained).count();
-                assert!(
-                    key % 100 != 99 || key < 1000 || chained * 12 < slots.len(),
-                    "{chained} of {}, {planned:?} planned",
-                    slots.len()
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn a_cursor_passes_every_bucket_once() {
-        for (count, mask, base) in [(8, 0, 8), (11, 0, 8), (16, 1, 8), (23, 1, 8), (38, 3, 5)] {
-            let (table, _arena) = Table::<u64, u64>::new(Some(8 * 13));
-            let table = Table { base, ..table };
-            let level = Level { split: count - base * (mask + 1), mask };
-            let mut seen = vec![0; count as usize];
-            let mut cursor = table.start();
-            while cursor.family < base {
-                let (index, mask) = table.address_in(cursor.family, cursor.low, level);
-                seen[index as usize] += 1;
-                cursor = cursor.after(mask);
-            }
-            assert!(seen.iter().all(|&times| times == 1), "{count} {mask}: {seen:?}");
-        }
     }
 }

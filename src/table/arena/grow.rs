@@ -106,8 +106,22 @@ impl<K, V> Arena<K, V> {
         }
     }
 
-    /// Moves entries of a bucket that was just split from its chain into lanes that fell free, and
-    /// frees emptied groups. The bucket is locked and its new level set.
+    /// Lets the entries of a chain in which one was looked up return to lanes of their bucket's own
+    /// that fell free: there they are found at once, and those that stay longest are looked up most.
+    /// `moved` is told each entry's old and new slot, under the bucket's lock.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn settle(&mut self, table: &Table<K, V>, mut moved: impl FnMut(Slot, Slot)) {
+        debug_assert_eq!(self.pending, None, "a lane that looks empty");
+        let Some(index) = table.take_loose() else { return };
+        // SAFETY: as in `grow`.
+        let bucket = unsafe { &*std::ptr::from_ref(self.bucket(index)) };
+        let _guard = bucket.lock.lock();
+        self.gather(index, &mut moved);
+    }
+
+    /// Moves entries of a bucket from its chain into lanes that fell free, and frees emptied groups.
+    /// The bucket is locked.
     fn gather(&mut self, index: u32, moved: &mut impl FnMut(Slot, Slot)) {
         // SAFETY: as in `grow`.
         let bucket = unsafe { &*std::ptr::from_ref(self.bucket(index)) };
