@@ -140,7 +140,8 @@ pub trait Policy: Debug + Send + Sync + Sized + 'static {
     /// [`RemovalCause::Size`] or [`RemovalCause::Rejected`] if [`victim`](Self::victim) chose it.
     fn on_remove(&mut self, slot: Slot, cause: RemovalCause, residents: &impl Residents);
 
-    /// The entry in `from` now lies in `to` (the table grew or shrank); its mark moved along.
+    /// The entry in `from` now lies in `to` (the table grew, or had room in a better place); its mark
+    /// moved along.
     fn on_move(&mut self, from: Slot, to: Slot);
 
     /// The entry that should make room. It stays tracked until [`on_remove`](Self::on_remove);

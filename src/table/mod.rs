@@ -6,7 +6,7 @@
 //!
 //! Buckets lie in chunks that never move and are never freed before the table, so a reader needs
 //! no reclamation scheme, and a stale address is harmless: the bucket's level, checked under its
-//! lock, decides. Growing splits one bucket per few inserts.
+//! lock, decides. Growing splits one bucket at a time.
 //!
 //! # Addresses
 //! A table has `base << level` buckets when a level is complete. A hash's upper half picks one of
