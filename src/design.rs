@@ -35,11 +35,10 @@
 //! # The life of an `insert`
 //!
 //! If the key is resident and nothing beside it changes with its value (the weight is the same, and
-//! there is no listener and are no tags), the value is swapped in place under the bucket's lock
-//! alone. Otherwise, under the
-//! stripe's lock: the newcomer's weight is reserved from the common `Budget`;
-//! the entry is written into an empty lane, where nobody sees it; the policy is told; while the
-//! reservation is short, the policy names victims, each of which is moved out under its bucket's
+//! there are neither a listener nor tags), the value is swapped in place under the bucket's lock
+//! alone. Otherwise, under the stripe's lock: the newcomer's weight is reserved from the common
+//! `Budget`; the entry is written into an empty lane, where nobody sees it; the policy is told; while
+//! the reservation is short, the policy names victims, each of which is moved out under its bucket's
 //! lock and leaves its reservation to the newcomer; then the fingerprint is stored, which publishes
 //! the entry. If the policy names the newcomer itself, it is refused. What left is dropped and told
 //! after the lock is released.
