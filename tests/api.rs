@@ -6,7 +6,7 @@ mod common;
 
 use std::{hash::Hash, sync::Arc, time::Duration};
 
-use common::for_each_kind;
+use common::{Constant, for_each_kind};
 use larder::{
     BuildError, Cache, Compute, Equivalent,
     policy::{self, AnyPolicy},
@@ -277,4 +277,23 @@ fn more_threads_than_have_counters_of_their_own_are_counted_exactly() {
     let stats = cache.stats();
     let hits = (0..LOOKS).filter(|look| look % 200 < 100).count() as u64;
     assert_eq!((stats.hits, stats.misses), (THREADS * hits, THREADS * (LOOKS - hits)));
+}
+
+/// Entries of one hash move about in their bucket's chain; no version may stay behind for the next one.
+#[test]
+fn a_version_is_not_inherited_from_whoever_lay_there_before() {
+    let cache = Cache::<u64, u64>::builder().capacity(40).hasher(Constant(0)).build();
+    (0..17).for_each(|key| _ = cache.insert(key, key));
+    let old = cache.version(&5).expect("there");
+    let makes_room_for_one_that_returns = |removed: [u64; 2], wanted, newcomer| {
+        removed.iter().for_each(|key| _ = cache.remove(key));
+        assert!(cache.get(&wanted).is_some());
+        cache.insert(newcomer, newcomer);
+    };
+    makes_room_for_one_that_returns([3, 5], 16, 100);
+    cache.insert(5, 555);
+    makes_room_for_one_that_returns([0, 16], 5, 200);
+    assert_ne!(cache.version(&5), Some(old));
+    assert_eq!(cache.replace_if_version(5, 1, old), Err(1));
+    cache.validate();
 }

@@ -15,7 +15,11 @@ use std::{
 };
 
 use common::{Constant, Kind, Ledger, Token, for_each_kind};
-use larder::{Cache, Compute, Expiry, policy::AnyPolicy, time::ManualTicker};
+use larder::{
+    Cache, Compute, Expiry, RemovalCause, Slot,
+    policy::{AnyPolicy, Fifo, Newcomer, Policy, Residents},
+    time::ManualTicker,
+};
 
 /// What a key or value does when it is hashed, compared, cloned or dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -365,4 +369,97 @@ fn a_condition_may_panic_over_an_entry_whose_neighbour_has_expired_p13() {
             cache.validate();
         });
     });
+}
+
+/// First in, first out; it panics once when it is shown a newcomer, and names that as a victim later.
+#[derive(Debug, Default)]
+struct Faulty {
+    policy: Fifo,
+    /// 1 to panic at the next newcomer.
+    plan: Arc<AtomicU64>,
+    unseen: Option<Slot>,
+}
+
+impl Policy for Faulty {
+    type Recorder = <Fifo as Policy>::Recorder;
+
+    fn for_stripes(self, stripes: usize, _: u64) -> Vec<Self> {
+        (0..stripes).map(|_| Self { plan: Arc::clone(&self.plan), ..Self::default() }).collect()
+    }
+
+    fn recorder(&self) -> Self::Recorder {
+        self.policy.recorder()
+    }
+
+    fn on_insert(&mut self, newcomer: Newcomer, residents: &impl Residents) {
+        if self.plan.swap(0, Ordering::Relaxed) == 1 {
+            self.unseen = Some(newcomer.slot);
+            panic!("planned");
+        }
+        self.policy.on_insert(newcomer, residents);
+    }
+
+    fn on_weight(&mut self, slot: Slot, old: u64, new: u64) {
+        self.policy.on_weight(slot, old, new);
+    }
+
+    fn on_remove(&mut self, slot: Slot, cause: RemovalCause, residents: &impl Residents) {
+        if self.policy.len() > 0 && self.unseen != Some(slot) {
+            self.policy.on_remove(slot, cause, residents);
+        }
+    }
+
+    fn on_move(&mut self, from: Slot, to: Slot) {
+        self.policy.on_move(from, to);
+    }
+
+    fn victim(&mut self, residents: &impl Residents) -> Option<Slot> {
+        self.unseen.or_else(|| self.policy.victim(residents))
+    }
+
+    fn set_capacity(&mut self, share: u64, whole: u64) {
+        self.policy.set_capacity(share, whole);
+    }
+
+    fn clear(&mut self) {
+        self.policy.clear();
+    }
+
+    fn coldest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot> {
+        self.policy.coldest(limit, residents)
+    }
+
+    fn hottest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot> {
+        self.policy.hottest(limit, residents)
+    }
+
+    fn len(&self) -> usize {
+        self.policy.len()
+    }
+
+    fn validate(&self, slots: &[Slot], residents: &impl Residents) {
+        self.policy.validate(slots, residents);
+    }
+}
+
+#[test]
+fn a_policy_that_panics_at_a_newcomer_in_a_chain_does_no_harm() {
+    let policy = Faulty::default();
+    let plan = Arc::clone(&policy.plan);
+    let cache = Cache::<u64, u64>::builder()
+        .capacity(100)
+        .stripes(1)
+        .hasher(Constant(0))
+        .policy(policy)
+        .build();
+    // The next lies alone in a group of the chain's.
+    (0..20).for_each(|key| _ = cache.insert(key, key));
+    plan.store(1, Ordering::Relaxed);
+    assert!(catch_unwind(AssertUnwindSafe(|| cache.insert(20, 20))).is_err());
+    cache.remove(&3);
+    assert_eq!(cache.get(&19), Some(19), "it may return now");
+    assert_eq!(cache.replace_if(0, 1, |_| true), Ok(0));
+    let _ = catch_unwind(AssertUnwindSafe(|| cache.set_capacity(19)));
+    // Nothing that was asked for in vain is looked for for ever.
+    assert_eq!((cache.get(&999), cache.get(&18)), (None, Some(18)));
 }

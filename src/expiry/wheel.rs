@@ -215,16 +215,12 @@ impl Wheel {
         self.next_list().map(|(.., tick)| tick)
     }
 
-    /// Takes out every bucket that is due by the tick `by`, without advancing. Looks at all.
-    pub(crate) fn take_due_by(&mut self, by: u64) -> Vec<u32> {
+    /// Every bucket that is due by the tick `by`. Looks at all. They stay in the wheel, and fire in
+    /// vain if they are dealt with before.
+    pub(crate) fn due_by(&self, by: u64) -> Vec<u32> {
         let due = |node: &Node| node.due != 0 && u64::from(node.due) <= by;
         let nodes = self.nodes.iter().flatten().zip(0..);
-        let taken: Vec<u32> =
-            nodes.filter(|(node, _)| due(node)).map(|(_, bucket)| bucket).collect();
-        for &bucket in &taken {
-            self.unlink(bucket);
-        }
-        taken
+        nodes.filter(|(node, _)| due(node)).map(|(_, bucket)| bucket).collect()
     }
 
     /// Advances towards the tick `to`, at most one step: answers a bucket that is due, or that a

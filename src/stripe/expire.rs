@@ -181,7 +181,7 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
         let left = self.sweep_wheel(context, shard, now, steps, effects);
         if thoroughly && left > 0 {
             // The wheel has not fired for the tick that has only begun.
-            for bucket in shard.wheel.take_due_by(Wheel::tick(Tick::of(now)) + 1) {
+            for bucket in shard.wheel.due_by(Wheel::tick(Tick::of(now)) + 1) {
                 self.expire_bucket(context, shard, bucket, now, effects);
             }
         }

@@ -266,12 +266,17 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         }
         sides.deadlines.copy(from, to);
         sides.limits.copy(from, to);
+        // What the last entry in the new slot left there must not stay.
         if let Some(version) = sides.versions.get(from) {
             let version = version.load(Ordering::Relaxed);
             sides.versions.get_or_make(to).store(version, Ordering::Relaxed);
+        } else if let Some(version) = sides.versions.get(to) {
+            version.store(0, Ordering::Relaxed);
         }
         if let Some(tags) = sides.tags.get(from) {
             sides.tags.get_or_make(to).set(tags.take());
+        } else if let Some(tags) = sides.tags.get(to) {
+            tags.set(None);
         }
     }
 }
