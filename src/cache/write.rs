@@ -158,10 +158,10 @@ where
     pub(super) fn upsert(&self, key: K, mut value: V, own: Own) -> Option<V> {
         let hash = self.hash(&key);
         self.flights.supersede(hash);
-        if !self.context.is_plain || self.context.is_timed() {
+        let stripe = self.stripe(hash);
+        if !self.context.is_plain || self.context.is_timed() || stripe.samples(hash) {
             return self.upsert_watched(hash, key, value, own);
         }
-        let stripe = self.stripe(hash);
         let (spot, entry) = (stripe.table.approach_to_write(hash), (&key, &mut value));
         if stripe.replace_in_place(&self.context, spot, hash, entry, None) {
             self.count_update(hash, 1);
@@ -177,7 +177,8 @@ where
         self.context.updated(weight);
     }
 
-    /// [`upsert`](Self::upsert) where there is a clock to read or a value to weigh.
+    /// [`upsert`](Self::upsert) where there is a clock to read, a value to weigh or a use to be
+    /// sampled.
     #[inline(never)]
     fn upsert_watched(&self, hash: u64, key: K, mut value: V, own: Own) -> Option<V> {
         let stripe = self.stripe(hash);

@@ -222,7 +222,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     where
         K: Hash,
     {
-        let lane = locked.found.lane;
+        let Locked { found: Found { value: resident, lane, .. }, guard } = locked;
         let may_stay = match renewal {
             None => is_immortal(lane),
             Some(renewal) if self.weighs(context, lane.slot(), renewal.weight) => {
@@ -237,7 +237,12 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         if self.versioned.load(Ordering::Relaxed) {
             self.renew_version(lane.slot());
         }
-        mem::swap(self.used(context, locked, hash, true).value, value);
+        let is_due = self.recorder.on_hit(lane.slot(), &lane.state.mark);
+        mem::swap(resident, value);
+        drop(guard);
+        if is_due || (renewal.is_some() && self.recorder.samples(hash)) {
+            self.follow_up(context, hash, is_due);
+        }
         true
     }
 }
