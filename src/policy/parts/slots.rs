@@ -1,42 +1,44 @@
 //! An array indexed by slot that grows piece by piece.
 //!
 //! Invariant: an element never moves, so growing costs one small allocation, never a copy of what
-//! is there and never twice the memory; a piece exists while one of its slots is occupied. It must
-//! not know what the elements mean.
+//! is there and never twice the memory. Pieces are given back when no slot is occupied any more. It
+//! must not know what the elements mean.
 
 use crate::Slot;
 
 /// How many elements lie in a piece: 2 KiB of queue links.
 const PIECE: usize = 256;
+/// What is empty is searched for pieces to give back only if one in so many is there: so that costs
+/// little for each that was made.
+const SPARSE: usize = 8;
 
-/// A map from slot to `T`, kept as fixed-size pieces that exist only where slots are occupied.
+/// A map from slot to `T`, kept as fixed-size pieces that are made where slots are occupied.
+///
+/// How many slots of a piece are occupied is not counted: that would be another cache line to write
+/// for each entry that comes and for each that goes.
 #[derive(Debug)]
 pub(crate) struct PerSlot<T> {
-    pieces: Vec<Option<Box<Piece<T>>>>,
-    /// The piece that emptied last, kept so that an entry that comes and goes alone in its piece
-    /// does not allocate each time.
-    spare: Option<Box<Piece<T>>>,
+    pieces: Vec<Option<Box<[T; PIECE]>>>,
+    occupied: usize,
+    /// How many pieces there are, the spare one not counted.
+    made: usize,
+    /// One that was given back, kept so that an entry that comes and goes alone does not allocate each
+    /// time.
+    spare: Option<Box<[T; PIECE]>>,
     vacant: T,
-}
-
-#[derive(Debug)]
-struct Piece<T> {
-    items: [T; PIECE],
-    /// How many of them are not vacant: never 0, but in the spare piece.
-    occupied: u32,
 }
 
 impl<T: Copy + PartialEq> PerSlot<T> {
     /// An empty array. `vacant` is what an unoccupied slot holds; no occupied one may equal it.
     pub(crate) const fn new(vacant: T) -> Self {
-        Self { pieces: Vec::new(), spare: None, vacant }
+        Self { pieces: Vec::new(), occupied: 0, made: 0, spare: None, vacant }
     }
 
     /// The element of `slot`; the vacant value if it has none.
     #[inline]
     pub(crate) fn get(&self, slot: Slot) -> T {
         match self.pieces.get(slot.index() / PIECE) {
-            Some(Some(piece)) => piece.items[slot.index() % PIECE],
+            Some(Some(piece)) => piece[slot.index() % PIECE],
             _ => self.vacant,
         }
     }
@@ -47,7 +49,7 @@ impl<T: Copy + PartialEq> PerSlot<T> {
     /// May panic if it is vacant.
     #[inline]
     pub(crate) fn get_mut(&mut self, slot: Slot) -> &mut T {
-        &mut self.piece(slot).items[slot.index() % PIECE]
+        &mut self.piece(slot)[slot.index() % PIECE]
     }
 
     /// Occupies the vacant `slot` with `value`.
@@ -58,28 +60,26 @@ impl<T: Copy + PartialEq> PerSlot<T> {
         if !matches!(self.pieces.get(at), Some(Some(_))) {
             self.add_piece(at);
         }
-        let piece = self.piece(slot);
-        piece.items[slot.index() % PIECE] = value;
-        piece.occupied += 1;
+        self.piece(slot)[slot.index() % PIECE] = value;
+        self.occupied += 1;
     }
 
     /// Vacates the occupied `slot` and answers what it held.
     #[inline]
     pub(crate) fn remove(&mut self, slot: Slot) -> T {
         let vacant = self.vacant;
-        let piece = self.piece(slot);
-        let value = std::mem::replace(&mut piece.items[slot.index() % PIECE], vacant);
+        let value = std::mem::replace(self.get_mut(slot), vacant);
         debug_assert!(value != vacant, "{slot:?} is vacant");
-        piece.occupied -= 1;
-        if piece.occupied == 0 {
-            self.drop_piece(slot.index() / PIECE);
+        self.occupied -= 1;
+        if self.occupied == 0 && self.made > self.pieces.len() / SPARSE {
+            self.drop_pieces();
         }
         value
     }
 
     /// The piece of an occupied slot.
     #[inline]
-    fn piece(&mut self, slot: Slot) -> &mut Piece<T> {
+    fn piece(&mut self, slot: Slot) -> &mut [T; PIECE] {
         match self.pieces.get_mut(slot.index() / PIECE) {
             Some(Some(piece)) => piece,
             _ => not_occupied(slot),
@@ -92,27 +92,29 @@ impl<T: Copy + PartialEq> PerSlot<T> {
             self.pieces.resize_with(at + 1, || None);
         }
         let vacant = self.vacant;
-        let new = || Box::new(Piece { items: [vacant; PIECE], occupied: 0 });
-        self.pieces[at] = Some(self.spare.take().unwrap_or_else(new));
+        self.pieces[at] = Some(self.spare.take().unwrap_or_else(|| Box::new([vacant; PIECE])));
+        self.made += 1;
     }
 
-    /// Every element of it is vacant again, so it can serve as it is.
+    /// Every element is vacant again, so any piece can serve as the spare one.
     #[cold]
-    fn drop_piece(&mut self, at: usize) {
-        self.spare = self.pieces[at].take();
+    fn drop_pieces(&mut self) {
+        for piece in &mut self.pieces {
+            self.spare = piece.take().or(self.spare.take());
+        }
+        self.made = 0;
     }
 
     /// Vacates every slot and gives the memory back.
     pub(crate) fn clear(&mut self) {
-        self.pieces = Vec::new();
-        self.spare = None;
+        *self = Self::new(self.vacant);
     }
 
     /// The occupied slots, lowest first, and what they hold.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, T)> + '_ {
         let pieces = self.pieces.iter().enumerate();
         let items = pieces.flat_map(|(at, piece)| {
-            let items = piece.iter().flat_map(|piece| piece.items.iter());
+            let items = piece.iter().flat_map(|piece| piece.iter());
             items.enumerate().map(move |(within, item)| (at * PIECE + within, *item))
         });
         items
@@ -125,14 +127,11 @@ impl<T: Copy + PartialEq> PerSlot<T> {
     /// # Panics
     /// If a count is wrong.
     pub(crate) fn validate(&self) -> usize {
-        let mut total = 0;
-        for piece in self.pieces.iter().flatten() {
-            let occupied = piece.items.iter().filter(|item| **item != self.vacant).count();
-            assert_eq!(occupied, piece.occupied as usize, "occupied slots of a piece");
-            assert_ne!(occupied, 0, "an empty piece is given back");
-            total += occupied;
-        }
-        total
+        assert_eq!(self.iter().count(), self.occupied, "occupied slots");
+        assert_eq!(self.pieces.iter().flatten().count(), self.made, "pieces");
+        let spare = self.spare.iter().flat_map(|piece| piece.iter());
+        assert!({ spare }.all(|item| *item == self.vacant), "a spare piece is vacant");
+        self.occupied
     }
 }
 
@@ -158,9 +157,21 @@ mod tests {
         assert_eq!(array.remove(Slot::new(5)), 9);
         assert_eq!(array.validate(), 1);
         assert_eq!(array.iter().collect::<Vec<_>>(), [(Slot::new(100_000), 8)]);
-        array.insert(Slot::new(300), 1);
-        assert!(array.spare.is_none(), "the spare piece is used first");
         array.clear();
         assert_eq!((array.validate(), array.pieces.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn pieces_are_given_back_when_nothing_is_left_but_one_for_the_next_entry() {
+        let mut array = PerSlot::new(0_u32);
+        let slots = || (0..2000).map(Slot::new);
+        slots().for_each(|slot| array.insert(slot, 1));
+        slots().for_each(|slot| _ = array.remove(slot));
+        assert_eq!((array.validate(), array.made), (0, 0));
+        array.insert(Slot::new(300), 1);
+        assert!(array.spare.is_none(), "the spare piece is used first");
+        array.remove(Slot::new(300));
+        array.insert(Slot::new(900), 1);
+        assert_eq!((array.validate(), array.made), (1, 2), "a few may wait for more");
     }
 }
