@@ -134,7 +134,7 @@ impl Policy for Gdsf {
     fn validate(&self, slots: &[Slot], residents: &impl Residents) {
         self.ranked.validate();
         self.weightless.validate(&self.links);
-        assert_eq!(self.links.validate(), self.weightless.len(), "a link belongs to a queue");
+        assert_eq!(self.links.count(), self.weightless.len(), "a link belongs to a queue");
         assert_eq!(slots.len(), self.len(), "the number of entries");
         for &slot in slots {
             let is_ranked = self.ranked.contains(slot);

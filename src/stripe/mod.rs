@@ -85,14 +85,16 @@ struct Sides {
     tags: Side<TagCell>,
 }
 
-/// What the stripe's lock guards.
+/// What the stripe's lock guards. In this order, as what changes with every insertion is on the lock's
+/// own line, or in the policy: each line more must come from the processor that had the lock before.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Shard<K, V, P> {
+    /// The sum of the entries' weights.
+    weight: u64,
     arena: Arena<K, V>,
     policy: P,
     wheel: Wheel,
-    /// The sum of the entries' weights.
-    weight: u64,
     /// The version given last.
     version: u64,
     /// The number of the next notice.
@@ -126,10 +128,10 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
             outbox: Outbox::new(),
             counts: Line(Counts { len: AtomicUsize::new(0), weight: AtomicU64::new(0) }),
             shard: Line(Guarded::new(Shard {
+                weight: 0,
                 arena,
                 policy,
                 wheel: Wheel::new(),
-                weight: 0,
                 version: 0,
                 notices: 0,
                 tag_sweep: None,
@@ -197,9 +199,15 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         if self.pinned.load(Ordering::Relaxed) != 0 {
             self.pinned.store(0, Ordering::Relaxed);
         }
-        // Relaxed (both): counters.
-        self.counts.0.len.store(shard.arena.len(), Ordering::Relaxed);
-        self.counts.0.weight.store(shard.weight, Ordering::Relaxed);
+        // Relaxed (all): counters. In a full cache one comes and one goes: then nothing is written, and
+        // other processors keep the line.
+        let Counts { len, weight } = &self.counts.0;
+        if len.load(Ordering::Relaxed) != shard.arena.len() {
+            len.store(shard.arena.len(), Ordering::Relaxed);
+        }
+        if weight.load(Ordering::Relaxed) != shard.weight {
+            weight.store(shard.weight, Ordering::Relaxed);
+        }
     }
 
     /// The weight of an entry; to be read under the bucket's or the stripe's lock.

@@ -87,7 +87,9 @@ impl Drop for BucketGuard<'_> {
 }
 
 /// A value behind such a lock: what the lock of a stripe guards. It is held for some hundred
-/// nanoseconds at a time, so what is said of a bucket's lock holds for it too.
+/// nanoseconds at a time, so what is said of a bucket's lock holds for it too. The lock comes with the
+/// line where the value begins.
+#[repr(C)]
 pub(crate) struct Guarded<T> {
     lock: BucketLock,
     value: UnsafeCell<T>,

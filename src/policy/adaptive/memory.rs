@@ -4,8 +4,10 @@
 use super::setting::Parameters;
 use crate::policy::parts::{Ghost, Sketch};
 
-/// The ghost list and the frequency sketch of a stripe or a shadow.
+/// The ghost list and the frequency sketch of a stripe or a shadow. In this order, as they are a line each
+/// where this begins with one.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Memory {
     pub(super) ghost: Ghost,
     pub(super) sketch: Sketch,

@@ -62,9 +62,12 @@ impl<'a, R: Residents, const RANKED: bool> Queues for View<'a, R, RANKED> {
     #[inline]
     fn spare(&mut self, entry: Slot, seen: &'a Mark) {
         seen.set(main_mark(frequency(seen.get()).saturating_sub(1)));
-        let Adaptive { links, main, ranked, .. } = &mut *self.stripe;
-        if RANKED && ranked.contains(entry) {
-            ranked.remove(entry);
+        let is_ranked = RANKED && self.stripe.ranked.contains(entry);
+        if is_ranked {
+            self.stripe.unrank(entry);
+        }
+        let Adaptive { links, main, .. } = &mut *self.stripe;
+        if is_ranked {
             main.push_front(links, entry);
         } else {
             main.rotate(links, entry);

@@ -2,8 +2,9 @@
 
 use super::Adaptive;
 use super::recorder::{frequency, main_mark};
-use super::setting::Victim;
+use super::setting::{Setting, Victim};
 use crate::Slot;
+use crate::policy::parts::GreedyDual;
 use crate::policy::{Policy, Residents};
 
 /// How many entries a victim's choice moves from the queues to the ranks at most.
@@ -30,6 +31,14 @@ impl Adaptive {
             let cost = self.shared.goal().cost(weight);
             self.ranked.insert(slot, cost, 1 + u16::from(frequency(mark.get())));
             mark.set(main_mark(0));
+        }
+    }
+
+    /// Takes an entry out of the ranks, whose memory goes with the last one once another setting is live.
+    pub(super) fn unrank(&mut self, slot: Slot) {
+        self.ranked.remove(slot);
+        if self.ranked.len() == 0 && self.setting != Setting::GreedyDual {
+            self.ranked = GreedyDual::default();
         }
     }
 

@@ -229,7 +229,7 @@ impl Duo {
             assert_eq!(sum, weighed.weight, "the weight of a queue");
         }
         self.weightless.validate(&self.links);
-        assert_eq!(self.links.validate(), self.len(), "a link belongs to a queue");
+        assert_eq!(self.links.count(), self.len(), "a link belongs to a queue");
         assert_eq!(slots.len(), self.len(), "the number of entries");
         for &slot in slots {
             assert!(self.links.queue_of(slot).is_some(), "{slot:?} is tracked");

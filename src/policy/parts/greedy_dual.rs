@@ -188,7 +188,7 @@ impl GreedyDual {
             }
             len += queue.len();
         }
-        assert_eq!((len, self.links.validate(), self.ranks.validate()), (self.len, len, len));
+        assert_eq!((len, self.links.count(), self.ranks.iter().count()), (self.len, len, len));
     }
 }
 

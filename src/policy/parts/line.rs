@@ -122,7 +122,7 @@ impl Line {
     pub(crate) fn validate(&self, slots: &[Slot], weight: impl Fn(Slot) -> u64) {
         self.queue.validate(&self.links);
         self.weightless.validate(&self.links);
-        assert_eq!(self.links.validate(), self.len(), "a link belongs to a queue");
+        assert_eq!(self.links.count(), self.len(), "a link belongs to a queue");
         assert_eq!(slots.len(), self.len(), "the number of entries");
         for &slot in slots {
             assert!(self.links.queue_of(slot).is_some(), "{slot:?} is tracked");

@@ -1,37 +1,27 @@
 //! An array indexed by slot that grows piece by piece.
 //!
 //! Invariant: an element never moves, so growing costs one small allocation, never a copy of what
-//! is there and never twice the memory. Pieces are given back when no slot is occupied any more. It
-//! must not know what the elements mean.
+//! is there and never twice the memory. It must not know what the elements mean.
+//!
+//! Pieces stay until everything is cleared, and how many of their slots are occupied is not counted: that
+//! would be another cache line to write for each entry that comes and for each that goes.
 
 use crate::Slot;
 
 /// How many elements lie in a piece: 2 KiB of queue links.
 const PIECE: usize = 256;
-/// What is empty is searched for pieces to give back only if one in so many is there: so that costs
-/// little for each that was made.
-const SPARSE: usize = 8;
 
 /// A map from slot to `T`, kept as fixed-size pieces that are made where slots are occupied.
-///
-/// How many slots of a piece are occupied is not counted: that would be another cache line to write
-/// for each entry that comes and for each that goes.
 #[derive(Debug)]
 pub(crate) struct PerSlot<T> {
     pieces: Vec<Option<Box<[T; PIECE]>>>,
-    occupied: usize,
-    /// How many pieces there are, the spare one not counted.
-    made: usize,
-    /// One that was given back, kept so that an entry that comes and goes alone does not allocate each
-    /// time.
-    spare: Option<Box<[T; PIECE]>>,
     vacant: T,
 }
 
 impl<T: Copy + PartialEq> PerSlot<T> {
     /// An empty array. `vacant` is what an unoccupied slot holds; no occupied one may equal it.
     pub(crate) const fn new(vacant: T) -> Self {
-        Self { pieces: Vec::new(), occupied: 0, made: 0, spare: None, vacant }
+        Self { pieces: Vec::new(), vacant }
     }
 
     /// The element of `slot`; the vacant value if it has none.
@@ -61,7 +51,6 @@ impl<T: Copy + PartialEq> PerSlot<T> {
             self.add_piece(at);
         }
         self.piece(slot)[slot.index() % PIECE] = value;
-        self.occupied += 1;
     }
 
     /// Vacates the occupied `slot` and answers what it held.
@@ -70,10 +59,6 @@ impl<T: Copy + PartialEq> PerSlot<T> {
         let vacant = self.vacant;
         let value = std::mem::replace(self.get_mut(slot), vacant);
         debug_assert!(value != vacant, "{slot:?} is vacant");
-        self.occupied -= 1;
-        if self.occupied == 0 && self.made > self.pieces.len() / SPARSE {
-            self.drop_pieces();
-        }
         value
     }
 
@@ -92,22 +77,12 @@ impl<T: Copy + PartialEq> PerSlot<T> {
             self.pieces.resize_with(at + 1, || None);
         }
         let vacant = self.vacant;
-        self.pieces[at] = Some(self.spare.take().unwrap_or_else(|| Box::new([vacant; PIECE])));
-        self.made += 1;
-    }
-
-    /// Every element is vacant again, so any piece can serve as the spare one.
-    #[cold]
-    fn drop_pieces(&mut self) {
-        for piece in &mut self.pieces {
-            self.spare = piece.take().or(self.spare.take());
-        }
-        self.made = 0;
+        self.pieces[at] = Some(Box::new([vacant; PIECE]));
     }
 
     /// Vacates every slot and gives the memory back.
     pub(crate) fn clear(&mut self) {
-        *self = Self::new(self.vacant);
+        self.pieces = Vec::new();
     }
 
     /// The occupied slots, lowest first, and what they hold.
@@ -120,18 +95,6 @@ impl<T: Copy + PartialEq> PerSlot<T> {
         items
             .filter(|(_, item)| *item != self.vacant)
             .map(|(index, item)| (Slot::new(index as u32), item))
-    }
-
-    /// The number of occupied slots, after checking it against every element.
-    ///
-    /// # Panics
-    /// If a count is wrong.
-    pub(crate) fn validate(&self) -> usize {
-        assert_eq!(self.iter().count(), self.occupied, "occupied slots");
-        assert_eq!(self.pieces.iter().flatten().count(), self.made, "pieces");
-        let spare = self.spare.iter().flat_map(|piece| piece.iter());
-        assert!({ spare }.all(|item| *item == self.vacant), "a spare piece is vacant");
-        self.occupied
     }
 }
 
@@ -155,23 +118,8 @@ mod tests {
         assert_eq!(array.get(Slot::new(u32::MAX)), 0);
         *array.get_mut(Slot::new(5)) = 9;
         assert_eq!(array.remove(Slot::new(5)), 9);
-        assert_eq!(array.validate(), 1);
         assert_eq!(array.iter().collect::<Vec<_>>(), [(Slot::new(100_000), 8)]);
         array.clear();
-        assert_eq!((array.validate(), array.pieces.capacity()), (0, 0));
-    }
-
-    #[test]
-    fn pieces_are_given_back_when_nothing_is_left_but_one_for_the_next_entry() {
-        let mut array = PerSlot::new(0_u32);
-        let slots = || (0..2000).map(Slot::new);
-        slots().for_each(|slot| array.insert(slot, 1));
-        slots().for_each(|slot| _ = array.remove(slot));
-        assert_eq!((array.validate(), array.made), (0, 0));
-        array.insert(Slot::new(300), 1);
-        assert!(array.spare.is_none(), "the spare piece is used first");
-        array.remove(Slot::new(300));
-        array.insert(Slot::new(900), 1);
-        assert_eq!((array.validate(), array.made), (1, 2), "a few may wait for more");
+        assert_eq!((array.iter().count(), array.pieces.capacity()), (0, 0));
     }
 }

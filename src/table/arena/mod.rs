@@ -26,25 +26,25 @@ const CROWDED_LOAD: usize = if cfg!(larder_loom) { LANES + 1 } else { 15 };
 /// Overflow groups made at once.
 const GROUPS: usize = if cfg!(larder_loom) { 2 } else { 16 };
 
-/// The stripe's buckets and overflow groups.
+/// The stripe's buckets and overflow groups. In this order: what changes with every insertion first.
+#[repr(C)]
 pub(crate) struct Arena<K, V> {
+    /// Entries, an unpublished one included.
+    len: usize,
+    /// The entry that was placed and is not yet published, if there is one.
+    pending: Option<Slot>,
+    /// How many entries fit before the next split; see [`fit_room`](Self::fit_room).
+    room: usize,
+    /// How the buckets in use are addressed, and how many there are.
+    level: Level,
+    count: u32,
+    /// Buckets when the table is full, if that is known.
+    planned: u32,
     chunks: Vec<NonNull<Chunk<K, V>>>,
     directories: Vec<NonNull<[ChunkPtr<K, V>]>>,
     groups: Vec<NonNull<[Overflow<K, V>; GROUPS]>>,
     /// Overflow groups in no chain.
     spare: Vec<u32>,
-    /// Entries, an unpublished one included.
-    len: usize,
-    /// The entry that was placed and is not yet published, if there is one.
-    pending: Option<Slot>,
-    /// Buckets in use.
-    count: u32,
-    /// How they are addressed.
-    level: Level,
-    /// Buckets when the table is full, if that is known.
-    planned: u32,
-    /// How many entries fit before the next split; see [`fit_room`](Self::fit_room).
-    room: usize,
     /// The entries of the bucket being split and whether each moves; kept for its memory.
     split: Vec<(Slot, u64)>,
 }
