@@ -145,9 +145,7 @@ impl<K, V, const N: usize, const WORDS: usize> Group<K, V, N, WORDS> {
     /// A lane without an entry: the best one for this hash, or the next after it.
     #[inline]
     pub(super) fn vacant(&self, hash: u64) -> Option<usize> {
-        let preferred = Self::preferred(hash);
-        let vacant = self.prints.matching(EMPTY);
-        vacant.from(preferred).first().or_else(|| vacant.first()).filter(|&lane| lane < N)
+        self.prints.matching(EMPTY).first_from(Self::preferred(hash), N)
     }
 
     /// The lanes that hold an entry.

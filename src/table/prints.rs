@@ -31,14 +31,18 @@ impl Lanes {
         self.0 == 0
     }
 
-    /// Those from `lane` on.
-    pub(super) fn from(self, lane: usize) -> Self {
-        Self(self.0 & (!0 << lane))
-    }
-
     #[inline]
     pub(super) fn first(self) -> Option<usize> {
         (self.0 != 0).then(|| self.0.trailing_zeros() as usize)
+    }
+
+    /// The first of the lowest `count` from `lane` on, or else before it. (Without a branch for which of the
+    /// two, as that cannot be foretold.)
+    #[inline]
+    pub(super) fn first_from(self, lane: usize, count: usize) -> Option<usize> {
+        let lanes = self.0 & ((1 << count) - 1);
+        let ahead = ((lanes | lanes << count) >> lane).trailing_zeros() as usize;
+        (lanes != 0).then_some((lane + ahead) % count)
     }
 
     /// Those after the first, which there is.
@@ -161,6 +165,11 @@ mod tests {
         assert_eq!(prints.occupied().collect::<Vec<_>>(), [3, 8, 15]);
         prints.set(3, EMPTY);
         assert_eq!(prints.occupied().count(), 2);
+        let vacant = prints.matching(EMPTY);
+        let found =
+            [(0, 16), (8, 16), (15, 16), (8, 9)].map(|(at, count)| vacant.first_from(at, count));
+        assert_eq!(found, [Some(0), Some(9), Some(0), Some(0)]);
+        assert_eq!(prints.matching(255).first_from(3, 8), None);
         let small = Prints::<1>::new();
         assert_eq!(small.matching(EMPTY).count(), 8);
         small.set(7, 1);
