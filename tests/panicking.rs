@@ -371,13 +371,23 @@ fn a_condition_may_panic_over_an_entry_whose_neighbour_has_expired_p13() {
     });
 }
 
-/// First in, first out; it panics once when it is shown a newcomer, and names that as a victim later.
+/// First in, first out; it panics once when it is shown a newcomer, and names that as a victim later, or
+/// when an entry leaves.
 #[derive(Debug, Default)]
 struct Faulty {
     policy: Fifo,
-    /// 1 to panic at the next newcomer.
+    /// [`NEWCOMER`] or [`REMOVAL`] to panic at the next one.
     plan: Arc<AtomicU64>,
     unseen: Option<Slot>,
+}
+
+const NEWCOMER: u64 = 1;
+const REMOVAL: u64 = 2;
+
+impl Faulty {
+    fn panic_at(&self, event: u64) -> bool {
+        self.plan.compare_exchange(event, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
 }
 
 impl Policy for Faulty {
@@ -392,7 +402,7 @@ impl Policy for Faulty {
     }
 
     fn on_insert(&mut self, newcomer: Newcomer, residents: &impl Residents) {
-        if self.plan.swap(0, Ordering::Relaxed) == 1 {
+        if self.panic_at(NEWCOMER) {
             self.unseen = Some(newcomer.slot);
             panic!("planned");
         }
@@ -404,6 +414,7 @@ impl Policy for Faulty {
     }
 
     fn on_remove(&mut self, slot: Slot, cause: RemovalCause, residents: &impl Residents) {
+        assert!(!self.panic_at(REMOVAL), "planned");
         if self.policy.len() > 0 && self.unseen != Some(slot) {
             self.policy.on_remove(slot, cause, residents);
         }
@@ -454,7 +465,7 @@ fn a_policy_that_panics_at_a_newcomer_in_a_chain_does_no_harm() {
         .build();
     // The next lies alone in a group of the chain's.
     (0..20).for_each(|key| _ = cache.insert(key, key));
-    plan.store(1, Ordering::Relaxed);
+    plan.store(NEWCOMER, Ordering::Relaxed);
     assert!(catch_unwind(AssertUnwindSafe(|| cache.insert(20, 20))).is_err());
     cache.remove(&3);
     assert_eq!(cache.get(&19), Some(19), "it may return now");
@@ -462,4 +473,29 @@ fn a_policy_that_panics_at_a_newcomer_in_a_chain_does_no_harm() {
     let _ = catch_unwind(AssertUnwindSafe(|| cache.set_capacity(19)));
     // Nothing that was asked for in vain is looked for for ever.
     assert_eq!((cache.get(&999), cache.get(&18)), (None, Some(18)));
+}
+
+#[test]
+fn a_policy_that_panics_while_dead_entries_are_removed_loses_none_of_them() {
+    for steps in [1, 40] {
+        let policy = Faulty::default();
+        let (plan, ticker) = (Arc::clone(&policy.plan), ManualTicker::new());
+        let cache = Cache::<u64, u64>::builder()
+            .capacity(100)
+            .stripes(1)
+            .time_to_live(Duration::from_secs(10))
+            .clock(ticker.clone())
+            .policy(policy)
+            .build();
+        (0..40).for_each(|key| _ = cache.insert(key, key));
+        // All of them are due in a tick that has only begun.
+        ticker.advance(Duration::from_secs(10));
+        for _ in 0..steps {
+            plan.store(REMOVAL, Ordering::Relaxed);
+            assert!(catch_unwind(AssertUnwindSafe(|| cache.run_maintenance())).is_err());
+        }
+        cache.run_maintenance();
+        assert_eq!(cache.len(), 0, "after {steps} panics");
+        cache.validate();
+    }
 }
