@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use larder::{Cache, LoadError, time::ManualTicker};
+use larder::{Cache, LoadError, LoadingBuilder, time::ManualTicker};
 use source::{Answer, SECOND, Setup, Source, failed, get, plain, setup};
 use tasks::Task;
 
@@ -157,22 +157,29 @@ fn run_all(spawned: &Spawned) {
     }
 }
 
-#[test]
-fn with_a_spawner_old_values_are_refreshed_in_the_background() {
+/// A cache of values that live ten seconds, and what its spawner was given. It holds 10 for the key 1.
+fn loaded_behind_a_spawner(
+    configure: impl Fn(LoadingBuilder<u32, u32, Source>) -> LoadingBuilder<u32, u32, Source>,
+) -> (Setup, Spawned) {
     let (spawned, spawn) = spawner();
     let spawn = Mutex::new(Some(spawn));
-    let Setup { source, ticker, cache } = setup(
+    let setup = setup(
         |builder| builder.time_to_live(SECOND * 10),
-        |loading| {
-            loading
-                .stale_while_revalidate(SECOND * 5)
-                .spawner(spawn.lock().unwrap().take().unwrap())
-        },
+        |loading| configure(loading).spawner(spawn.lock().unwrap().take().unwrap()),
     );
-    let mut first = get(&cache, 1);
+    let mut first = get(&setup.cache, 1);
     assert!(first.poll().is_pending());
     run_all(&spawned);
     assert_eq!(first.poll(), Poll::Ready(Ok(10)));
+    drop(first);
+    (setup, spawned)
+}
+
+#[test]
+fn with_a_spawner_old_values_are_refreshed_in_the_background() {
+    let (setup, spawned) =
+        loaded_behind_a_spawner(|loading| loading.stale_while_revalidate(SECOND * 5));
+    let Setup { source, ticker, cache } = setup;
     ticker.advance(SECOND * 12);
     source.say(1, Answer::Value(11));
     for _ in 0..3 {
@@ -190,21 +197,10 @@ fn with_a_spawner_old_values_are_refreshed_in_the_background() {
 
 #[test]
 fn a_reload_that_fails_leaves_the_value_that_is_served_meanwhile() {
-    let (spawned, spawn) = spawner();
-    let spawn = Mutex::new(Some(spawn));
-    let Setup { source, ticker, cache } = setup(
-        |builder| builder.time_to_live(SECOND * 10),
-        |loading| {
-            loading
-                .stale_while_revalidate(SECOND * 30)
-                .error_backoff(SECOND * 4, SECOND * 4)
-                .spawner(spawn.lock().unwrap().take().unwrap())
-        },
-    );
-    let mut first = get(&cache, 1);
-    assert!(first.poll().is_pending());
-    run_all(&spawned);
-    assert_eq!(first.poll(), Poll::Ready(Ok(10)));
+    let (setup, spawned) = loaded_behind_a_spawner(|loading| {
+        loading.stale_while_revalidate(SECOND * 30).error_backoff(SECOND * 4, SECOND * 4)
+    });
+    let Setup { source, ticker, cache } = setup;
     source.say(1, Answer::Error("locked"));
     source.calls();
     ticker.advance(SECOND * 12);

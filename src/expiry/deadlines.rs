@@ -118,8 +118,8 @@ impl<'a> OfBucket<'a> {
     }
 
     /// Sets the deadline of a lane unless it is nearer than the present one; answers whether it was
-    /// set. At most by what rounding takes from a deadline, it may be nearer: then it lies within the
-    /// same tick of the timer wheel.
+    /// set. (The present one was rounded down, so one that is nearer by less than that is set, too: it
+    /// lies within the same tick of the timer wheel.)
     #[inline(always)]
     pub(crate) fn put_off(self, lane: Slot, deadline: Tick, swept: Swept) -> bool {
         self.cells(lane).put_off(lane, deadline, swept)
