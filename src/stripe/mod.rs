@@ -371,3 +371,19 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
         self.validate_deadlines(shard, &slots);
     }
 }
+
+#[cfg(all(test, not(larder_loom)))]
+mod tests {
+    use super::Stripe;
+    use crate::policy::Adaptive;
+
+    #[test]
+    fn what_insertions_write_lies_on_few_lines() {
+        let stripe = Stripe::<u64, u64, Adaptive>::new(0, Some(100), Adaptive::default());
+        let lock = (&raw const stripe.shard).addr();
+        let guard = stripe.lock();
+        let [weight, policy] = [(&raw const guard.weight).addr(), (&raw const guard.policy).addr()];
+        assert_eq!((lock % 128, policy % 64), (0, 0), "the lock and the policy begin a line");
+        assert!(weight - lock <= 16, "what comes first is on the lock's line");
+    }
+}
