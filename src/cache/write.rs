@@ -14,7 +14,7 @@ use crate::{
     expiry::Lifetime,
     policy::Policy,
     stats::Event,
-    stripe::{Admission, Condition, Look, Outcome, Renewal, When, Write},
+    stripe::{Admission, Condition, Look, Outcome, Renewal, Stripe, When, Write},
 };
 
 /// How long an entry lives by a rule of its own.
@@ -160,7 +160,7 @@ where
         self.flights.supersede(hash);
         let stripe = self.stripe(hash);
         if !self.context.is_plain || self.context.is_timed() || stripe.samples(hash) {
-            return self.upsert_watched(hash, key, value, own);
+            return self.upsert_watched(stripe, hash, (key, value), own);
         }
         let (spot, entry) = (stripe.table.approach_to_write(hash), (&key, &mut value));
         if stripe.replace_in_place(&self.context, spot, hash, entry, None) {
@@ -180,8 +180,13 @@ where
     /// [`upsert`](Self::upsert) where there is a clock to read, a value to weigh or a use to be
     /// sampled.
     #[inline(never)]
-    fn upsert_watched(&self, hash: u64, key: K, mut value: V, own: Own) -> Option<V> {
-        let stripe = self.stripe(hash);
+    fn upsert_watched(
+        &self,
+        stripe: &Stripe<K, V, P>,
+        hash: u64,
+        (key, mut value): (K, V),
+        own: Own,
+    ) -> Option<V> {
         let spot = stripe.table.approach_to_write(hash);
         let deadlines = stripe.approach_deadlines(&spot, hash);
         // Meanwhile both come near.
