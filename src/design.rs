@@ -55,7 +55,9 @@
 //!
 //! A miss joins the *flight* of its key (`flight/`). The first becomes its leader, and looks into
 //! the cache once more, since who led before may just have stored the value. Then it computes under
-//! no lock, stores, and *lands* the flight: those who wait get the outcome. Mostly nobody else
+//! no lock, stores, and *lands* the flight: those who wait get the outcome. Only then is sent out what had to
+//! leave (`Departures`), and is maintenance done that is due: the listener and `Drop` may ask for that very
+//! key, and may take their time. Mostly nobody else
 //! comes by meanwhile. So a flight alone in its list is only a word there, taken when it begins and
 //! given back when it lands; who finds the word taken locks the list, and turns it into a flight to
 //! wait for. A leader that goes away without landing (a panic, a dropped future) leaves the flight

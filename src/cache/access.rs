@@ -169,7 +169,10 @@ where
         let (stripe, now) = inner.approach(hash);
         let limit = Tick::deadline(now, nanos(time_to_live));
         let life = Lifetime { limit, deadline: inner.context.rules.idle_from(now, limit) };
-        let found = stripe.set_life(&inner.context, hash, same::<K, V, Q>(key), now, life);
+        let found = {
+            let (context, equals) = (&inner.context, same::<K, V, Q>(key));
+            stripe.amend(context, hash, equals, (now, life), None, |_| ())
+        };
         inner.tidy(now);
         found
     }
@@ -295,13 +298,22 @@ where
         V: Clone,
         Q: Hash + Equivalent<K> + ?Sized,
     {
+        let value = self.peek_alone(hash, key);
+        self.tidy(self.context.now());
+        value
+    }
+
+    /// The same without maintenance: for who leads a flight, whose key the listener may ask for.
+    pub(super) fn peek_alone<Q>(&self, hash: u64, key: &Q) -> Option<V>
+    where
+        V: Clone,
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
         let (stripe, now) = self.approach(hash);
-        let value = stripe.peek(&self.context, hash, same::<K, V, Q>(key), now, |found| {
+        stripe.peek(&self.context, hash, same::<K, V, Q>(key), now, |found| {
             let _running = enter_user_code::<K, V>();
             found.value.clone()
-        });
-        self.tidy(now);
-        value
+        })
     }
 
     /// Goes on with a [`get`](Cache::get).
@@ -344,7 +356,24 @@ where
         V: Clone,
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let value = self.use_watched(stripe, hash, key, |value| {
+        let (value, now) = self.get_alone(stripe, hash, key);
+        self.tidy(now);
+        value
+    }
+
+    /// The same without maintenance, as [`peek_alone`](Self::peek_alone). Answers what time it is, too.
+    #[inline]
+    pub(super) fn get_alone<Q>(
+        &self,
+        stripe: &Stripe<K, V, P>,
+        hash: u64,
+        key: &Q,
+    ) -> (Option<V>, u64)
+    where
+        V: Clone,
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let (value, now) = self.use_alone(stripe, hash, key, |value| {
             let _running = enter_user_code::<K, V>();
             value.clone()
         });
@@ -354,7 +383,7 @@ where
         {
             self.after_read(key, value, expiry.as_ref());
         }
-        value
+        (value, now)
     }
 
     /// Looks `key` up as a use that is counted, and does what is due.
@@ -366,6 +395,22 @@ where
         key: &Q,
         then: impl FnOnce(&mut V) -> R,
     ) -> Option<R>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let (found, now) = self.use_alone(stripe, hash, key, then);
+        self.tidy(now);
+        found
+    }
+
+    #[inline]
+    fn use_alone<Q, R>(
+        &self,
+        stripe: &Stripe<K, V, P>,
+        hash: u64,
+        key: &Q,
+        then: impl FnOnce(&mut V) -> R,
+    ) -> (Option<R>, u64)
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
@@ -382,8 +427,7 @@ where
             Hit::Further(further) => self.use_further(further, hash, key, then),
         };
         look.is_hit = found.is_some();
-        self.tidy(now);
-        found
+        (found, now)
     }
 
     #[cold]
@@ -423,6 +467,6 @@ where
             limit = limit.min(life.limit);
         }
         let life = Lifetime { limit, deadline: self.context.rules.idle_from(now, limit) };
-        stripe.set_life(&self.context, hash, equals, now, life);
+        stripe.amend(&self.context, hash, equals, (now, life), None, |_| ());
     }
 }

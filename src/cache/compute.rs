@@ -8,12 +8,13 @@ use std::{
     pin::pin,
 };
 
-use super::{Cache, Inner, load::Started, same, write::Own};
+use super::{Cache, Departures, Inner, load::Started, same, write::Own};
 use crate::{
     LoadError,
     flight::{Asker, Flights, Joined, Lead, Outcome, Waited, block_on},
     policy::Policy,
     stats::Event,
+    stripe::Condition,
     table::deny_reentry,
 };
 
@@ -105,7 +106,7 @@ where
         if seen.is_none() {
             self.inner.context.count(Event::Miss);
         }
-        Entry { cache: self, key, seen, entered, lead }
+        Entry { cache: self, key, seen, entered, lead, leaving: self.inner.departures() }
     }
 
     /// The value of `key` and its version. Counts as a use.
@@ -114,7 +115,8 @@ where
         loop {
             let (stripe, now) = inner.approach(hash);
             let version = stripe.version(&inner.context, hash, same::<K, V, K>(key), now)?;
-            let value = self.get(key)?;
+            let stripe = inner.stripe(hash);
+            let value = inner.get_alone(stripe, hash, key).0?;
             // Unchanged, so the two belong together.
             if stripe.version(&inner.context, hash, same::<K, V, K>(key), now) == Some(version) {
                 return Some((value, version));
@@ -135,7 +137,7 @@ pub enum Compute<V> {
 }
 
 /// The entry of one key, held: see [`Cache::entry`].
-pub struct Entry<'a, K, V, P: Policy, S> {
+pub struct Entry<'a, K: Hash + Eq, V, P: Policy, S: BuildHasher> {
     cache: &'a Cache<K, V, P, S>,
     key: K,
     /// The value and its version when it was last looked at.
@@ -143,6 +145,8 @@ pub struct Entry<'a, K, V, P: Policy, S> {
     /// What is stored may have been made from then on.
     entered: Started,
     lead: Lead<&'a Flights<K, V>>,
+    /// In this order: sent out once the key is free.
+    leaving: Departures<'a, K, V, P, S>,
 }
 
 impl<K, V, P, S> Entry<'_, K, V, P, S>
@@ -183,7 +187,8 @@ where
     /// # Errors
     /// What `load` returns. It is not shared: those who wait see for themselves.
     pub fn or_try_insert_with<E>(mut self, load: impl FnOnce() -> Result<V, E>) -> Result<V, E> {
-        if let Some((value, _)) = self.seen {
+        if let Some((value, _)) = self.seen.take() {
+            drop(self);
             return Ok(value);
         }
         self.cache.inner.begin(&mut self.lead);
@@ -212,7 +217,8 @@ where
         mut self,
         load: impl Future<Output = Result<V, E>>,
     ) -> Result<V, E> {
-        if let Some((value, _)) = self.seen {
+        if let Some((value, _)) = self.seen.take() {
+            drop(self);
             return Ok(value);
         }
         self.cache.inner.begin(&mut self.lead);
@@ -227,7 +233,7 @@ where
     }
 
     fn finish<E>(self, started: Started, loaded: Result<V, E>) -> Result<V, E> {
-        let Self { cache, key, lead, .. } = self;
+        let Self { cache, key, mut leaving, lead, .. } = self;
         let inner = &*cache.inner;
         if inner.context.counters.is_some() {
             inner.count_load(inner.took(started), loaded.is_ok());
@@ -236,8 +242,9 @@ where
         let value = loaded?;
         lead.note("value");
         let awaited = lead.is_awaited_for(|other| *other == key);
-        inner.store(&lead, started, (key, value.clone()), Own::Rules);
+        inner.store(&lead, started, (key, value.clone()), Own::Rules, &mut leaving);
         lead.land(|_| awaited, || Outcome::Value(value.clone()));
+        drop(leaving);
         Ok(value)
     }
 
@@ -248,7 +255,9 @@ where
     {
         let Some((mut value, version)) = self.seen.take() else { return self };
         modify(&mut value);
-        let stored = self.cache.inner.put_over(self.key.clone(), value.clone(), Some(version));
+        let inner = &*self.cache.inner;
+        let entry = (self.key.clone(), value.clone());
+        let stored = inner.put_over(entry, Some(version), &mut self.leaving);
         // Overtaken or refused: the old version stands for what will not be stored over.
         self.seen = Some((value, stored.unwrap_or(version)));
         self
@@ -269,28 +278,32 @@ where
     /// ```
     pub fn compute(mut self, compute: impl FnOnce(Option<V>) -> Compute<V>) -> Option<V> {
         let (value, version) = self.seen.take().unzip();
-        let inner = &*self.cache.inner;
-        let running = self.lead.run();
+        let Self { cache, key, entered, mut leaving, lead, .. } = self;
+        let inner = &*cache.inner;
+        let running = lead.run();
         let done = compute(value.clone());
         drop(running);
-        match done {
+        let result = match done {
             Compute::Keep => value,
             Compute::Put(new) if version.is_some() => {
-                inner.put_over(self.key, new.clone(), version);
+                inner.put_over((key, new.clone()), version, &mut leaving);
                 Some(new)
             }
             // Where there was nothing before, no version tells of a removal meanwhile.
             Compute::Put(new) => {
-                inner.store(&self.lead, self.entered, (self.key, new.clone()), Own::Rules);
+                inner.store(&lead, entered, (key, new.clone()), Own::Rules, &mut leaving);
                 Some(new)
             }
             Compute::Remove => {
                 let is_unchanged =
                     |now: Option<(&V, u64)>| now.map(|(_, version)| version) == version;
-                inner.remove(&self.key, Some(&is_unchanged));
+                inner.remove_into(&key, Some(&is_unchanged), &mut leaving);
                 None
             }
-        }
+        };
+        drop(lead);
+        drop(leaving);
+        result
     }
 }
 
@@ -303,16 +316,25 @@ where
 {
     /// Stores a value unless somebody else wrote since the key had this version (`None`: no
     /// entry). Answers the version of the value if it replaced another.
-    fn put_over(&self, key: K, value: V, version: Option<u64>) -> Option<u64> {
+    fn put_over(
+        &self,
+        (key, value): (K, V),
+        version: Option<u64>,
+        leaving: &mut Departures<'_, K, V, P, S>,
+    ) -> Option<u64> {
         let mut write = self.prepare(key, value, Own::Rules);
         write.version = Some(0);
         let is_unchanged = |now: Option<(&V, u64)>| now.map(|(_, version)| version) == version;
-        drop(self.write_if(&mut write, &is_unchanged));
+        let hash = write.hash;
+        let supersede = || _ = self.flights.supersede(hash);
+        let condition = Condition::Present(&is_unchanged, &supersede);
+        self.write_into(&mut write, Some(condition), leaving);
+        leaving.unwanted.extend(write.entry);
         write.version.filter(|&version| version != 0)
     }
 }
 
-impl<K, V, P: Policy, S> fmt::Debug for Entry<'_, K, V, P, S> {
+impl<K: Hash + Eq, V, P: Policy, S: BuildHasher> fmt::Debug for Entry<'_, K, V, P, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entry")
             .field("hash", &self.lead.hash())

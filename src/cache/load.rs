@@ -12,8 +12,9 @@ use std::{
 use hashbrown::Equivalent;
 
 use super::{
-    Cache, Inner,
+    Cache, Departures, Inner,
     load_future::{Certain, Load, Sure},
+    same,
     write::Own,
 };
 use crate::{
@@ -347,7 +348,7 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let hash = lead.hash();
-        if self.is_surely_absent(hash) { None } else { self.peek(hash, key) }
+        if self.is_surely_absent(hash) { None } else { self.peek_alone(hash, key) }
     }
 
     /// Begins a load of the caller's, and counts it.
@@ -392,15 +393,20 @@ where
         Q: Equivalent<K> + ToOwned<Owned = K> + ?Sized,
         E: Send + Sync + 'static,
     {
+        // In this order: even after a panic the flight is over before anything is sent out.
+        let mut leaving = self.departures();
+        let lead = lead;
         if self.context.counters.is_some() {
             self.count_load(self.took(started), loaded.is_ok());
         }
         lead.note(if loaded.is_ok() { "value" } else { "failed" });
         let is_same = |other: &K| key.equivalent(other);
         if let Ok(value) = &loaded {
-            self.store(&lead, started, (key.to_owned(), value.clone()), Own::Rules);
+            let entry = (key.to_owned(), value.clone());
+            self.store(&lead, started, entry, Own::Rules, &mut leaving);
         }
         lead.land(is_same, || Outcome::of(&loaded));
+        drop(leaving);
         loaded.map_err(LoadError::Failed)
     }
 
@@ -412,12 +418,22 @@ where
     }
 
     /// Stores what a flight's leader has, if it still stands and nobody stored anything since it began
-    /// (who writes tells flights *before*, so one that begins between the two does not know).
-    pub(super) fn store<R>(&self, lead: &Lead<R>, started: Started, (key, value): (K, V), own: Own)
-    where
+    /// (who writes tells flights *before*, so one that begins between the two does not know). What leaves
+    /// is to be sent out once the flight is over.
+    pub(super) fn store<R>(
+        &self,
+        lead: &Lead<R>,
+        started: Started,
+        (key, value): (K, V),
+        own: Own,
+        leaving: &mut Departures<'_, K, V, P, S>,
+    ) where
         R: Hangar<K = K, V = V>,
     {
-        let when = self.when(lead.hash(), &key, &value, own);
+        let when = {
+            let _running = self.context.rules.expiry.is_some().then(|| lead.run());
+            self.when(lead.hash(), &key, &value, own)
+        };
         let mut entry = Some((key, value));
         if self.context.is_plain {
             let stands = || lead.stands();
@@ -425,37 +441,44 @@ where
             let admission = stripe.admit(&self.context, lead.hash(), &mut entry, when, stands);
             if admission != Admission::Undecided {
                 self.context.record_write(lead.hash(), 1);
-                self.part(admission, entry);
-                return self.tidy(when.now);
+                self.part_into(admission, entry, leaving);
+                leaving.operated = Some(when.now);
+                return;
             }
         }
-        let entry = entry.expect("undecided");
-        self.store_over(lead, started, entry, when, Over::Version(started.over));
+        let (key, value) = entry.expect("undecided");
+        let mut write = {
+            let _running = lead.run();
+            self.weigh((lead.hash(), Some(started.born)), (key, value), when)
+        };
+        let stands = || lead.stands();
+        let condition = Condition::Leading(&stands, Over::Version(started.over));
+        self.write_into(&mut write, Some(condition), leaving);
+        if let Some(unwanted) = write.entry {
+            leaving.unwanted.push(unwanted);
+            self.context.count(Event::Superseded);
+        }
     }
 
-    /// Stores what was there when a flight began, changed, if it still is there.
-    pub(super) fn store_again<R>(&self, lead: &Lead<R>, started: Started, entry: (K, V), own: Own)
-    where
-        R: Hangar<K = K, V = V>,
-    {
-        let when = self.when(lead.hash(), &entry.0, &entry.1, own);
-        self.store_over(lead, started, entry, when, Over::Remaining(started.over));
-    }
-
-    fn store_over<R>(
+    /// Changes what was there when a flight began, if it is there still, and how long it lives; nobody
+    /// is told.
+    pub(super) fn amend<R>(
         &self,
         lead: &Lead<R>,
         started: Started,
-        (key, value): (K, V),
-        when: When,
-        over: Over,
+        (key, value): (&K, &V),
+        own: Own,
+        change: impl FnOnce(&mut V),
     ) where
         R: Hangar<K = K, V = V>,
     {
-        let mut write = self.weigh((lead.hash(), Some(started.born)), (key, value), when);
+        let hash = lead.hash();
+        let When { now, life } = self.when(hash, key, value, own);
         let stands = || lead.stands();
-        let written = self.write(&mut write, Some(Condition::Leading(&stands, over)));
-        if matches!(written, super::write::Written::Unwanted(..)) {
+        let condition = Condition::Leading(&stands, Over::Remaining(started.over));
+        let equals = same::<K, V, K>(key);
+        let (context, stripe) = (&self.context, self.stripe(hash));
+        if !stripe.amend(context, hash, equals, (now, life), Some(condition), change) {
             self.context.count(Event::Superseded);
         }
     }

@@ -212,7 +212,13 @@ impl<K: Hash + Eq, V, P: Policy, S: BuildHasher> Inner<K, V, P, S> {
 
     /// What an operation is about to send out, and the weight it reserves meanwhile.
     fn departures(&self) -> Departures<'_, K, V, P, S> {
-        Departures { inner: self, effects: Effects::new(), credit: 0 }
+        Departures {
+            inner: self,
+            effects: Effects::new(),
+            unwanted: Vec::new(),
+            credit: 0,
+            operated: None,
+        }
     }
 
     /// Sends out what left: to the listener or to be dropped. No lock is held. Panics of drops do
@@ -254,17 +260,37 @@ impl<K: Hash + Eq, V, P: Policy, S: BuildHasher> Inner<K, V, P, S> {
 }
 
 /// What leaves by one operation, and the weight it holds in reserve: sent out and given back when
-/// this is dropped, even by a panic of the user's code. Must outlive every lock.
+/// this is dropped, even by a panic of the user's code. Must outlive every lock, and every lead of a
+/// flight: what runs then may ask for any key. And it should be dropped before the answer becomes the
+/// function's own, which would be leaked if `Drop` panics.
 struct Departures<'a, K: Hash + Eq, V, P: Policy, S: BuildHasher> {
     inner: &'a Inner<K, V, P, S>,
     effects: Effects<K, V>,
+    /// What did not come in, and nobody is told of.
+    unwanted: Vec<(K, V)>,
     credit: u64,
+    /// When the operation took place: if it did, a little maintenance that is due then comes last.
+    operated: Option<u64>,
 }
 
 impl<K: Hash + Eq, V, P: Policy, S: BuildHasher> Drop for Departures<'_, K, V, P, S> {
     fn drop(&mut self) {
         self.inner.context.budget.release(mem::take(&mut self.credit));
+        let mut first = None;
+        for entry in self.unwanted.drain(..) {
+            let dropped = catch_unwind(AssertUnwindSafe(|| drop(entry)));
+            first = first.or(dropped.err());
+        }
         self.inner.publish(&mut self.effects);
+        if thread::panicking() {
+            return;
+        }
+        if let Some(panic) = first {
+            resume_unwind(panic);
+        }
+        if let Some(now) = self.operated {
+            self.inner.tidy(now);
+        }
     }
 }
 

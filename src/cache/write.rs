@@ -2,6 +2,7 @@
 
 use std::{
     hash::{BuildHasher, Hash},
+    mem::needs_drop,
     time::Duration,
 };
 
@@ -10,7 +11,7 @@ use hashbrown::Equivalent;
 use super::{Cache, Departures, Inner, same};
 use crate::{
     Removal,
-    event::{Effects, Leaving, RemovalCause},
+    event::{Effects, Leaving, RemovalCause, Ticket},
     expiry::Lifetime,
     policy::Policy,
     stats::Event,
@@ -230,17 +231,40 @@ where
         if self.context.is_silent {
             return drop(left);
         }
-        let cause = match admission {
-            Admission::Refused => RemovalCause::Rejected,
-            _ => RemovalCause::Size,
-        };
-        if admission != Admission::Refused {
-            self.context.count(Event::Insert);
-        }
+        let removal = self.count_admission(admission);
         if left.is_some() {
-            self.context.left(Removal { cause, version: 0, weight: 1 });
+            self.context.left(removal);
         }
         drop(left);
+    }
+
+    /// [`part`](Self::part) where what had to leave must not be dropped yet.
+    #[inline]
+    pub(super) fn part_into(
+        &self,
+        admission: Admission,
+        left: Option<(K, V)>,
+        leaving: &mut Departures<'_, K, V, P, S>,
+    ) {
+        if self.context.is_silent && !needs_drop::<(K, V)>() {
+            return;
+        }
+        let removal = self.count_admission(admission);
+        if let Some((key, value)) = left {
+            // Nobody listens, so it has no place among the notices.
+            let ticket = Ticket { stripe: 0, number: 0 };
+            leaving.effects.push(Leaving { key, value, removal, ticket });
+        }
+    }
+
+    /// Counts what came in; answers what is to be said of what had to leave.
+    fn count_admission(&self, admission: Admission) -> Removal {
+        let is_refused = admission == Admission::Refused;
+        if !is_refused {
+            self.context.count(Event::Insert);
+        }
+        let cause = if is_refused { RemovalCause::Rejected } else { RemovalCause::Size };
+        Removal { cause, version: 0, weight: 1 }
     }
 
     /// Weighs, tags and dates a value, before any lock.
@@ -341,18 +365,34 @@ where
     /// Writes under the stripe's lock, taking room from other stripes where its own should not or
     /// cannot give it.
     #[inline(never)]
-    pub(super) fn write(
+    fn write(&self, write: &mut Write<K, V>, condition: Option<Condition<'_, V>>) -> Written<K, V> {
+        let mut leaving = self.departures();
+        let written = match self.write_into(write, condition, &mut leaving) {
+            Outcome::Replaced | Outcome::Displaced => {
+                Written::Done(Some(self.hand_out(&mut leaving.effects)))
+            }
+            Outcome::Unwanted => {
+                let (key, value) = write.entry.take().expect("not written");
+                Written::Unwanted(key, value)
+            }
+            Outcome::Inserted | Outcome::Rejected | Outcome::Elsewhere(_) => Written::Done(None),
+        };
+        drop(leaving);
+        written
+    }
+
+    /// The same, but what leaves is not sent out yet, a value that was replaced included.
+    pub(super) fn write_into(
         &self,
         write: &mut Write<K, V>,
         condition: Option<Condition<'_, V>>,
-    ) -> Written<K, V> {
+        leaving: &mut Departures<'_, K, V, P, S>,
+    ) -> Outcome {
         let number = self.number(write.hash);
         let stripe = &self.stripes[number];
-        let now = write.when.now;
-        let mut leaving = self.departures();
         let mut insist = false;
         let outcome = loop {
-            let Departures { effects, credit, .. } = &mut leaving;
+            let Departures { effects, credit, .. } = &mut *leaving;
             let budget = (&mut *credit, insist);
             let outcome = stripe.put(&self.context, write, condition, budget, effects);
             let Outcome::Elsewhere(wanted) = outcome else { break outcome };
@@ -369,30 +409,31 @@ where
         if !matches!(outcome, Outcome::Unwanted) {
             self.context.record_write(write.hash, write.weight);
         }
-        let written = match outcome {
-            Outcome::Inserted => {
-                self.context.count(Event::Insert);
-                Written::Done(None)
-            }
-            Outcome::Replaced => {
-                self.context.count(Event::Update);
-                Written::Done(Some(self.hand_out(&mut leaving.effects)))
-            }
-            Outcome::Displaced => Written::Done(Some(self.hand_out(&mut leaving.effects))),
-            Outcome::Unwanted => {
-                let (key, value) = write.entry.take().expect("not written");
-                Written::Unwanted(key, value)
-            }
-            Outcome::Rejected | Outcome::Elsewhere(_) => Written::Done(None),
-        };
-        drop(leaving);
-        self.tidy(now);
-        written
+        match outcome {
+            Outcome::Inserted => self.context.count(Event::Insert),
+            Outcome::Replaced => self.context.count(Event::Update),
+            _ => {}
+        }
+        leaving.operated = Some(write.when.now);
+        outcome
+    }
+
+    /// Writes whatever is there; answers the value that was replaced. What leaves is not sent out yet.
+    pub(super) fn upsert_into(
+        &self,
+        write: &mut Write<K, V>,
+        leaving: &mut Departures<'_, K, V, P, S>,
+    ) -> Option<V> {
+        self.flights.supersede(write.hash);
+        match self.write_into(write, None, leaving) {
+            Outcome::Replaced | Outcome::Displaced => Some(self.hand_out(&mut leaving.effects)),
+            _ => None,
+        }
     }
 
     /// Takes the last value out of the effects for the caller; the listener, if there is one, is
     /// told of it all the same, and the caller gets a clone.
-    fn hand_out(&self, effects: &mut Effects<K, V>) -> V {
+    pub(super) fn hand_out(&self, effects: &mut Effects<K, V>) -> V {
         if self.context.listener.is_some() {
             return effects.last().expect("an entry left").value.clone();
         }
@@ -407,27 +448,39 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
+        let mut leaving = self.departures();
+        let is_removed = self.remove_into(key, condition, &mut leaving);
+        let removed = is_removed.then(|| self.hand_out(&mut leaving.effects));
+        drop(leaving);
+        removed
+    }
+
+    /// The same, but what leaves is not sent out yet. Answers whether the entry was removed, which went
+    /// into the effects last then.
+    pub(super) fn remove_into<Q>(
+        &self,
+        key: &Q,
+        condition: Option<&Look<'_, V>>,
+        leaving: &mut Departures<'_, K, V, P, S>,
+    ) -> bool
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
         let hash = self.hash(key);
         let (stripe, now) = self.approach(hash);
+        leaving.operated = Some(now);
         let supersede = || self.flights.supersede(hash);
         // A load that looked whether it stands before this may be about to store: then only the
         // stripe's lock tells.
         let may_come = condition.is_none() && supersede();
         if !may_come && self.is_surely_absent(hash) {
-            self.tidy(now);
-            return None;
+            return false;
         }
-        let mut leaving = self.departures();
         let equals = same::<K, V, Q>(key);
-        let effects = &mut leaving.effects;
         let supersede = || {
             supersede();
         };
         let condition = condition.map(|condition| Condition::Present(condition, &supersede));
-        let is_removed = stripe.remove(&self.context, hash, equals, now, condition, effects);
-        let removed = is_removed.then(|| self.hand_out(&mut leaving.effects));
-        drop(leaving);
-        self.tidy(now);
-        removed
+        stripe.remove(&self.context, hash, equals, now, condition, &mut leaving.effects)
     }
 }

@@ -497,26 +497,32 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         death.is_none()
     }
 
-    /// Gives an entry a new lifetime; answers whether it lives.
-    pub(crate) fn set_life<S: BuildHasher>(
+    /// Gives an entry a new lifetime and changes its value a little, if it lives and `condition` holds;
+    /// answers whether that is so. The weight must stay the same, and it stays the same version.
+    pub(crate) fn amend<S: BuildHasher>(
         &self,
         context: &Context<K, V, S>,
         hash: u64,
         equals: impl Fn(&K) -> bool,
-        now: u64,
-        life: Lifetime,
+        (now, life): (u64, Lifetime),
+        condition: Option<Condition<'_, V>>,
+        change: impl FnOnce(&mut V),
     ) -> bool {
         let mut guard = self.lock();
         let shard = &mut *guard;
         self.catch_up(shard, now);
         let Some(slot) = shard.arena.find(&self.table, hash, equals) else { return false };
-        if self.cause_of_death(context, shard, slot, now).is_some() {
+        if self.cause_of_death(context, shard, slot, now).is_some()
+            || condition.is_some_and(|condition| !self.wants(shard, Some(slot), condition, None))
+        {
             return false;
         }
         shard.arena.with(slot, |found| {
+            change(found.value);
             self.set_lifetime(context, slot, &found.lane.state.hint, life, now);
         });
         self.schedule(context, shard, slot, life.deadline);
+        self.publish_counts(shard);
         true
     }
 

@@ -359,7 +359,7 @@ where
         if inner.is_surely_absent(lead.hash()) {
             return start(lead, key.to_owned(), None);
         }
-        match inner.peek(lead.hash(), key).filter(|_| !want.is_reload) {
+        match inner.peek_alone(lead.hash(), key).filter(|_| !want.is_reload) {
             Some(kept) if self.judge(&kept) == Verdict::Serve => {
                 lead.leave_to_see();
                 Step::Done(kept.into_result())
@@ -392,7 +392,7 @@ where
         let Joined::Lead(lead) = self.join((hash, key), Asker::Wanderer) else {
             return Step::Done(kept.into_result());
         };
-        let now = self.cache.inner.peek(hash, key);
+        let now = self.cache.inner.peek_alone(hash, key);
         if !now.is_some_and(|now| now.is_as_old_as(&kept)) {
             // Loaded meanwhile, or gone.
             return Step::Done(kept.into_result());

@@ -24,7 +24,7 @@ use super::{
     keep::jittered,
     loader::Loader,
     timer::Alarm,
-    writer::{Write, WriteError, Writer, run},
+    writer::{Hold, Write, WriteError, Writer, run},
 };
 use crate::{
     flight::{Driver, Job},
@@ -321,9 +321,7 @@ where
         value: V,
     ) -> Result<Option<V>, WriteError<<L as Writer<K, V>>::Error>> {
         let lead = self.queue(&key, Write::Put(value.clone())).await?;
-        let replaced = self.insert(key, value);
-        drop(lead);
-        Ok(replaced)
+        Ok(self.insert_as_leader(lead, key, value))
     }
 
     /// Removes from the cache now and from the store soon; see [`put_behind`](Self::put_behind).
@@ -346,9 +344,7 @@ where
         key: K,
     ) -> Result<Option<V>, WriteError<<L as Writer<K, V>>::Error>> {
         let lead = self.queue(&key, Write::Remove).await?;
-        let removed = self.remove(&key);
-        drop(lead);
-        Ok(removed)
+        Ok(self.remove_as_leader(lead, &key))
     }
 
     /// Waits until the store has everything that was written behind before this was called, blocking
@@ -450,7 +446,6 @@ where
 }
 
 /// The lead of a key that is being written.
-type Hold<K, V, L> = crate::flight::Lead<super::ask::Hangar<K, V, <L as Loader<K, V>>::Error>>;
 /// Why a write was not queued.
 type Refused<K, V, L> = WriteError<<L as Writer<K, V>>::Error>;
 

@@ -12,6 +12,7 @@ use hashbrown::Equivalent;
 use super::{
     LoadingCache, Shared,
     ask::{Hangar, Leader, Step, Want},
+    keep::Leaving,
     loader::{Loaded, Loader},
 };
 use crate::{
@@ -140,12 +141,15 @@ where
         let inner = &self.cache.inner;
         let hashes: Vec<_> = leads.iter().map(|(lead, _)| lead.hash()).collect();
         let permit = self.permit(is_nested, &hashes).await;
-        let leads = self.settle_unwritten(leads);
+        let mut leaving = inner.departures();
+        let leads = self.settle_unwritten(leads, &mut leaving);
+        if leads.is_empty() {
+            return drop(permit);
+        }
         let (leads, keys): (Vec<_>, Vec<_>) = leads.into_iter().unzip();
         let start = |key| inner.start(self.options.is_early()).over(self.cache.version(key));
         let started: Vec<_> = keys.iter().map(start).collect();
         let mut results = match permit.as_ref() {
-            _ if keys.is_empty() => return,
             Err(refused) => Err(refused.clone()),
             Ok(_) => {
                 leads.iter().for_each(|_| inner.context.count(Event::Load));
@@ -170,21 +174,26 @@ where
             if permit.is_ok() {
                 self.count_load(started, &loaded);
             }
-            let _ = self.settle(lead, started, key, loaded);
+            let _ = self.settle(lead, started, key, loaded, &mut leaving);
         }
         drop(permit);
     }
 
     /// Settles the keys of which the store does not have the newest write yet; answers with the
     /// others.
-    fn settle_unwritten(&self, leads: Leads<K, V, L::Error>) -> Leads<K, V, L::Error> {
+    fn settle_unwritten(
+        &self,
+        leads: Leads<K, V, L::Error>,
+        leaving: &mut Leaving<'_, K, V, L, P, S>,
+    ) -> Leads<K, V, L::Error> {
         let mut others = Vec::with_capacity(leads.len());
         for (lead, key) in leads {
             let started =
                 self.cache.inner.start(self.options.is_early()).over(self.cache.version(&key));
             match self.behind.unwritten(&key) {
                 Some(unwritten) => {
-                    let _ = self.settle(lead, started, &key, Ok(unwritten.into_loaded()));
+                    let loaded = Ok(unwritten.into_loaded());
+                    let _ = self.settle(lead, started, &key, loaded, leaving);
                 }
                 None => others.push((lead, key)),
             }

@@ -13,12 +13,16 @@ use super::{
 };
 use crate::{
     LoadError,
-    cache::{load::Started, write::Own},
+    cache::{Departures, load::Started, write::Own},
     flight::{Hangar, Lead, Outcome},
     policy::Policy,
     sync::Arc,
     time::nanos,
 };
+
+/// What leaves because of what is kept.
+pub(super) type Leaving<'a, K, V, L, P, S> =
+    Departures<'a, K, Kept<V, <L as Loader<K, V>>::Error>, P, S>;
 
 /// What is to be kept, and how long its entry lives.
 type Keeping<V, E> = (Kept<V, E>, Own);
@@ -31,13 +35,15 @@ where
     P: Policy,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// Keeps what a load came to, and tells those who wait.
+    /// Keeps what a load came to, and tells those who wait. What leaves is to be sent out when all loads
+    /// of the caller's are over.
     pub(super) fn settle<R>(
         &self,
         lead: Lead<R>,
         started: Started,
         key: &K,
         loaded: Result<Loaded<V>, LoadError<L::Error>>,
+        leaving: &mut Leaving<'_, K, V, L, P, S>,
     ) -> Result<V, LoadError<L::Error>>
     where
         R: Hangar<K = K, V = Kept<V, L::Error>>,
@@ -47,14 +53,14 @@ where
         let result = match loaded {
             Ok(Loaded { value: Some(value), time_to_live }) => {
                 let (kept, own) = self.fresh(key, value, time_to_live, took);
-                inner.store(&lead, started, (key.clone(), kept.clone()), own);
+                inner.store(&lead, started, (key.clone(), kept.clone()), own, leaving);
                 Ok(kept)
             }
             Ok(Loaded { value: None, time_to_live }) => {
-                self.forget(&lead, started, key, time_to_live);
+                self.forget(&lead, started, key, time_to_live, leaving);
                 Err(LoadError::NotFound)
             }
-            Err(error) => self.fall_back(&lead, started, key, error),
+            Err(error) => self.fall_back(&lead, started, key, error, leaving),
         };
         lead.note(match &result {
             Ok(kept) if kept.failures > 0 => "stale",
@@ -91,7 +97,8 @@ where
     }
 
     fn ask_expiry(&self, expiry: &dyn crate::Expiry<K, V>, key: &K, value: &V) -> Option<Duration> {
-        match self.cache.peek(key).filter(|kept| kept.value().is_some()) {
+        let inner = &self.cache.inner;
+        match inner.peek_alone(inner.hash(key), key).filter(|kept| kept.value().is_some()) {
             None => expiry.after_create(key, value),
             Some(kept) => {
                 let left = kept.fresh_until.saturating_sub(self.now());
@@ -111,14 +118,20 @@ where
     }
 
     /// Nothing was found: remembers that, or at least forgets the value there was.
-    fn forget<R>(&self, lead: &Lead<R>, started: Started, key: &K, time_to_live: Option<Duration>)
-    where
+    fn forget<R>(
+        &self,
+        lead: &Lead<R>,
+        started: Started,
+        key: &K,
+        time_to_live: Option<Duration>,
+        leaving: &mut Leaving<'_, K, V, L, P, S>,
+    ) where
         R: Hangar<K = K, V = Kept<V, L::Error>>,
     {
         // What is not there has no tags: it might be one that was removed meanwhile.
         let is_lasting = !self.cache.inner.has_lost_tags(started);
         let lives = time_to_live.or(self.options.negative_ttl).filter(|_| is_lasting);
-        if lives.is_none() && self.cache.inner.peek(lead.hash(), key).is_none() {
+        if lives.is_none() && self.cache.inner.peek_alone(lead.hash(), key).is_none() {
             return;
         }
         let lives = nanos(lives.unwrap_or(Duration::ZERO));
@@ -130,7 +143,8 @@ where
             cost: 0,
             failures: 0,
         };
-        self.cache.inner.store(lead, started, (key.clone(), kept), self.life(Some(lives)));
+        let own = self.life(Some(lives));
+        self.cache.inner.store(lead, started, (key.clone(), kept), own, leaving);
     }
 
     /// A load failed: what is kept now, if it is a value that would still be served while it is loaded
@@ -141,6 +155,7 @@ where
         started: Started,
         key: &K,
         error: LoadError<L::Error>,
+        leaving: &mut Leaving<'_, K, V, L, P, S>,
     ) -> Result<Kept<V, L::Error>, LoadError<L::Error>>
     where
         R: Hangar<K = K, V = Kept<V, L::Error>>,
@@ -148,7 +163,7 @@ where
         let Options { grace, backoff, .. } = self.options;
         let now = self.now();
         lead.close();
-        let resident = self.cache.inner.peek(lead.hash(), key);
+        let resident = self.cache.inner.peek_alone(lead.hash(), key);
         let failures = resident.as_ref().map_or(0, |kept| kept.failures).saturating_add(1);
         let delay = jittered(self.options.delay(failures));
         if let Some(mut kept) = resident.filter(|kept| {
@@ -158,8 +173,11 @@ where
             kept.reload_at = now.saturating_add(delay);
             let ends = kept.fresh_until.saturating_add(grace.longest());
             let lives = (ends != NEVER).then(|| ends.saturating_sub(now));
-            let entry = (key.clone(), kept.clone());
-            self.cache.inner.store_again(lead, started, entry, self.life(lives));
+            let own = self.life(lives);
+            // The value stays, so this is no write, and nobody is told.
+            self.cache.inner.amend(lead, started, (key, &kept), own, |resident| {
+                (resident.failures, resident.reload_at) = (kept.failures, kept.reload_at);
+            });
             return Ok(kept);
         }
         let is_lasting = !matches!(error, LoadError::Overloaded)
@@ -175,7 +193,7 @@ where
             };
             // Longer than the error is served, so that the next failure knows of it.
             let life = self.life(Some(delay.saturating_mul(2)));
-            self.cache.inner.store(lead, started, (key.clone(), kept), life);
+            self.cache.inner.store(lead, started, (key.clone(), kept), life, leaving);
         }
         Err(error)
     }

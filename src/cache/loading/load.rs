@@ -113,12 +113,18 @@ where
             None => Ok(None),
             Some(_) => self.permit(is_nested, &[lead.hash()]).await,
         };
-        let started = self.cache.inner.start(self.options.is_early()).over(over);
-        if let Err(refused) = permit {
-            return self.settle(lead, started, &key, Err(refused));
-        }
-        if let Some(unwritten) = self.behind.unwritten(&key) {
-            return self.settle(lead, started, &key, Ok(unwritten.into_loaded()));
+        let inner = &self.cache.inner;
+        let started = inner.start(self.options.is_early()).over(over);
+        let known = match &permit {
+            Err(refused) => Some(Err(refused.clone())),
+            Ok(_) => self.behind.unwritten(&key).map(|unwritten| Ok(unwritten.into_loaded())),
+        };
+        if let Some(known) = known {
+            let mut leaving = inner.departures();
+            let result = self.settle(lead, started, &key, known, &mut leaving);
+            drop(permit);
+            drop(leaving);
+            return result;
         }
         self.cache.inner.begin(&mut lead);
         let running = || lead.run();
@@ -128,8 +134,10 @@ where
             Err(error) => Err(error),
         };
         self.count_load(started, &loaded);
-        let result = self.settle(lead, started, &key, loaded);
+        let mut leaving = self.cache.inner.departures();
+        let result = self.settle(lead, started, &key, loaded, &mut leaving);
         drop(permit);
+        drop(leaving);
         result
     }
 

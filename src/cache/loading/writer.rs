@@ -12,6 +12,7 @@ use super::{
     LoadingCache, Shared,
     ask::Hangar,
     builder::LoadingBuilder,
+    kept::Kept,
     loader::{Loaded, LoadedMany, Loader},
 };
 use crate::{
@@ -237,8 +238,8 @@ where
         value: V,
     ) -> Result<Option<V>, WriteError<<L as Writer<K, V>>::Error>> {
         let lead = self.hold_written(&key).await?;
-        self.write_alone(&lead, &key, self.shared.loader.put(&key, &value)).await?;
-        Ok(self.insert(key, value))
+        let lead = self.write_alone(lead, &key, self.shared.loader.put(&key, &value)).await?;
+        Ok(self.insert_as_leader(lead, key, value))
     }
 
     /// Removes from the store and then, only if that accepted, from the cache. Answers with the value
@@ -263,8 +264,8 @@ where
         key: K,
     ) -> Result<Option<V>, WriteError<<L as Writer<K, V>>::Error>> {
         let lead = self.hold_written(&key).await?;
-        self.write_alone(&lead, &key, self.shared.loader.remove(&key)).await?;
-        Ok(self.remove(&key))
+        let lead = self.write_alone(lead, &key, self.shared.loader.remove(&key)).await?;
+        Ok(self.remove_as_leader(lead, &key))
     }
 
     /// Holds a key once nothing is queued for it: what was written behind must not arrive after what
@@ -272,10 +273,7 @@ where
     async fn hold_written(
         &self,
         key: &K,
-    ) -> Result<
-        Lead<Hangar<K, V, <L as Loader<K, V>>::Error>>,
-        WriteError<<L as Writer<K, V>>::Error>,
-    > {
+    ) -> Result<Hold<K, V, L>, WriteError<<L as Writer<K, V>>::Error>> {
         let lead = self.shared.hold(key).await.ok_or(WriteError::Reentrant)?;
         if self.unwritten() > 0 {
             self.wait_written_of(key).await;
@@ -283,24 +281,64 @@ where
         Ok(lead)
     }
 
-    /// Runs a write of a key that is held.
+    /// Runs a write of a key that is held, and still is if it succeeds.
     async fn write_alone<E>(
         &self,
-        lead: &Lead<Hangar<K, V, <L as Loader<K, V>>::Error>>,
+        lead: Hold<K, V, L>,
         key: &K,
         write: impl Future<Output = Result<(), E>>,
-    ) -> Result<(), WriteError<E>> {
-        let mut doubt = Doubt { cache: self, key, is_over: false };
+    ) -> Result<Hold<K, V, L>, WriteError<E>> {
+        let mut doubt = Doubt { cache: self, key, lead: Some(lead) };
         let mut write = pin!(write);
         let written = poll_fn(|context| {
-            let _running = lead.run();
+            let _running = doubt.lead.as_ref().map(Lead::run);
             write.as_mut().poll(context)
         })
         .await;
-        doubt.is_over = true;
-        written.map_err(WriteError::Failed)
+        let lead = doubt.lead.take().expect("it is still held");
+        written.map_err(WriteError::Failed)?;
+        Ok(lead)
     }
 }
+
+impl<K, V, L, P, S> LoadingCache<K, V, L, P, S>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    L: Loader<K, V>,
+    P: Policy,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// [`insert`](Self::insert) by who holds the key, which is free before anything is sent out.
+    pub(super) fn insert_as_leader(&self, lead: Hold<K, V, L>, key: K, value: V) -> Option<V> {
+        let inner = &*self.shared.cache.inner;
+        let mut leaving = inner.departures();
+        let lead = lead;
+        let running = lead.run();
+        let (kept, own) = self.shared.fresh(&key, value, None, 0);
+        let mut write = inner.prepare(key, kept, own);
+        drop(running);
+        let replaced = inner.upsert_into(&mut write, &mut leaving);
+        drop(lead);
+        drop(leaving);
+        replaced.and_then(Kept::into_value)
+    }
+
+    /// The same for [`remove`](Self::remove).
+    pub(super) fn remove_as_leader(&self, lead: Hold<K, V, L>, key: &K) -> Option<V> {
+        let inner = &*self.shared.cache.inner;
+        let mut leaving = inner.departures();
+        let lead = lead;
+        let is_removed = inner.remove_into(key, None, &mut leaving);
+        let removed = is_removed.then(|| inner.hand_out(&mut leaving.effects));
+        drop(lead);
+        drop(leaving);
+        removed.and_then(Kept::into_value)
+    }
+}
+
+/// The right to write a key.
+pub(super) type Hold<K, V, L> = Lead<Hangar<K, V, <L as Loader<K, V>>::Error>>;
 
 /// While the store writes, nobody knows what it has.
 struct Doubt<'a, K, V, L, P, S>
@@ -313,7 +351,8 @@ where
 {
     cache: &'a LoadingCache<K, V, L, P, S>,
     key: &'a K,
-    is_over: bool,
+    /// Until it has written.
+    lead: Option<Hold<K, V, L>>,
 }
 
 impl<K, V, L, P, S> Drop for Doubt<'_, K, V, L, P, S>
@@ -325,8 +364,8 @@ where
     S: BuildHasher + Send + Sync + 'static,
 {
     fn drop(&mut self) {
-        if !self.is_over {
-            drop(self.cache.remove(self.key));
+        if let Some(lead) = self.lead.take() {
+            drop(self.cache.remove_as_leader(lead, self.key));
         }
     }
 }
