@@ -55,8 +55,6 @@ impl Policy for SampledLfu {
         self.entries.push(newcomer.slot);
     }
 
-    fn on_weight(&mut self, _: Slot, _: u64, _: u64) {}
-
     fn on_remove(&mut self, slot: Slot, _: RemovalCause, _: &impl Residents) {
         let hole = self.places[slot.index()];
         self.entries.swap_remove(hole);

@@ -1,5 +1,7 @@
 //! What is told of an entry that leaves.
 
+use std::fmt;
+
 /// Why an entry left the cache, as told to the removal listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -35,6 +37,13 @@ impl RemovalCause {
             Self::Size => "size",
             Self::Rejected => "rejected",
         }
+    }
+}
+
+/// The same as [`as_str`](RemovalCause::as_str).
+impl fmt::Display for RemovalCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

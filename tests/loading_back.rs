@@ -84,68 +84,71 @@ fn asking() -> (Cache<u64, u64>, ManualTicker, Arc<AtomicU64>) {
 
 type Act = fn(&Cache<u64, u64>, &ManualTicker);
 
-#[test]
-fn the_listener_may_ask_for_the_key_that_was_loaded_p14() {
-    // 50 is refused; 10 drives everything else out.
-    let acts: [(&str, Act); 15] = [
-        ("a load that is refused", |cache, _| _ = cache.get_or_insert_with(&1, || 50)),
-        ("one that evicts", |cache, _| {
-            cache.insert(2, 10);
-            cache.get_or_insert_with(&1, || 10);
-        }),
-        ("one of what has expired", |cache, ticker| {
-            cache.insert(1, 3);
-            ticker.advance(SECOND * 11);
-            cache.get_or_insert_with(&1, || 4);
-        }),
-        ("a future", |cache, _| {
-            let cache = cache.clone();
-            ready(async move { cache.get_or_insert_async(&1, async { 50 }).await });
-        }),
-        ("a shared future", |cache, _| {
-            let cache = cache.clone();
-            ready(async move { cache.get_or_insert_shared(&1, async { 50 }).await });
-        }),
-        ("an entry", |cache, _| _ = cache.entry(1).or_insert(50)),
-        ("an entry of what has expired", |cache, ticker| {
-            cache.insert(1, 3);
-            ticker.advance(SECOND * 11);
-            cache.entry(1).or_insert(4);
-        }),
-        ("an entry's future", |cache, _| {
-            let cache = cache.clone();
-            ready(async move { cache.entry_async(1).await.or_insert_async(async { 50 }).await });
-        }),
-        ("an entry that is held", |cache, _| {
-            let cache = cache.clone();
-            ready(async move { cache.entry_async(1).await.or_insert(50) });
-        }),
-        ("a change", |cache, _| {
-            cache.insert(1, 3);
-            cache.entry(1).and_modify(|value| *value = 4);
-        }),
-        ("changes", |cache, _| {
-            cache.insert(1, 3);
-            let entry = cache.entry(1).and_modify(|value| *value = 4);
-            assert_eq!(entry.and_modify(|value| *value += 1).or_insert(0), 5);
-        }),
-        ("a change that is refused", |cache, _| {
-            cache.insert(1, 3);
-            cache.entry(1).and_modify(|value| *value = 50);
-        }),
-        ("a computed value", |cache, _| {
-            cache.insert(1, 3);
-            assert_eq!(cache.entry(1).compute(|_| Compute::Put(5)), Some(5));
-        }),
-        ("a computed value that is new", |cache, _| {
-            assert_eq!(cache.entry(1).compute(|_| Compute::Put(50)), Some(50));
-        }),
-        ("a computed removal", |cache, _| {
-            cache.insert(1, 3);
-            assert_eq!(cache.entry(1).compute(|_| Compute::Remove), None);
-        }),
-    ];
-    for (name, act) in acts {
+// 50 is refused; 10 drives everything else out.
+const LOADS: [(&str, Act); 5] = [
+    ("a load that is refused", |cache, _| _ = cache.get_or_insert_with(&1, || 50)),
+    ("one that evicts", |cache, _| {
+        cache.insert(2, 10);
+        cache.get_or_insert_with(&1, || 10);
+    }),
+    ("one of what has expired", |cache, ticker| {
+        cache.insert(1, 3);
+        ticker.advance(SECOND * 11);
+        cache.get_or_insert_with(&1, || 4);
+    }),
+    ("a future", |cache, _| {
+        let cache = cache.clone();
+        ready(async move { cache.get_or_insert_async(&1, async { 50 }).await });
+    }),
+    ("a shared future", |cache, _| {
+        let cache = cache.clone();
+        ready(async move { cache.get_or_insert_shared(&1, async { 50 }).await });
+    }),
+];
+
+const ENTRIES: [(&str, Act); 10] = [
+    ("an entry", |cache, _| _ = cache.entry(1).or_insert(50)),
+    ("an entry of what has expired", |cache, ticker| {
+        cache.insert(1, 3);
+        ticker.advance(SECOND * 11);
+        cache.entry(1).or_insert(4);
+    }),
+    ("an entry's future", |cache, _| {
+        let cache = cache.clone();
+        ready(async move { cache.entry_async(1).await.or_insert_async(async { 50 }).await });
+    }),
+    ("an entry that is held", |cache, _| {
+        let cache = cache.clone();
+        ready(async move { cache.entry_async(1).await.or_insert(50) });
+    }),
+    ("a change", |cache, _| {
+        cache.insert(1, 3);
+        cache.entry(1).and_modify(|value| *value = 4);
+    }),
+    ("changes", |cache, _| {
+        cache.insert(1, 3);
+        let entry = cache.entry(1).and_modify(|value| *value = 4);
+        assert_eq!(entry.and_modify(|value| *value += 1).or_insert(0), 5);
+    }),
+    ("a change that is refused", |cache, _| {
+        cache.insert(1, 3);
+        cache.entry(1).and_modify(|value| *value = 50);
+    }),
+    ("a computed value", |cache, _| {
+        cache.insert(1, 3);
+        assert_eq!(cache.entry(1).compute(|_| Compute::Put(5)), Some(5));
+    }),
+    ("a computed value that is new", |cache, _| {
+        assert_eq!(cache.entry(1).compute(|_| Compute::Put(50)), Some(50));
+    }),
+    ("a computed removal", |cache, _| {
+        cache.insert(1, 3);
+        assert_eq!(cache.entry(1).compute(|_| Compute::Remove), None);
+    }),
+];
+
+fn listener_asks_while(acts: &[(&'static str, Act)]) {
+    for &(name, act) in acts {
         in_time(name, move || {
             let (cache, ticker, answered) = asking();
             act(&cache, &ticker);
@@ -154,6 +157,16 @@ fn the_listener_may_ask_for_the_key_that_was_loaded_p14() {
             cache.validate();
         });
     }
+}
+
+#[test]
+fn the_listener_may_ask_for_the_key_that_was_loaded_p14() {
+    listener_asks_while(&LOADS);
+}
+
+#[test]
+fn the_listener_may_ask_for_the_key_of_an_entry_p14() {
+    listener_asks_while(&ENTRIES);
 }
 
 thread_local! {
@@ -221,10 +234,11 @@ impl Writer<u64, u64> for Store {
 }
 
 type Loading = LoadingCache<u64, u64, Store>;
+type LoadingAct = fn(&Loading);
 
 #[test]
 fn the_listener_may_ask_a_cache_with_a_loader_p14() {
-    let acts: [(&str, fn(&Loading)); 7] = [
+    let acts: [(&str, LoadingAct); 7] = [
         ("get", |cache| _ = cache.get(&1)),
         ("get_async", |cache| {
             let cache = cache.clone();

@@ -61,6 +61,7 @@ where
 
     /// The value of `key`, cloned, without counting as a use: neither the policy, nor the time to
     /// idle, nor the statistics notice.
+    #[must_use]
     pub fn peek<Q>(&self, key: &Q) -> Option<V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -100,6 +101,7 @@ where
     }
 
     /// Whether there is a living entry for `key`. Does not count as a use.
+    #[must_use]
     pub fn contains_key<Q>(&self, key: &Q) -> bool
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -134,6 +136,7 @@ where
 
     /// How long the entry of `key` has to live; `None` if there is none, [`Duration::MAX`] if it
     /// does not expire. Does not count as a use.
+    #[must_use]
     pub fn expires_in<Q>(&self, key: &Q) -> Option<Duration>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -150,7 +153,8 @@ where
     }
 
     /// Gives the entry of `key` a new time to live, from now; answers whether there is one.
-    /// [`Duration::MAX`] means for ever. A time to idle goes on applying.
+    /// [`Duration::MAX`] means for ever. It takes the place of the cache's own, and may be longer,
+    /// otherwise than with [`insert_with_ttl`](Self::insert_with_ttl). A time to idle goes on applying.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -182,6 +186,7 @@ where
     ///
     /// Takes the stripe's lock. Versions are kept only from the first call on (or with a removal
     /// listener); they cost eight bytes an entry.
+    #[must_use]
     pub fn version<Q>(&self, key: &Q) -> Option<u64>
     where
         Q: Hash + Equivalent<K> + ?Sized,

@@ -54,7 +54,7 @@ pub enum BuildError {
     NoInterval,
     /// The maintenance thread could not be started.
     Thread(String),
-    /// The factor for early refreshes is negative or no number.
+    /// The factor for early refreshes is negative or not finite.
     EarlyRefresh,
     /// There may be no loads at all.
     NoLoads,
@@ -82,7 +82,7 @@ impl fmt::Display for BuildError {
             ),
             Self::EarlyRefresh => write!(
                 f,
-                "an early refresh by a factor that is negative or no number: call `early_refresh` \
+                "an early refresh by a factor that is negative or not finite: call `early_refresh` \
                  with 1, or 0 for none"
             ),
             Self::NoLoads => {
@@ -170,7 +170,7 @@ impl<K, V> Builder<K, V> {
 
 impl<K, V, P, S> Builder<K, V, P, S> {
     /// The most that the entries may weigh together: their number, unless there is a
-    /// [`weigher`](Self::weigher). Has no default. 0 stores nothing.
+    /// [`weigher`](Self::weigher). Has no default. 0 stores nothing but what weighs nothing.
     pub fn capacity(mut self, capacity: u64) -> Self {
         self.capacity = Some(capacity);
         self
@@ -259,7 +259,9 @@ impl<K, V, P, S> Builder<K, V, P, S> {
     }
 
     /// For how many entries to make room from the start. By default the cache starts small and
-    /// grows, at most a bucket at a time.
+    /// grows, at most a bucket at a time. Where each entry weighs 1, no more than the capacity. The
+    /// memory is allocated by [`build`](Self::build), and as with a `Vec`, what cannot be had aborts
+    /// the process.
     pub fn initial_capacity(mut self, entries: usize) -> Self {
         self.initial_capacity = entries;
         self
@@ -398,7 +400,9 @@ where
         let is_weighted = self.weigher.is_some();
         // The number of entries that will come in is known only if each weighs 1.
         let expected = (!is_weighted).then(|| capacity.div_ceil(count as u64));
-        let initial = self.initial_capacity.div_ceil(count);
+        let most = if is_weighted { u64::MAX } else { capacity };
+        let initial =
+            self.initial_capacity.min(most.try_into().unwrap_or(usize::MAX)).div_ceil(count);
         let policies = self.policy.for_stripes(count, capacity);
         assert_eq!(policies.len(), count, "`Policy::for_stripes` must make one for each stripe");
         let stripes = policies.into_iter().enumerate();

@@ -28,14 +28,18 @@ where
     /// The entry of `key`, to be looked at and changed as one step.
     ///
     /// Computations through `entry` exclude each other per key, and loads, so a counter counted this
-    /// way loses nothing; this waits for another's. They do not exclude plain
+    /// way loses nothing, as long as its entry is not evicted; this waits for another's. They do not exclude plain
     /// [`insert`](Self::insert) and [`remove`](Self::remove): what these do while a closure runs
     /// wins, and the closure's result is returned but not stored, as if it had come just before.
     /// Closures run under no lock, and may use the cache, entries of other keys included.
     ///
     /// Two threads that each hold an entry and ask for the other's wait for ever, as with any locks:
     /// ask for entries of several keys in one order everywhere. Do not hold an entry across an
-    /// `await`. Values are written with the cache's own lifetime.
+    /// `await`.
+    ///
+    /// Values are written with the cache's own lifetime, which begins anew with each. To count within a
+    /// fixed window let the entry keep the deadline it has: give the cache an
+    /// [`Expiry`](crate::Expiry) whose `after_update` answers with what `remaining` there is.
     ///
     /// # Panics
     /// If this thread holds an entry of the same key already: it would wait for itself. (Keys are
@@ -171,6 +175,14 @@ where
     /// The value; if there is none, `value`, which is stored.
     pub fn or_insert(self, value: V) -> V {
         self.or_insert_with(|| value)
+    }
+
+    /// The value; if there is none, the type's default, which is stored.
+    pub fn or_default(self) -> V
+    where
+        V: Default,
+    {
+        self.or_insert_with(V::default)
     }
 
     /// The value; if there is none, what `load` makes, which is stored. Calls of

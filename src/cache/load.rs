@@ -48,7 +48,9 @@ where
     /// to those who asked before, and is not stored. Who asks after that waits until `load` has
     /// returned, and then loads afresh.
     ///
-    /// The key is made owned (`to_owned`) only on a miss. A hit costs what [`get`](Self::get) does.
+    /// The key is made owned (`to_owned`) only on a miss. A hit costs what [`get`](Self::get) does. For
+    /// keys that are not what `to_owned` makes of the borrowed form, such as `Arc<str>`, ask with a
+    /// whole one.
     ///
     /// # Panics
     /// If `load` asks for the same key: it would wait for itself. If `load` panics.

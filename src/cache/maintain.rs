@@ -135,7 +135,6 @@ where
     ///
     /// # Panics
     /// If one does not hold, saying which.
-    #[doc(hidden)]
     pub fn validate(&self) {
         let inner = &*self.inner;
         for stripe in &inner.stripes {

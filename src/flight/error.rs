@@ -34,6 +34,15 @@ impl<E> LoadError<E> {
         }
     }
 
+    /// The same, taken out: shared with all who waited for that load.
+    #[must_use]
+    pub fn into_failure(self) -> Option<Arc<E>> {
+        match self {
+            Self::Failed(error) => Some(error),
+            _ => None,
+        }
+    }
+
     /// Its name in small letters, as in traces.
     pub(crate) const fn name(&self) -> &'static str {
         match self {
@@ -108,10 +117,11 @@ impl<E: fmt::Display> fmt::Display for LoadError<E> {
     }
 }
 
+/// What a failure prints includes the loader's error, so its source is that error's.
 impl<E: Error + 'static> Error for LoadError<E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Failed(error) => Some(&**error),
+            Self::Failed(error) => error.source(),
             _ => None,
         }
     }

@@ -133,8 +133,11 @@ pub trait Policy: Debug + Send + Sync + Sized + 'static {
     /// A newcomer came in. [`victim`](Self::victim) may name it: that is how admission refuses.
     fn on_insert(&mut self, newcomer: Newcomer, residents: &impl Residents);
 
-    /// The entry's value was replaced and its weight changed from `old` to `new`.
-    fn on_weight(&mut self, slot: Slot, old: u64, new: u64);
+    /// The entry's value was replaced and its weight changed from `old` to `new`. By default nothing
+    /// happens: for policies that do not go by weight.
+    fn on_weight(&mut self, slot: Slot, old: u64, new: u64) {
+        let _ = (slot, old, new);
+    }
 
     /// The entry leaves. It is still readable through `residents`. The cause is
     /// [`RemovalCause::Size`] or [`RemovalCause::Rejected`] if [`victim`](Self::victim) chose it.
@@ -195,9 +198,13 @@ pub trait Policy: Debug + Send + Sync + Sized + 'static {
         self.len() == 0
     }
 
-    /// Checks every internal invariant and that exactly `slots` are tracked.
+    /// Checks every internal invariant and that exactly `slots` are tracked. For tests: called by
+    /// [`Cache::validate`](crate::Cache::validate). By default only their number is checked.
     ///
     /// # Panics
-    /// If one does not hold, saying which. For tests.
-    fn validate(&self, slots: &[Slot], residents: &impl Residents);
+    /// If one does not hold, saying which.
+    fn validate(&self, slots: &[Slot], residents: &impl Residents) {
+        let _ = residents;
+        assert_eq!(self.len(), slots.len(), "entries tracked");
+    }
 }

@@ -74,8 +74,11 @@ where
 {
     /// The value of `key`, loaded if there is none. Blocks the thread while it is loaded.
     ///
-    /// This thread drives the load while it waits; a loader that needs a runtime must be given one
-    /// with [`spawner`](crate::LoadingBuilder::spawner), or this be called from within it.
+    /// This thread drives the load while it waits, or, if there is a
+    /// [`spawner`](crate::LoadingBuilder::spawner), only waits. So do not call this on a thread that a
+    /// runtime needs for the load to go on (in tokio: in a task, unless by `spawn_blocking`): it would
+    /// wait for ever. There is [`get_async`](Self::get_async) for that. The same holds for everything
+    /// here that blocks.
     ///
     /// # Errors
     /// What the load came to, if not to a value. See [`LoadError`].

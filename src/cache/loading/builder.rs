@@ -121,15 +121,17 @@ impl<K, V, P, S> Builder<K, V, P, S> {
 }
 
 impl<K, V, L, P, S> LoadingBuilder<K, V, L, P, S> {
-    /// Remembers for that long that the loader found nothing, whatever the time to live of values is.
-    /// By default it is asked again each time.
+    /// Remembers for that long that the loader found nothing, whatever the time to live of values is
+    /// (but no longer than a time to idle allows). By default it is asked again each time. See
+    /// [`negative_weight`](Self::negative_weight).
     pub fn negative_ttl(mut self, time_to_live: Duration) -> Self {
         self.options.negative_ttl = Some(time_to_live);
         self
     }
 
     /// What a key weighs under which there is no value but that nothing was found, or that loading
-    /// failed: 1 by default. Matters where there is a weigher.
+    /// failed: 1 by default. Where a weigher counts bytes say what such an entry takes, key included,
+    /// or a great many of them will count for almost nothing.
     pub fn negative_weight(mut self, weight: u64) -> Self {
         self.options.negative_weight = weight;
         self
@@ -138,7 +140,7 @@ impl<K, V, L, P, S> LoadingBuilder<K, V, L, P, S> {
     /// Remembers errors, panics and time-outs of the loader, and answers with them instead of loading
     /// again: for `first` after the first failure, twice as long after each further one, at most
     /// `most`; each time up to a quarter less, at random, so that keys that failed together are not
-    /// tried again together. The time to live of values does not matter to this.
+    /// tried again together. The time to live of values does not matter to this; a time to idle does.
     ///
     /// A value that is within its time to live, or no further past it than
     /// [`stale_while_revalidate`](Self::stale_while_revalidate) or

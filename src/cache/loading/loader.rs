@@ -71,6 +71,7 @@ pub struct Loaded<V> {
 
 impl<V> Loaded<V> {
     /// A value.
+    #[must_use]
     pub fn new(value: V) -> Self {
         Self { value: Some(value), time_to_live: None }
     }
@@ -101,7 +102,8 @@ impl<V> From<Option<V>> for Loaded<V> {
     }
 }
 
-/// A loader made of an async closure.
+/// A loader made of an async closure, or of a closure that returns a future: one that captures anything
+/// must be of the second kind, and give each future its own.
 ///
 /// ```
 /// use larder::{Cache, loader};
@@ -110,7 +112,16 @@ impl<V> From<Option<V>> for Loaded<V> {
 ///     .loader(loader::from_fn(async |n: u64| Ok::<u64, std::io::Error>(n * n)))
 ///     .build();
 /// assert_eq!(squares.get(&7).unwrap(), 49);
+///
+/// let names = std::sync::Arc::new(["ada", "bob"]);
+/// let load = move |n: usize| {
+///     let names = names.clone();
+///     async move { Ok::<_, std::io::Error>(names.get(n).copied()) }
+/// };
+/// let people = Cache::<usize, &str>::builder().capacity(100).loader(loader::from_fn(load)).build();
+/// assert_eq!(people.get(&1).unwrap(), "bob");
 /// ```
+#[must_use]
 pub fn from_fn<F>(load: F) -> FromFn<F> {
     FromFn(load)
 }

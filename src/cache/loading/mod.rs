@@ -107,6 +107,14 @@ where
         self.shared.cache.get(key).and_then(Kept::into_value)
     }
 
+    /// The same, without counting as a use.
+    pub fn peek<Q>(&self, key: &Q) -> Option<V>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.shared.cache.peek(key).and_then(Kept::into_value)
+    }
+
     /// Whether there is a value for `key`. Does not count as a use.
     pub fn contains_key<Q>(&self, key: &Q) -> bool
     where

@@ -92,15 +92,17 @@ impl<K, V> Arena<K, V> {
 
     #[inline]
     fn bucket(&self, index: u32) -> &Bucket<K, V> {
+        let Some(chunk) = self.chunks.get(index as usize / CHUNK) else { no_slot() };
         // SAFETY: chunks are freed only by `drop`, and shared by reference only until then.
-        let chunk = unsafe { self.chunks[index as usize / CHUNK].as_ref() };
+        let chunk = unsafe { chunk.as_ref() };
         &chunk[index as usize % CHUNK]
     }
 
     #[inline]
     fn group(&self, number: u32) -> &Overflow<K, V> {
+        let Some(groups) = self.groups.get(number as usize / GROUPS) else { no_slot() };
         // SAFETY: groups are freed only by `drop`, and shared by reference only until then.
-        let groups = unsafe { self.groups[number as usize / GROUPS].as_ref() };
+        let groups = unsafe { groups.as_ref() };
         &groups[number as usize % GROUPS]
     }
 
@@ -468,7 +470,12 @@ impl<K, V> Arena<K, V> {
 
 #[cold]
 fn no_entry(slot: Slot) -> ! {
-    panic!("{slot:?} holds no entry")
+    panic!("{slot:?} holds no entry, but the policy named it")
+}
+
+#[cold]
+fn no_slot() -> ! {
+    panic!("the policy named a slot that there never was")
 }
 
 fn take_from<K, V, const N: usize, const WORDS: usize>(
