@@ -188,7 +188,7 @@
 //! after `clear` or a smaller `set_capacity` keys and values are dropped, but about 24 bytes an entry
 //! (for 16-byte entries) stay reserved for those to come, until the last handle is dropped. What the
 //! policy has allocated is given back by `clear`; after a smaller `set_capacity` its queue links stay,
-//! 8 bytes an entry.
+//! 8 bytes an entry (where weights differ up to 32).
 //!
 //! **Expensive clones** run under the lock of their bucket, and so make a dozen other keys wait.
 //! Values are not put behind a pointer for that reason alone: whether a clone is cheap cannot be

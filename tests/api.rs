@@ -237,7 +237,7 @@ fn the_builder_says_what_to_change() {
 #[test]
 fn options_can_be_combined_in_any_order() {
     let cache: Cache<u64, u64, policy::Lru, common::Identity> = Cache::builder()
-        .initial_capacity(5000)
+        .initial_capacity(usize::MAX)
         .hasher(common::Identity::default())
         .time_to_live(Duration::from_secs(3600))
         .policy(policy::Lru::default())

@@ -315,3 +315,17 @@ fn a_reload_that_fails_is_no_removal_of_the_value_that_stays() {
     cache.run_maintenance();
     assert_eq!(told.lock().unwrap().len(), 2, "the deadline that was changed is kept");
 }
+
+#[test]
+fn an_entry_that_is_held_keeps_no_room_p5() {
+    let cache = Cache::<u64, u64>::builder().capacity(10).weigher(|_, &value| value).build();
+    cache.insert(1, 1);
+    cache.insert(2, 9);
+    let entry = cache.entry(1).and_modify(|value| *value = 2);
+    assert_eq!((cache.weight(), cache.len()), (2, 1), "what made room made too much");
+    cache.insert(3, 5);
+    cache.set_capacity(7);
+    assert_eq!(cache.weight(), 7);
+    drop(entry);
+    cache.validate();
+}

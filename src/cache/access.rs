@@ -303,8 +303,9 @@ where
         V: Clone,
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let value = self.peek_alone(hash, key);
-        self.tidy(self.context.now());
+        let (stripe, now) = self.approach(hash);
+        let value = self.peek_at(stripe, hash, key, now);
+        self.tidy(now);
         value
     }
 
@@ -315,6 +316,15 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let (stripe, now) = self.approach(hash);
+        self.peek_at(stripe, hash, key, now)
+    }
+
+    #[inline]
+    fn peek_at<Q>(&self, stripe: &Stripe<K, V, P>, hash: u64, key: &Q, now: u64) -> Option<V>
+    where
+        V: Clone,
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
         stripe.peek(&self.context, hash, same::<K, V, Q>(key), now, |found| {
             let _running = enter_user_code::<K, V>();
             found.value.clone()

@@ -110,7 +110,7 @@ where
         if seen.is_none() {
             self.inner.context.count(Event::Miss);
         }
-        Entry { cache: self, key, seen, entered, lead, leaving: self.inner.departures() }
+        Entry { lead, leaving: self.inner.departures(), cache: self, key, seen, entered }
     }
 
     /// The value of `key` and its version. Counts as a use.
@@ -142,15 +142,15 @@ pub enum Compute<V> {
 
 /// The entry of one key, held: see [`Cache::entry`].
 pub struct Entry<'a, K: Hash + Eq, V, P: Policy, S: BuildHasher> {
+    // First: the key is free before anything of the user's is dropped or told.
+    lead: Lead<&'a Flights<K, V>>,
+    leaving: Departures<'a, K, V, P, S>,
     cache: &'a Cache<K, V, P, S>,
     key: K,
     /// The value and its version when it was last looked at.
     seen: Option<(V, u64)>,
     /// What is stored may have been made from then on.
     entered: Started,
-    lead: Lead<&'a Flights<K, V>>,
-    /// In this order: sent out once the key is free.
-    leaving: Departures<'a, K, V, P, S>,
 }
 
 impl<K, V, P, S> Entry<'_, K, V, P, S>
@@ -260,16 +260,19 @@ where
         Ok(value)
     }
 
-    /// Changes the value, if there is one, and stores it.
+    /// Changes the value, if there is one, and stores it. The old one is dropped, and the removal listener
+    /// told of it, once the entry is released: do not hold it for long, as later notices wait for that.
     pub fn and_modify(mut self, modify: impl FnOnce(&mut V)) -> Self
     where
         K: Clone,
     {
         let Some((mut value, version)) = self.seen.take() else { return self };
+        let running = self.lead.run();
         modify(&mut value);
+        drop(running);
         let inner = &*self.cache.inner;
         let entry = (self.key.clone(), value.clone());
-        let stored = inner.put_over(entry, Some(version), &mut self.leaving);
+        let stored = inner.put_over(&self.lead, entry, Some(version), &mut self.leaving);
         // Overtaken or refused: the old version stands for what will not be stored over.
         self.seen = Some((value, stored.unwrap_or(version)));
         self
@@ -298,7 +301,7 @@ where
         let result = match done {
             Compute::Keep => value,
             Compute::Put(new) if version.is_some() => {
-                inner.put_over((key, new.clone()), version, &mut leaving);
+                inner.put_over(&lead, (key, new.clone()), version, &mut leaving);
                 Some(new)
             }
             // Where there was nothing before, no version tells of a removal meanwhile.
@@ -330,11 +333,14 @@ where
     /// entry). Answers the version of the value if it replaced another.
     fn put_over(
         &self,
+        lead: &Lead<&Flights<K, V>>,
         (key, value): (K, V),
         version: Option<u64>,
         leaving: &mut Departures<'_, K, V, P, S>,
     ) -> Option<u64> {
+        let running = lead.run();
         let mut write = self.prepare(key, value, Own::Rules);
+        drop(running);
         write.version = Some(0);
         let is_unchanged = |now: Option<(&V, u64)>| now.map(|(_, version)| version) == version;
         let hash = write.hash;

@@ -54,7 +54,7 @@ use crate::{
 /// | `Eq` of a key | under the bucket's or the stripe's lock | no |
 /// | `Clone` of a value | under the bucket's lock | no |
 /// | the closures of [`read`](Self::read), [`retain`](Self::retain), [`remove_if`](Self::remove_if), [`replace_if`](Self::replace_if) | under the bucket's lock | no |
-/// | weigher, [`Expiry`](crate::Expiry), tags | before any lock | yes |
+/// | weigher, [`Expiry`](crate::Expiry), tags | before any lock | yes; of what is being loaded, for other keys |
 /// | closures of [`entry`](Self::entry), loads of [`get_or_insert_with`](Self::get_or_insert_with) and its kin | under no lock, alone for their key | yes, for other keys |
 /// | the removal listener, `Drop` of keys and values | after all locks | yes |
 ///
@@ -149,7 +149,7 @@ impl<K, V, P: Policy, S> Cache<K, V, P, S> {
         self.len() == 0
     }
 
-    /// The sum of the entries' weights, including room that is reserved for an entry on its way in.
+    /// The sum of the entries' weights, including room that is reserved for entries on their way in.
     /// Never more than [`capacity`](Self::capacity).
     #[must_use]
     pub fn weight(&self) -> u64 {

@@ -414,21 +414,21 @@ where
             Outcome::Replaced => self.context.count(Event::Update),
             _ => {}
         }
+        // What is left of it is not needed any more.
+        self.context.budget.release(std::mem::take(&mut leaving.credit));
         leaving.operated = Some(write.when.now);
         outcome
     }
 
-    /// Writes whatever is there; answers the value that was replaced. What leaves is not sent out yet.
+    /// Writes whatever is there. What leaves is not sent out yet. Answers whether a value was replaced,
+    /// which went into the effects last then.
     pub(super) fn upsert_into(
         &self,
         write: &mut Write<K, V>,
         leaving: &mut Departures<'_, K, V, P, S>,
-    ) -> Option<V> {
+    ) -> bool {
         self.flights.supersede(write.hash);
-        match self.write_into(write, None, leaving) {
-            Outcome::Replaced | Outcome::Displaced => Some(self.hand_out(&mut leaving.effects)),
-            _ => None,
-        }
+        matches!(self.write_into(write, None, leaving), Outcome::Replaced | Outcome::Displaced)
     }
 
     /// Takes the last value out of the effects for the caller; the listener, if there is one, is

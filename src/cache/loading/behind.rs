@@ -137,12 +137,14 @@ where
 
     /// Queues a write; gives it back if there are too many.
     fn push(&self, key: &K, write: Write<V>) -> Result<(), Write<V>> {
+        // Dropped after the lock is released.
+        let mut overtaken = None;
         let mut queue = self.lock();
         let is_full = queue.writes.len() >= self.queueing.most;
         queue.number += 1;
         let number = queue.number;
         match queue.writes.get_mut(key) {
-            Some(Place { write: Some(waiting), .. }) => *waiting = write,
+            Some(Place { write: waiting @ Some(_), .. }) => overtaken = waiting.replace(write),
             Some(place) => {
                 *place = Place { number, write: Some(write) };
                 queue.order.push_back(key.clone());
@@ -154,6 +156,8 @@ where
             }
         }
         self.count(&queue);
+        drop(queue);
+        drop(overtaken);
         Ok(())
     }
 
@@ -445,7 +449,6 @@ where
     }
 }
 
-/// The lead of a key that is being written.
 /// Why a write was not queued.
 type Refused<K, V, L> = WriteError<<L as Writer<K, V>>::Error>;
 

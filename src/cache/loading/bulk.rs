@@ -12,7 +12,6 @@ use hashbrown::Equivalent;
 use super::{
     LoadingCache, Shared,
     ask::{Hangar, Leader, Step, Want},
-    keep::Leaving,
     loader::{Loaded, Loader},
 };
 use crate::{
@@ -141,11 +140,13 @@ where
         let inner = &self.cache.inner;
         let hashes: Vec<_> = leads.iter().map(|(lead, _)| lead.hash()).collect();
         let permit = self.permit(is_nested, &hashes).await;
-        let mut leaving = inner.departures();
-        let leads = self.settle_unwritten(leads, &mut leaving);
+        let leads = self.settle_unwritten(leads);
         if leads.is_empty() {
             return drop(permit);
         }
+        let mut leaving = inner.departures();
+        // In this order: even after a panic it is given back before anything is sent out.
+        let permit = permit;
         let (leads, keys): (Vec<_>, Vec<_>) = leads.into_iter().unzip();
         let start = |key| inner.start(self.options.is_early()).over(self.cache.version(key));
         let started: Vec<_> = keys.iter().map(start).collect();
@@ -180,12 +181,10 @@ where
     }
 
     /// Settles the keys of which the store does not have the newest write yet; answers with the
-    /// others.
-    fn settle_unwritten(
-        &self,
-        leads: Leads<K, V, L::Error>,
-        leaving: &mut Leaving<'_, K, V, L, P, S>,
-    ) -> Leads<K, V, L::Error> {
+    /// others. What leaves is sent out at once, for notices that come later would wait for it: who asks
+    /// for one of the others then is told that they are being loaded.
+    fn settle_unwritten(&self, leads: Leads<K, V, L::Error>) -> Leads<K, V, L::Error> {
+        let mut leaving = self.cache.inner.departures();
         let mut others = Vec::with_capacity(leads.len());
         for (lead, key) in leads {
             let started =
@@ -193,11 +192,14 @@ where
             match self.behind.unwritten(&key) {
                 Some(unwritten) => {
                     let loaded = Ok(unwritten.into_loaded());
-                    let _ = self.settle(lead, started, &key, loaded, leaving);
+                    let _ = self.settle(lead, started, &key, loaded, &mut leaving);
                 }
                 None => others.push((lead, key)),
             }
         }
+        let running: Vec<_> = others.iter().map(|(lead, _)| lead.run()).collect();
+        drop(leaving);
+        drop(running);
         others
     }
 

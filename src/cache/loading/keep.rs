@@ -21,8 +21,7 @@ use crate::{
 };
 
 /// What leaves because of what is kept.
-pub(super) type Leaving<'a, K, V, L, P, S> =
-    Departures<'a, K, Kept<V, <L as Loader<K, V>>::Error>, P, S>;
+type Leaving<'a, K, V, L, P, S> = Departures<'a, K, Kept<V, <L as Loader<K, V>>::Error>, P, S>;
 
 /// What is to be kept, and how long its entry lives.
 type Keeping<V, E> = (Kept<V, E>, Own);
@@ -50,6 +49,8 @@ where
     {
         let inner = &self.cache.inner;
         let took = if self.options.is_early() { inner.took(started) } else { 0 };
+        // The user's code that runs here is told if it asks for the key.
+        let running = lead.run();
         let result = match loaded {
             Ok(Loaded { value: Some(value), time_to_live }) => {
                 let (kept, own) = self.fresh(key, value, time_to_live, took);
@@ -62,6 +63,7 @@ where
             }
             Err(error) => self.fall_back(&lead, started, key, error, leaving),
         };
+        drop(running);
         lead.note(match &result {
             Ok(kept) if kept.failures > 0 => "stale",
             Ok(_) => "value",

@@ -121,6 +121,8 @@ where
         };
         if let Some(known) = known {
             let mut leaving = inner.departures();
+            // In this order: even after a panic it is given back before anything is sent out.
+            let permit = permit;
             let result = self.settle(lead, started, &key, known, &mut leaving);
             drop(permit);
             drop(leaving);
@@ -135,6 +137,8 @@ where
         };
         self.count_load(started, &loaded);
         let mut leaving = self.cache.inner.departures();
+        // In this order, as above.
+        let permit = permit;
         let result = self.settle(lead, started, &key, loaded, &mut leaving);
         drop(permit);
         drop(leaving);

@@ -318,8 +318,9 @@ where
         let (kept, own) = self.shared.fresh(&key, value, None, 0);
         let mut write = inner.prepare(key, kept, own);
         drop(running);
-        let replaced = inner.upsert_into(&mut write, &mut leaving);
+        let is_replaced = inner.upsert_into(&mut write, &mut leaving);
         drop(lead);
+        let replaced = is_replaced.then(|| inner.hand_out(&mut leaving.effects));
         drop(leaving);
         replaced.and_then(Kept::into_value)
     }
@@ -330,8 +331,8 @@ where
         let mut leaving = inner.departures();
         let lead = lead;
         let is_removed = inner.remove_into(key, None, &mut leaving);
-        let removed = is_removed.then(|| inner.hand_out(&mut leaving.effects));
         drop(lead);
+        let removed = is_removed.then(|| inner.hand_out(&mut leaving.effects));
         drop(leaving);
         removed.and_then(Kept::into_value)
     }
@@ -365,7 +366,11 @@ where
 {
     fn drop(&mut self) {
         if let Some(lead) = self.lead.take() {
-            drop(self.cache.remove_as_leader(lead, self.key));
+            let inner = &*self.cache.shared.cache.inner;
+            let mut leaving = inner.departures();
+            let lead = lead;
+            inner.remove_into(self.key, None, &mut leaving);
+            drop(lead);
         }
     }
 }
