@@ -91,7 +91,7 @@ impl<K, V> Effects<K, V> {
     }
 
     pub(crate) fn push(&mut self, leaving: Leaving<K, V>) {
-        if self.first.is_none() && self.rest.is_empty() {
+        if self.is_empty() {
             self.first = Some(leaving);
         } else {
             self.rest.push(leaving);
@@ -101,6 +101,11 @@ impl<K, V> Effects<K, V> {
     /// Takes all, those pushed first first.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Leaving<K, V>> + use<K, V> {
         self.first.take().into_iter().chain(std::mem::take(&mut self.rest))
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none() && self.rest.is_empty()
     }
 
     /// The entry pushed last.

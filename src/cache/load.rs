@@ -395,20 +395,32 @@ where
         Q: Equivalent<K> + ToOwned<Owned = K> + ?Sized,
         E: Send + Sync + 'static,
     {
-        // In this order: even after a panic the flight is over before anything is sent out.
-        let mut leaving = self.departures();
-        let lead = lead;
         if self.context.counters.is_some() {
             self.count_load(self.took(started), loaded.is_ok());
         }
         lead.note(if loaded.is_ok() { "value" } else { "failed" });
         let is_same = |other: &K| key.equivalent(other);
-        if let Ok(value) = &loaded {
-            let entry = (key.to_owned(), value.clone());
-            self.store(&lead, started, entry, Own::Rules, &mut leaving);
+        let Ok(value) = &loaded else {
+            lead.land(is_same, || Outcome::of(&loaded));
+            return loaded.map_err(LoadError::Failed);
+        };
+        let entry = (key.to_owned(), value.clone());
+        match self.store_lightly(&lead, entry, Own::Rules) {
+            Ok((admission, left, now)) => {
+                // In this order: what left is dropped once the key is free.
+                lead.land(is_same, || Outcome::of(&loaded));
+                self.part(admission, left);
+                self.tidy(now);
+            }
+            Err((entry, when)) => {
+                let mut leaving = self.departures();
+                // In this order: even after a panic the key is free before anything is sent out.
+                let lead = lead;
+                self.store_weighed(&lead, started, entry, when, &mut leaving);
+                lead.land(is_same, || Outcome::of(&loaded));
+                drop(leaving);
+            }
         }
-        lead.land(is_same, || Outcome::of(&loaded));
-        drop(leaving);
         loaded.map_err(LoadError::Failed)
     }
 
@@ -426,10 +438,31 @@ where
         &self,
         lead: &Lead<R>,
         started: Started,
-        (key, value): (K, V),
+        entry: (K, V),
         own: Own,
         leaving: &mut Departures<'_, K, V, P, S>,
     ) where
+        R: Hangar<K = K, V = V>,
+    {
+        match self.store_lightly(lead, entry, own) {
+            Ok((admission, left, now)) => {
+                self.part_into(admission, left, leaving);
+                leaving.operated = Some(now);
+            }
+            Err((entry, when)) => self.store_weighed(lead, started, entry, when, leaving),
+        }
+    }
+
+    /// [`store`](Self::store) where nothing beside the entry depends on it: answers what came of it, what
+    /// had to leave, and when that was. Otherwise gives the entry back, with its time.
+    #[inline]
+    fn store_lightly<R>(
+        &self,
+        lead: &Lead<R>,
+        (key, value): (K, V),
+        own: Own,
+    ) -> Result<(Admission, Option<(K, V)>, u64), ((K, V), When)>
+    where
         R: Hangar<K = K, V = V>,
     {
         let when = {
@@ -443,15 +476,27 @@ where
             let admission = stripe.admit(&self.context, lead.hash(), &mut entry, when, stands);
             if admission != Admission::Undecided {
                 self.context.record_write(lead.hash(), 1);
-                self.part_into(admission, entry, leaving);
-                leaving.operated = Some(when.now);
-                return;
+                return Ok((admission, entry, when.now));
             }
         }
-        let (key, value) = entry.expect("undecided");
+        Err((entry.expect("undecided"), when))
+    }
+
+    /// [`store`](Self::store) in the general way.
+    #[inline(never)]
+    fn store_weighed<R>(
+        &self,
+        lead: &Lead<R>,
+        started: Started,
+        entry: (K, V),
+        when: When,
+        leaving: &mut Departures<'_, K, V, P, S>,
+    ) where
+        R: Hangar<K = K, V = V>,
+    {
         let mut write = {
             let _running = lead.run();
-            self.weigh((lead.hash(), Some(started.born)), (key, value), when)
+            self.weigh((lead.hash(), Some(started.born)), entry, when)
         };
         let stands = || lead.stands();
         let condition = Condition::Leading(&stands, Over::Version(started.over));

@@ -273,22 +273,34 @@ struct Departures<'a, K: Hash + Eq, V, P: Policy, S: BuildHasher> {
     operated: Option<u64>,
 }
 
-impl<K: Hash + Eq, V, P: Policy, S: BuildHasher> Drop for Departures<'_, K, V, P, S> {
-    fn drop(&mut self) {
-        self.inner.context.budget.release(mem::take(&mut self.credit));
+impl<K: Hash + Eq, V, P: Policy, S: BuildHasher> Departures<'_, K, V, P, S> {
+    #[inline(never)]
+    fn send_out(&mut self) {
         let mut first = None;
         for entry in self.unwanted.drain(..) {
             let dropped = catch_unwind(AssertUnwindSafe(|| drop(entry)));
             first = first.or(dropped.err());
         }
         self.inner.publish(&mut self.effects);
-        if thread::panicking() {
-            return;
-        }
-        if let Some(panic) = first {
+        if let Some(panic) = first
+            && !thread::panicking()
+        {
             resume_unwind(panic);
         }
-        if let Some(now) = self.operated {
+    }
+}
+
+impl<K: Hash + Eq, V, P: Policy, S: BuildHasher> Drop for Departures<'_, K, V, P, S> {
+    #[inline]
+    fn drop(&mut self) {
+        self.inner.context.budget.release(mem::take(&mut self.credit));
+        if !self.effects.is_empty() || !self.unwanted.is_empty() {
+            self.send_out();
+        }
+        if let Some(now) = self.operated
+            && self.inner.context.is_due(now)
+            && !thread::panicking()
+        {
             self.inner.tidy(now);
         }
     }

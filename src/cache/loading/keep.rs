@@ -2,6 +2,7 @@
 
 use std::{
     hash::{BuildHasher, Hash, RandomState},
+    mem::needs_drop,
     time::Duration,
 };
 
@@ -49,8 +50,9 @@ where
     {
         let inner = &self.cache.inner;
         let took = if self.options.is_early() { inner.took(started) } else { 0 };
-        // The user's code that runs here is told if it asks for the key.
-        let running = lead.run();
+        // The user's code that runs here, if there is any, is told if it asks for the key.
+        let runs_code = needs_drop::<(K, V)>() || self.expiry.is_some() || !inner.context.is_plain;
+        let running = runs_code.then(|| lead.run());
         let result = match loaded {
             Ok(Loaded { value: Some(value), time_to_live }) => {
                 let (kept, own) = self.fresh(key, value, time_to_live, took);
