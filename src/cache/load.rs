@@ -461,7 +461,7 @@ where
         lead: &Lead<R>,
         (key, value): (K, V),
         own: Own,
-    ) -> Result<(Admission, Option<(K, V)>, u64), ((K, V), When)>
+    ) -> Result<Light<K, V>, Undecided<K, V>>
     where
         R: Hangar<K = K, V = V>,
     {
@@ -530,6 +530,12 @@ where
         }
     }
 }
+
+/// What came of storing in the light way, what had to leave, and when that was.
+type Light<K, V> = (Admission, Option<(K, V)>, u64);
+
+/// What could not be stored in that way, with its time.
+type Undecided<K, V> = ((K, V), When);
 
 /// The moment a load started.
 #[derive(Clone, Copy, Debug)]
