@@ -42,6 +42,7 @@ mod tags;
 mod budget;
 mod flight;
 mod hash;
+mod key;
 mod outbox;
 #[cfg(feature = "record")]
 pub mod record;
@@ -63,6 +64,7 @@ pub use event::{Removal, RemovalCause};
 pub use expiry::Expiry;
 pub use flight::LoadError;
 pub use hashbrown::Equivalent;
+pub use key::ToKey;
 pub use slot::Slot;
 pub use stats::{ByCause, LoadTimes, Removals, Stats};
 

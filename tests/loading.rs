@@ -34,6 +34,17 @@ fn a_hit_runs_nothing_and_a_miss_loads_and_stores() {
 }
 
 #[test]
+fn a_borrowed_key_becomes_whatever_the_cache_keeps() {
+    let cache = Cache::<Arc<str>, usize>::new(10);
+    assert_eq!(cache.get_or_insert_with("ada", || 3), 3);
+    assert_eq!(cache.get_or_insert_with("ada", || unreachable!()), 3);
+    let bytes = Cache::<Box<[u8]>, usize>::new(10);
+    let loading = bytes.get_or_insert_async(&[1_u8, 2][..], async { 2 });
+    assert_eq!(smol::block_on(loading), 2);
+    assert_eq!(bytes.get(&[1_u8, 2][..]), Some(2));
+}
+
+#[test]
 fn an_error_is_returned_and_not_stored() {
     let cache = cache();
     let failed = cache.try_get_or_insert_with("a", || Err::<u32, _>("no"));

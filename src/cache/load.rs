@@ -18,7 +18,7 @@ use super::{
     write::Own,
 };
 use crate::{
-    LoadError,
+    LoadError, ToKey,
     flight::{Asker, Flights, Hangar, Joined, Landing, Lead, Outcome, Waited, block_on},
     policy::Policy,
     stats::Event,
@@ -48,9 +48,7 @@ where
     /// to those who asked before, and is not stored. Who asks after that waits until `load` has
     /// returned, and then loads afresh.
     ///
-    /// The key is made owned (`to_owned`) only on a miss. A hit costs what [`get`](Self::get) does. For
-    /// keys that are not what `to_owned` makes of the borrowed form, such as `Arc<str>`, ask with a
-    /// whole one.
+    /// The key is made owned ([`ToKey`]) only on a miss. A hit costs what [`get`](Self::get) does.
     ///
     /// # Panics
     /// If `load` asks for the same key: it would wait for itself. If `load` panics.
@@ -64,7 +62,7 @@ where
     #[inline]
     pub fn get_or_insert_with<Q>(&self, key: &Q, load: impl FnOnce() -> V) -> V
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: ToKey<K> + ?Sized,
     {
         let hash = self.inner.hash(key);
         if let Some(value) = self.inner.get(hash, key) {
@@ -97,7 +95,7 @@ where
         load: impl FnOnce() -> Result<V, E>,
     ) -> Result<V, LoadError<E>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: ToKey<K> + ?Sized,
         E: Send + Sync + 'static,
     {
         let hash = self.inner.hash(key);
@@ -120,7 +118,7 @@ where
         load: impl FnOnce() -> Result<V, E>,
     ) -> Result<V, LoadError<E>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: ToKey<K> + ?Sized,
         E: Send + Sync + 'static,
     {
         let hash = self.inner.hash(key);
@@ -160,7 +158,7 @@ where
         load: F,
     ) -> impl Future<Output = V> + use<'a, K, V, P, S, Q, F>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: ToKey<K> + ?Sized,
         F: Future<Output = V>,
     {
         Certain { load: Load::new(&self.inner, key, Sure { load }) }
@@ -187,7 +185,7 @@ where
         load: F,
     ) -> impl Future<Output = Result<V, LoadError<E>>> + use<'a, K, V, P, S, Q, F, E>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: ToKey<K> + ?Sized,
         F: Future<Output = Result<V, E>>,
         E: Send + Sync + 'static,
     {
@@ -264,10 +262,10 @@ where
     ) -> Joined<R>
     where
         R: Hangar<K = K, V = V>,
-        Q: Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: ToKey<K> + ?Sized,
     {
         let equals = |other: &K| key.equivalent(other);
-        let joined = Flights::join(hangar, hash, Asker::Load, || key.to_owned(), equals);
+        let joined = Flights::join(hangar, hash, Asker::Load, || key.to_key(), equals);
         if let Joined::Wait(wait) = &joined
             && !is_counted
             && wait.is_sharing()
@@ -286,7 +284,7 @@ where
         patience: impl Fn() -> Option<Duration>,
     ) -> Result<V, LoadError<E>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: ToKey<K> + ?Sized,
         E: Send + Sync + 'static,
     {
         deny_reentry();
@@ -319,7 +317,7 @@ where
         patience: &dyn Fn() -> Option<Duration>,
     ) -> Upshot<&Flights<K, V>, E>
     where
-        Q: Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: ToKey<K> + ?Sized,
         E: Send + Sync + 'static,
     {
         let mut is_counted = false;
@@ -392,7 +390,7 @@ where
     ) -> Result<V, LoadError<E>>
     where
         R: Hangar<K = K, V = V>,
-        Q: Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: ToKey<K> + ?Sized,
         E: Send + Sync + 'static,
     {
         if self.context.counters.is_some() {
@@ -404,7 +402,7 @@ where
             lead.land(is_same, || Outcome::of(&loaded));
             return loaded.map_err(LoadError::Failed);
         };
-        let entry = (key.to_owned(), value.clone());
+        let entry = (key.to_key(), value.clone());
         match self.store_lightly(&lead, entry, Own::Rules) {
             Ok((admission, left, now)) => {
                 // In this order: what left is dropped once the key is free.

@@ -8,7 +8,6 @@ use std::{
     task::{Context as Polling, Poll, ready},
 };
 
-use hashbrown::Equivalent;
 use pin_project_lite::pin_project;
 
 use super::{
@@ -16,7 +15,7 @@ use super::{
     load::{Heard, Started, Upshot, certain, hear},
 };
 use crate::{
-    LoadError,
+    LoadError, ToKey,
     flight::{Flights, Hangar, Joined, Lead, Wait},
     policy::Policy,
     sync::Arc,
@@ -66,7 +65,7 @@ where
     V: Clone,
     P: Policy,
     S: BuildHasher,
-    Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    Q: ToKey<K> + ?Sized,
     F: Future<Output = Result<V, E>>,
     E: Send + Sync + 'static,
 {
@@ -91,7 +90,7 @@ where
     V: Clone,
     P: Policy,
     S: BuildHasher,
-    Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    Q: ToKey<K> + ?Sized,
     F: Future<Output = Result<V, E>>,
     E: Send + Sync + 'static,
 {
@@ -149,7 +148,7 @@ impl<R: Hangar> Asking<R> {
         R::V: Clone,
         P: Policy,
         S: BuildHasher,
-        Q: Equivalent<R::K> + ToOwned<Owned = R::K> + ?Sized,
+        Q: ToKey<R::K> + ?Sized,
         E: Send + Sync + 'static,
     {
         if matches!(self, Self::New) {
@@ -175,7 +174,7 @@ impl<R: Hangar> Asking<R> {
         R::V: Clone,
         P: Policy,
         S: BuildHasher,
-        Q: Equivalent<R::K> + ToOwned<Owned = R::K> + ?Sized,
+        Q: ToKey<R::K> + ?Sized,
         E: Send + Sync + 'static,
     {
         loop {

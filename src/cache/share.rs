@@ -8,15 +8,13 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use hashbrown::Equivalent;
-
 use super::{
     Cache, Inner,
     load::Upshot,
     load_future::{Asking, Certain, Sure},
 };
 use crate::{
-    LoadError,
+    LoadError, ToKey,
     flight::{Flights, Job, Landing, Lead, Outcome, Wait},
     outbox::forget_panic,
     policy::Policy,
@@ -51,7 +49,7 @@ where
         load: F,
     ) -> impl Future<Output = V> + use<'a, K, V, P, S, Q, F>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: ToKey<K> + ?Sized,
         F: Future<Output = V> + Send + 'static,
     {
         Certain { load: SharedLoad::new(&self.inner, key, Sure { load }) }
@@ -68,7 +66,7 @@ where
         load: F,
     ) -> impl Future<Output = Result<V, LoadError<E>>> + use<'a, K, V, P, S, Q, F, E>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: ToKey<K> + ?Sized,
         F: Future<Output = Result<V, E>> + Send + 'static,
         E: Send + Sync + 'static,
     {
@@ -101,7 +99,7 @@ where
     V: Clone + Send + Sync + 'static,
     P: Policy,
     S: BuildHasher + Send + Sync + 'static,
-    Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    Q: ToKey<K> + ?Sized,
     F: Future<Output = Result<V, E>> + Send + 'static,
     E: Send + Sync + 'static,
 {
@@ -125,7 +123,7 @@ where
     V: Clone + Send + Sync + 'static,
     P: Policy,
     S: BuildHasher + Send + Sync + 'static,
-    Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+    Q: ToKey<K> + ?Sized,
     F: Future<Output = Result<V, E>> + Send + 'static,
     E: Send + Sync + 'static,
 {
@@ -147,7 +145,7 @@ where
             let Some(load) = self.load.take() else {
                 return Poll::Ready(Err(LoadError::Panicked));
             };
-            self.asking = Asking::Waiting(inner.start_shared(lead, key.to_owned(), load));
+            self.asking = Asking::Waiting(inner.start_shared(lead, key.to_key(), load));
         }
     }
 }

@@ -16,7 +16,7 @@ use super::{
     loader::Loader,
 };
 use crate::{
-    LoadError,
+    LoadError, ToKey,
     flight::{Asker, Flights, Joined, Landing, Lead, Outcome, Wait, Waited, block_on},
     policy::Policy,
     stats::Event,
@@ -84,7 +84,7 @@ where
     /// What the load came to, if not to a value. See [`LoadError`].
     pub fn get<Q>(&self, key: &Q) -> Result<V, LoadError<L::Error>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: ToKey<K> + ?Sized,
     {
         self.wait_for(key, Want::VALUE, || None)
     }
@@ -96,7 +96,7 @@ where
     /// The same, and [`LoadError::TimedOut`].
     pub fn get_within<Q>(&self, key: &Q, patience: Duration) -> Result<V, LoadError<L::Error>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: ToKey<K> + ?Sized,
     {
         let clock = &self.shared.cache.inner.context.clock;
         let deadline = clock.now().saturating_add(nanos(patience));
@@ -121,7 +121,7 @@ where
     /// ```
     pub async fn get_async<Q>(&self, key: &Q) -> Result<V, LoadError<L::Error>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: ToKey<K> + ?Sized,
     {
         self.wait_for_async(key, Want::VALUE).await
     }
@@ -133,7 +133,7 @@ where
     /// What the load came to. If the old value is still of use, that is returned instead.
     pub fn refresh<Q>(&self, key: &Q) -> Result<V, LoadError<L::Error>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: ToKey<K> + ?Sized,
     {
         self.wait_for(key, Want::RELOAD, || None)
     }
@@ -144,7 +144,7 @@ where
     /// The same.
     pub async fn refresh_async<Q>(&self, key: &Q) -> Result<V, LoadError<L::Error>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: ToKey<K> + ?Sized,
     {
         self.wait_for_async(key, Want::RELOAD).await
     }
@@ -156,7 +156,7 @@ where
         patience: impl Fn() -> Option<Duration>,
     ) -> Result<V, LoadError<L::Error>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: ToKey<K> + ?Sized,
     {
         let shared = &self.shared;
         let place = (shared.cache.inner.hash(key), key);
@@ -175,7 +175,7 @@ where
 
     async fn wait_for_async<Q>(&self, key: &Q, mut want: Want) -> Result<V, LoadError<L::Error>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: ToKey<K> + ?Sized,
     {
         let shared = &self.shared;
         let place = (shared.cache.inner.hash(key), key);
@@ -216,7 +216,7 @@ where
     /// Asks once more for one key.
     fn ask_alone<Q>(self: &Arc<Self>, place: (u64, &Q), want: Want) -> Step<K, V, L::Error>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: ToKey<K> + ?Sized,
     {
         match self.look(place, want) {
             Some(Ok(value)) => Step::Done(Ok(value)),
@@ -232,9 +232,9 @@ where
         kept: Option<Kept<V, L::Error>>,
     ) -> Step<K, V, L::Error>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: ToKey<K> + ?Sized,
     {
-        let own_key = || place.1.to_owned();
+        let own_key = || place.1.to_key();
         self.answer(place, want, kept, &mut |lead, key, over| {
             self.start_load(lead, (key, own_key), over, true)
         })
@@ -247,7 +247,7 @@ where
         start: Start<'_, 'a, K, V, L::Error>,
     ) -> Step<K, V, L::Error>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: ToKey<K> + ?Sized,
     {
         match self.look(place, Want::VALUE) {
             Some(Ok(value)) => Step::Done(Ok(value)),
@@ -265,7 +265,7 @@ where
         start: Start<'_, 'a, K, V, L::Error>,
     ) -> Step<K, V, L::Error>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: ToKey<K> + ?Sized,
     {
         if let Some(kept) = kept {
             match self.judge(&kept) {
@@ -300,7 +300,7 @@ where
         context: &mut Context<'_>,
     ) -> Poll<Result<V, LoadError<L::Error>>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: ToKey<K> + ?Sized,
     {
         loop {
             // What is left in its place is never seen: the caller is done then.
@@ -328,7 +328,7 @@ where
         waited: Waited<Hangar<K, V, L::Error>>,
     ) -> Step<K, V, L::Error>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: ToKey<K> + ?Sized,
     {
         match waited {
             Waited::Landed(landing) => match hear(&landing) {
@@ -338,7 +338,7 @@ where
             Waited::Retry => self.ask_alone((hash, key), want),
             // Whoever led gave up. If that was a spawner, it may do so again.
             Waited::Lead(lead) => {
-                let own_key = || key.to_owned();
+                let own_key = || key.to_key();
                 let start =
                     &mut |lead, key, over| self.start_load(lead, (key, own_key), over, false);
                 self.lead(key, want, self.own(lead), start)
@@ -356,11 +356,11 @@ where
         start: Start<'_, 'a, K, V, L::Error>,
     ) -> Step<K, V, L::Error>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: ToKey<K> + ?Sized,
     {
         let inner = &*self.cache.inner;
         if inner.is_surely_absent(lead.hash()) {
-            return start(lead, key.to_owned(), None);
+            return start(lead, key.to_key(), None);
         }
         match inner.peek_alone(lead.hash(), key).filter(|_| !want.is_reload) {
             Some(kept) if self.judge(&kept) == Verdict::Serve => {
@@ -369,7 +369,7 @@ where
             }
             _ => {
                 let over = inner.version(lead.hash(), key);
-                start(lead, key.to_owned(), over)
+                start(lead, key.to_key(), over)
             }
         }
     }
@@ -387,7 +387,7 @@ where
         start: Start<'_, 'a, K, V, L::Error>,
     ) -> Step<K, V, L::Error>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: ToKey<K> + ?Sized,
     {
         if self.cache.inner.flights.is_led(hash) {
             return Step::Done(kept.into_result());
@@ -401,17 +401,17 @@ where
             return Step::Done(kept.into_result());
         }
         let over = self.cache.inner.version(hash, key);
-        let step = start(self.own(lead), key.to_owned(), over);
+        let step = start(self.own(lead), key.to_key(), over);
         if self.spawner.is_some() { Step::Done(kept.into_result()) } else { step }
     }
 
     fn join<Q>(&self, (hash, key): (u64, &Q), asker: Asker) -> Joined<Hangar<K, V, L::Error>>
     where
-        Q: Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: ToKey<K> + ?Sized,
     {
         deny_reentry();
         let flights = Arc::clone(&self.cache.inner.flights);
-        Flights::join(flights, hash, asker, || key.to_owned(), |other| key.equivalent(other))
+        Flights::join(flights, hash, asker, || key.to_key(), |other| key.equivalent(other))
     }
 }
 

@@ -7,15 +7,13 @@ use std::{
     task::{Context, Poll},
 };
 
-use hashbrown::Equivalent;
-
 use super::{
     LoadingCache, Shared,
     ask::{Hangar, Leader, Step, Want},
     loader::{Loaded, Loader},
 };
 use crate::{
-    LoadError,
+    LoadError, ToKey,
     flight::{Driver, Flights, Lead, block_on},
     policy::Policy,
     stats::Event,
@@ -65,7 +63,7 @@ where
         keys: impl IntoIterator<Item = &'a Q>,
     ) -> Vec<Result<V, LoadError<L::Error>>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized + 'a,
+        Q: ToKey<K> + ?Sized + 'a,
     {
         let mut many = self.shared.ask_many(keys);
         block_on(|context| self.shared.poll_many(&mut many, context), || None);
@@ -78,7 +76,7 @@ where
         keys: impl IntoIterator<Item = &'a Q>,
     ) -> Vec<Result<V, LoadError<L::Error>>>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized + 'a,
+        Q: ToKey<K> + ?Sized + 'a,
     {
         let mut many = self.shared.ask_many(keys);
         poll_fn(|context| self.shared.poll_many(&mut many, context)).await;
@@ -110,7 +108,7 @@ where
         keys: impl IntoIterator<Item = &'a Q>,
     ) -> Many<'a, K, V, Q, L::Error>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized + 'a,
+        Q: ToKey<K> + ?Sized + 'a,
     {
         let keys: Vec<_> = keys.into_iter().map(|key| (self.cache.inner.hash(key), key)).collect();
         let mut leads = Vec::new();
@@ -211,7 +209,7 @@ where
         context: &mut Context<'_>,
     ) -> Poll<()>
     where
-        Q: Hash + Equivalent<K> + ToOwned<Owned = K> + ?Sized,
+        Q: ToKey<K> + ?Sized,
     {
         if let Some(driver) = &mut many.driver
             && driver.poll(context).is_ready()
