@@ -27,6 +27,10 @@
 //! that; the value is cloned to where it is returned; the lock is released by a plain store. Nothing
 //! else is written but, where it is wanted, the thread's own counter.
 //!
+//! Where keys and values are *bare*, numbers and the like, `Table::glance` does the same under no lock:
+//! it sees that the lock is free and how often it was taken, copies key and value word by word, and
+//! looks whether the lock is as it was. If it is not, the look-up begins anew, with the lock.
+//!
 //! What is not the usual case is a call elsewhere that comes last, so that the usual one needs
 //! neither the stack nor registers that it would have to save: a clock to read or a tag to see to, one
 //! key in 256 or so that is sampled for the policy or for a recording (its hash says so before
@@ -124,11 +128,17 @@
 //!
 //! # What was measured, and decided
 //!
-//! **Optimistic reads** (copying the value and checking a sequence number) are not used: `Clone` is
-//! the user's code, and no bound that `get` can have says that a bit copy will do. The bucket's lock
-//! word leaves 31 bits for a sequence, should a method for `Copy` values be added. Replacing the
-//! locked instruction by a plain load and store (unsound; to see the floor) gained 1.5 of 25 ns: a
-//! hit waits for memory, not for the lock.
+//! **Optimistic reads** (copying the value and checking a sequence number) are for numbers. In general
+//! `Clone` is the user's code, and no bound that `get` can have says that a bit copy will do: a type may
+//! own nothing and yet have padding, which must not be read as words. So the builder, where the types
+//! are known to be `'static`, compares them with a list, and the table keeps the answer (`Bare`). What
+//! is bare is written word by word, too, under the same locks as ever. The lock word counts in its upper
+//! 31 bits how often it was held: setting the lowest bit takes it, adding one releases it, at the price
+//! of the former exchange and store. Every word copied is loaded with Acquire and was stored with
+//! Release, so that no fence is needed, and both loom and the thread sanitizer can follow. Side by side with
+//! the lock, hits took 0.55 of the time on two threads and 0.93 on one, 75 % reads 0.93 and 0.97. Other
+//! types keep the lock: for them the floor (an unsound plain load in place of the locked instruction) is
+//! a tenth away on one thread.
 //!
 //! **Fetching the entry's line with the header** matters more: an entry is placed, where it can be,
 //! in the cache line that its hash prefers, and a look-up fetches both lines at once. At a million
@@ -202,8 +212,9 @@
 //! read at most a hundred million times a second however many cores there are, less what moving the
 //! line costs (a hundred cycles or so between cores: then about twenty million). With 64 cores and
 //! Zipf 0.99 over 100 000 keys the hottest key is 8 % of the traffic, so it would saturate at some
-//! 250 million hits a second in all, four million a core; keys below the tenth do not meet. A shared
-//! or optimistic read of the hot bucket is what the reserved bits are for.
+//! 250 million hits a second in all, four million a core; keys below the tenth do not meet. Numbers,
+//! which are read without the lock, have no such bound: a hit on a hot key writes nothing, so its line stays
+//! with every core.
 //!
 //! **What an insertion writes** lies side by side: the lock, the weight and the table's counts in one
 //! line, the default policy's queues, ghosts and sketch in one each, apart from what is only read. The

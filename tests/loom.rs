@@ -19,18 +19,28 @@ use larder::{
     policy::{Fifo, Sieve},
 };
 use loom::thread;
-use models::{Model, cache, key, model, together};
+use models::{Held, Model, Value, cache, key, model, together};
 
 /// P1, P5: an insert that evicts, and readers of the newcomer and of the victim.
 #[test]
 fn reading_while_one_bucket_evicts() {
+    read_while_one_bucket_evicts::<Held>();
+}
+
+/// The same of values that are read without a lock.
+#[test]
+fn reading_without_a_lock_while_one_bucket_evicts() {
+    read_while_one_bucket_evicts::<u64>();
+}
+
+fn read_while_one_bucket_evicts<V: Value>() {
     model(|| {
-        let cache = cache(Fifo::default(), 1);
-        cache.insert(key(0), 10);
+        let cache = cache::<_, V>(Fifo::default(), 1);
+        cache.insert(key(0), V::from(10));
         let writer = cache.clone();
         together(
             move || {
-                writer.insert(key(2), 12);
+                writer.insert(key(2), V::from(12));
                 assert_eq!(writer.get(&key(0)), None);
             },
             {
@@ -40,12 +50,12 @@ fn reading_while_one_bucket_evicts() {
                     let victim = cache.get(&key(0));
                     assert!(cache.weight() <= 1);
                     assert!(newcomer.is_none() || victim.is_none(), "over capacity");
-                    assert!(newcomer.is_none_or(|value| value == 12));
-                    assert!(victim.is_none_or(|value| value == 10));
+                    assert!(newcomer.is_none_or(|value| value == V::from(12)));
+                    assert!(victim.is_none_or(|value| value == V::from(10)));
                 }
             },
         );
-        assert_eq!(cache.get(&key(2)), Some(12));
+        assert_eq!(cache.get(&key(2)), Some(V::from(12)));
         cache.validate();
     });
 }
@@ -54,7 +64,7 @@ fn reading_while_one_bucket_evicts() {
 #[test]
 fn updating_and_removing_one_key() {
     model(|| {
-        let cache = cache(Sieve::default(), 4);
+        let cache = cache::<_, u64>(Sieve::default(), 4);
         cache.insert(key(0), 1);
         let (updater, remover) = (cache.clone(), cache.clone());
         let (updated, removed) =
@@ -73,22 +83,34 @@ fn updating_and_removing_one_key() {
 /// P1: a reader sees an update, or a removal, once it has seen it, for good.
 #[test]
 fn reading_what_is_updated_or_removed() {
+    read_what_is_updated_or_removed::<Held>();
+}
+
+/// The same of values that are read without a lock.
+#[test]
+fn reading_without_a_lock_what_is_updated_or_removed() {
+    read_what_is_updated_or_removed::<u64>();
+}
+
+fn read_what_is_updated_or_removed<V: Value>() {
     for removes in [false, true] {
         model(move || {
-            let cache = cache(Sieve::default(), 4);
-            cache.insert(key(0), 1);
+            let cache = cache::<_, V>(Sieve::default(), 4);
+            cache.insert(key(0), V::from(1));
             let (writer, reader) = (cache.clone(), cache.clone());
             let write = move || match removes {
                 true => writer.remove(&key(0)),
-                false => writer.insert(key(0), 2),
+                false => writer.insert(key(0), V::from(2)),
             };
             let (old, seen) = together(write, move || [reader.get(&key(0)), reader.get(&key(0))]);
-            let then = (!removes).then_some(2);
+            let then = (!removes).then_some(V::from(2));
             assert!(
-                seen == [Some(1); 2] || seen == [Some(1), then] || seen == [then; 2],
+                seen == [Some(V::from(1)); 2]
+                    || seen == [Some(V::from(1)), then]
+                    || seen == [then; 2],
                 "{seen:?}"
             );
-            assert_eq!(old, Some(1));
+            assert_eq!(old, Some(V::from(1)));
             assert_eq!(cache.get(&key(0)), then);
             cache.validate();
         });
@@ -99,7 +121,7 @@ fn reading_what_is_updated_or_removed() {
 #[test]
 fn two_writers_of_one_key() {
     model(|| {
-        let cache = cache(Fifo::default(), 4);
+        let cache = cache::<_, u64>(Fifo::default(), 4);
         let (one, two) = (cache.clone(), cache.clone());
         let first = thread::spawn(move || one.insert(key(0), 1));
         let second = thread::spawn(move || two.insert(key(0), 2));
@@ -115,9 +137,9 @@ fn two_writers_of_one_key() {
 }
 
 /// A full bucket with one entry spilled: the next insert splits it. Odd keys move.
-fn about_to_split() -> Model<Fifo> {
+fn about_to_split<V: Value>() -> Model<Fifo, V> {
     let cache = cache(Fifo::default(), 30);
-    (0..17).for_each(|number| assert_eq!(cache.insert(key(number), number), None));
+    (0..17).for_each(|number| assert_eq!(cache.insert(key(number), V::from(number)), None));
     cache
 }
 
@@ -125,13 +147,23 @@ fn about_to_split() -> Model<Fifo> {
 /// the bucket splits.
 #[test]
 fn getting_while_a_bucket_splits() {
+    get_while_a_bucket_splits::<Held>();
+}
+
+/// The same of values that are read without a lock.
+#[test]
+fn getting_without_a_lock_while_a_bucket_splits() {
+    get_while_a_bucket_splits::<u64>();
+}
+
+fn get_while_a_bucket_splits<V: Value>() {
     for number in [1, 0, 16] {
         model(move || {
-            let cache = about_to_split();
+            let cache = about_to_split::<V>();
             let grower = cache.clone();
-            together(move || drop(grower.insert(key(17), 17)), {
+            together(move || drop(grower.insert(key(17), V::from(17))), {
                 let cache = cache.clone();
-                move || assert_eq!(cache.get(&key(number)), Some(number))
+                move || assert_eq!(cache.get(&key(number)), Some(V::from(number)))
             });
             cache.validate();
         });
@@ -240,7 +272,7 @@ fn the_listener_hears_of_one_key_in_order() {
 #[test]
 fn inserting_while_the_capacity_shrinks() {
     model(|| {
-        let cache = cache(Fifo::default(), 2);
+        let cache = cache::<_, u64>(Fifo::default(), 2);
         cache.insert(key(0), 0);
         let writer = cache.clone();
         let setter = cache.clone();
@@ -260,7 +292,7 @@ fn inserting_while_the_capacity_shrinks() {
 #[test]
 fn counting_through_entries() {
     model(|| {
-        let cache = cache(Fifo::default(), 2);
+        let cache = cache::<_, u64>(Fifo::default(), 2);
         let count = |cache: Model<Fifo>| {
             move || cache.entry(key(0)).compute(|seen| Compute::Put(seen.unwrap_or(0) + 1))
         };

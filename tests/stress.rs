@@ -68,6 +68,14 @@ fn join(threads: Vec<thread::ScopedJoinHandle<'_, ()>>) {
 }
 
 /// A value that says whose it is and when it was written.
+trait Value: Clone + PartialEq + std::fmt::Debug + Send + Sync + 'static {
+    fn new(key: u64, sequence: u64) -> Self;
+
+    /// The sequence number, after checking that this is a value of `key`.
+    fn of(&self, key: u64) -> u64;
+}
+
+/// One that is read under its bucket's lock.
 #[derive(Clone, Debug, PartialEq)]
 struct Written {
     key: u64,
@@ -76,12 +84,11 @@ struct Written {
     check: Box<(u64, u64)>,
 }
 
-impl Written {
+impl Value for Written {
     fn new(key: u64, sequence: u64) -> Self {
         Self { key, sequence, check: Box::new((key, sequence)) }
     }
 
-    /// The sequence number, after checking that this is a value of `key`.
     fn of(&self, key: u64) -> u64 {
         assert_eq!(self.key, key, "another key's value");
         assert_eq!(*self.check, (self.key, self.sequence), "a torn value");
@@ -89,12 +96,36 @@ impl Written {
     }
 }
 
+/// One that is read without a lock: its halves say the same.
+impl Value for u128 {
+    fn new(key: u64, sequence: u64) -> Self {
+        let half = key << 40 | sequence;
+        Self::from(half) << 64 | Self::from(!half)
+    }
+
+    fn of(&self, key: u64) -> u64 {
+        let (half, check) = ((self >> 64) as u64, *self as u64);
+        assert_eq!(half, !check, "a torn value");
+        assert_eq!(half >> 40, key, "another key's value");
+        half & ((1 << 40) - 1)
+    }
+}
+
 #[test]
 fn readers_see_each_key_s_writes_in_order_p1_p4() {
+    readers_see_writes_in_order::<Written>();
+}
+
+#[test]
+fn readers_without_a_lock_see_each_key_s_writes_in_order_p1_p4() {
+    readers_see_writes_in_order::<u128>();
+}
+
+fn readers_see_writes_in_order<V: Value>() {
     const KEYS: u64 = 96;
     for_each_kind_in_time(|kind, until| {
         // Too small for all, so that there are evictions and refusals too.
-        let cache = kind.builder::<u64, Written>(64).build();
+        let cache = kind.builder::<u64, V>(64).build();
         // For each key: values up to this sequence number were certainly removed.
         let removed: Vec<AtomicU64> = (0..KEYS).map(|_| AtomicU64::new(0)).collect();
         run(8, until, |thread, random, goes_on| {
@@ -113,7 +144,7 @@ fn readers_see_each_key_s_writes_in_order_p1_p4() {
                     let removed = removed[key as usize].load(Ordering::SeqCst);
                     let found = match random.next(3) {
                         0 => cache.peek(&key),
-                        1 => cache.read(&key, Written::clone),
+                        1 => cache.read(&key, V::clone),
                         _ => cache.get(&key),
                     };
                     if let Some(value) = found {
@@ -130,15 +161,15 @@ fn readers_see_each_key_s_writes_in_order_p1_p4() {
     });
 }
 
-fn write(
-    cache: &Cache<u64, Written, AnyPolicy>,
+fn write<V: Value>(
+    cache: &Cache<u64, V, AnyPolicy>,
     removed_to: &AtomicU64,
     key: u64,
     sequence: &mut u64,
     random: &mut Random,
 ) {
     *sequence += 1;
-    let value = Written::new(key, *sequence);
+    let value = V::new(key, *sequence);
     match random.next(8) {
         0 => {
             let removed = cache.remove(&key);
@@ -166,12 +197,21 @@ fn write(
 /// a removal or replacement, which first look without any lock.
 #[test]
 fn growth_hides_no_key_p1() {
+    growth_hides_no_key::<Written>();
+}
+
+#[test]
+fn growth_hides_no_key_from_readers_without_a_lock_p1() {
+    growth_hides_no_key::<u128>();
+}
+
+fn growth_hides_no_key<V: Value>() {
     for_each_kind_in_time(|kind, until| {
         while Instant::now() < until {
-            let cache = kind.builder::<u64, Written>(20_000).build();
+            let cache = kind.builder::<u64, V>(20_000).build();
             let stable: u64 = 200;
             for key in 0..stable {
-                cache.insert(key, Written::new(key, 1));
+                cache.insert(key, V::new(key, 1));
             }
             let grown = AtomicBool::new(false);
             thread::scope(|scope| {
@@ -180,7 +220,7 @@ fn growth_hides_no_key_p1() {
                     scope.spawn(move || {
                         for key in 0..1500 {
                             let key = 1000 + key * 2 + thread;
-                            cache.insert(key, Written::new(key, 1));
+                            cache.insert(key, V::new(key, 1));
                         }
                         grown.store(true, Ordering::Relaxed);
                     })
@@ -196,11 +236,11 @@ fn growth_hides_no_key_p1() {
                                 cache.get(&key).is_some_and(|v| v.of(key) == 1),
                                 "missed {key}"
                             );
-                            let old = cache.insert(key, Written::new(key, 1));
+                            let old = cache.insert(key, V::new(key, 1));
                             assert!(old.is_some(), "replacing missed {key}");
                             if random.next(4) == 0 {
                                 assert!(cache.remove(&key).is_some(), "removing missed {key}");
-                                cache.insert(key, Written::new(key, 1));
+                                cache.insert(key, V::new(key, 1));
                             }
                         }
                     })

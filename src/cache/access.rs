@@ -14,7 +14,7 @@ use crate::{
     policy::Policy,
     stats::Event,
     stripe::{Hit, Stripe},
-    table::{Further, UserCode, enter_user_code},
+    table::{Bare, Further, Glance, UserCode, enter_user_code},
     time::{Tick, nanos},
 };
 
@@ -228,6 +228,32 @@ where
             return self.get_watched(stripe, hash, key);
         }
         // Whatever is called from here on is called last, so that no register has to be saved.
+        if !Bare::<K, V>::MAY_BE {
+            return self.get_locked(stripe, hash, key);
+        }
+        if !stripe.table.is_open() {
+            return self.get_closed(stripe, hash, key);
+        }
+        match stripe.glance(&self.context, hash, same::<K, V, Q>(key)) {
+            Glance::Found(value, _) => {
+                self.context.count_here(Event::Hit);
+                Some(value)
+            }
+            Glance::Absent => {
+                self.context.count_here(Event::Miss);
+                None
+            }
+            Glance::Unclear => self.get_further(hash, key, Further::Again),
+        }
+    }
+
+    /// Goes on with a [`get`](Cache::get) under the bucket's lock.
+    #[inline(always)]
+    fn get_locked<Q>(&self, stripe: &Stripe<K, V, P>, hash: u64, key: &Q) -> Option<V>
+    where
+        V: Clone,
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
         match stripe.hit(&self.context, hash, same::<K, V, Q>(key)) {
             Hit::Used(found) => {
                 self.context.count_here(Event::Hit);
@@ -244,13 +270,23 @@ where
         }
     }
 
+    /// The same where entries might be bare, but are not.
+    #[inline(never)]
+    fn get_closed<Q>(&self, stripe: &Stripe<K, V, P>, hash: u64, key: &Q) -> Option<V>
+    where
+        V: Clone,
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.get_locked(stripe, hash, key)
+    }
+
     /// Looks `key` up as a use that is counted, where reading changes no lifetime.
     #[inline]
     pub(super) fn use_value<Q, R>(
         &self,
         hash: u64,
         key: &Q,
-        then: impl FnOnce(&mut V) -> R,
+        then: impl FnOnce(&V) -> R,
     ) -> Option<R>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -262,7 +298,7 @@ where
         match stripe.hit(&self.context, hash, same::<K, V, Q>(key)) {
             Hit::Used(used) => {
                 self.context.count_here(Event::Hit);
-                Some(then(used.value))
+                Some(then(&used.value))
             }
             Hit::Absent => {
                 self.context.count_here(Event::Miss);
@@ -352,7 +388,7 @@ where
         further: Further<'_, K, V>,
         hash: u64,
         key: &Q,
-        then: impl FnOnce(&mut V) -> R,
+        then: impl FnOnce(&V) -> R,
     ) -> Option<R>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -388,10 +424,15 @@ where
         V: Clone,
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let (value, now) = self.use_alone(stripe, hash, key, |value| {
-            let _running = enter_user_code::<K, V>();
-            value.clone()
-        });
+        // Uses that put a deadline off need the lock.
+        let (value, now) = if stripe.table.is_open() && self.context.rules.time_to_idle.is_none() {
+            self.glance_alone(stripe, hash, key)
+        } else {
+            self.use_alone(stripe, hash, key, |value| {
+                let _running = enter_user_code::<K, V>();
+                value.clone()
+            })
+        };
         if let Some(expiry) = &self.context.rules.expiry
             && let Some(value) = &value
             && expiry.watches_reads()
@@ -401,6 +442,27 @@ where
         (value, now)
     }
 
+    /// [`use_alone`](Self::use_alone) without a lock.
+    #[inline]
+    fn glance_alone<Q>(&self, stripe: &Stripe<K, V, P>, hash: u64, key: &Q) -> (Option<V>, u64)
+    where
+        V: Clone,
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let mut look = LookUp { context: &self.context, hash, is_hit: false };
+        let spot = stripe.table.approach(hash);
+        // Meanwhile it comes near.
+        let now = self.context.time_of_use();
+        let equals = same::<K, V, Q>(key);
+        let found = match stripe.glance_at(&self.context, spot, hash, equals, now) {
+            Glance::Found(value, _) => Some(value),
+            Glance::Absent => None,
+            Glance::Unclear => self.use_further(Further::Again, hash, key, V::clone),
+        };
+        look.is_hit = found.is_some();
+        (found, now)
+    }
+
     /// Looks `key` up as a use that is counted, and does what is due.
     #[inline]
     fn use_watched<Q, R>(
@@ -408,7 +470,7 @@ where
         stripe: &Stripe<K, V, P>,
         hash: u64,
         key: &Q,
-        then: impl FnOnce(&mut V) -> R,
+        then: impl FnOnce(&V) -> R,
     ) -> Option<R>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -424,7 +486,7 @@ where
         stripe: &Stripe<K, V, P>,
         hash: u64,
         key: &Q,
-        then: impl FnOnce(&mut V) -> R,
+        then: impl FnOnce(&V) -> R,
     ) -> (Option<R>, u64)
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -437,7 +499,7 @@ where
         // Meanwhile they come near.
         let now = self.context.time_of_use();
         let found = match stripe.hit_at(&self.context, spot, hash, equals, (now, deadlines)) {
-            Hit::Used(used) => Some(then(used.value)),
+            Hit::Used(used) => Some(then(&used.value)),
             Hit::Absent => None,
             Hit::Further(further) => self.use_further(further, hash, key, then),
         };
@@ -452,14 +514,14 @@ where
         further: Further<'_, K, V>,
         hash: u64,
         key: &Q,
-        then: impl FnOnce(&mut V) -> R,
+        then: impl FnOnce(&V) -> R,
     ) -> Option<R>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let equals = same::<K, V, Q>(key);
         let found = self.stripe(hash).hit_further(&self.context, further, hash, equals);
-        found.map(|used| then(used.value))
+        found.map(|used| then(&used.value))
     }
 
     #[cold]

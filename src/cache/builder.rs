@@ -23,6 +23,7 @@ use crate::{
     stats::Counters,
     stripe::Stripe,
     sync::{Arc, AtomicBool, AtomicU64, Mutex},
+    table::Bare,
     tags::{Registry, Tagger},
     time::{Clock, Ticker, nanos},
     trace,
@@ -406,8 +407,9 @@ where
         let policies = self.policy.for_stripes(count, capacity);
         assert_eq!(policies.len(), count, "`Policy::for_stripes` must make one for each stripe");
         let stripes = policies.into_iter().enumerate();
+        let bare = Bare::find_out();
         let stripes: Box<[_]> =
-            stripes.map(|(number, policy)| Stripe::new(number, expected, policy)).collect();
+            stripes.map(|(number, policy)| Stripe::new(number, expected, bare, policy)).collect();
         for stripe in &stripes {
             stripe.reserve(initial);
         }

@@ -67,9 +67,10 @@ use crate::{RemovalCause, Slot};
 pub trait Recorder: Debug + Send + Sync + 'static {
     /// Notes a hit on `slot`.
     ///
-    /// Runs under the lock of the entry's bucket, so keep it to a few nanoseconds. Answers whether
-    /// [`Policy::maintain`] should be called soon (a buffer is full); the cache then tries, without
-    /// waiting, to take the stripe's lock and to call it.
+    /// Runs under the lock of the entry's bucket, so keep it to a few nanoseconds; where keys and values
+    /// are numbers under none, so that the entry may have left its slot by now, and another come. Answers
+    /// whether [`Policy::maintain`] should be called soon (a buffer is full); the cache then tries,
+    /// without waiting, to take the stripe's lock and to call it.
     fn on_hit(&self, slot: Slot, mark: &Mark) -> bool;
 
     /// Whether hits on keys of this hash are told to [`on_sample`](Self::on_sample) too. Asked on

@@ -299,7 +299,7 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
             let cause = self.cause_of_death(context, shard, slot, now).or_else(|| {
                 let remove = shard.arena.with(slot, |found| {
                     self.pin(slot);
-                    remove(found.key, found.value)
+                    remove(found.key, &found.value)
                 });
                 remove.then_some(RemovalCause::Explicit)
             });
@@ -323,7 +323,7 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
         let (bucket, next) = guard.arena.step(&self.table, at)?;
         for slot in guard.arena.slots_of(bucket) {
             if self.cause_of_death(context, &guard, slot, now).is_none() {
-                guard.arena.with(slot, |found| visit(found.key, found.value));
+                guard.arena.with(slot, |found| visit(found.key, &found.value));
             }
         }
         Some(next)
@@ -346,7 +346,7 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
             if coldest { policy.coldest(limit, &view) } else { policy.hottest(limit, &view) };
         for slot in slots {
             if self.cause_of_death(context, shard, slot, now).is_none() {
-                shard.arena.with(slot, |found| visit(found.key, found.value));
+                shard.arena.with(slot, |found| visit(found.key, &found.value));
             }
         }
     }

@@ -27,8 +27,16 @@ pub(crate) struct Renewal<'a> {
 /// Whether the entry, whose bucket is locked, has neither deadline nor tags.
 #[inline(always)]
 pub(super) fn is_immortal(lane: Lane<'_>) -> bool {
-    // Relaxed: guarded by the bucket's lock.
-    lane.state.hint.load(Ordering::Relaxed) == hint::NEVER
+    // Acquire: pairs with the Release wherever it is written; the bucket may not be locked, see
+    // `Table::glance`.
+    lane.state.hint.load(Ordering::Acquire) == hint::NEVER
+}
+
+/// Writes a hint; the bucket is locked, or the entry not yet published.
+#[inline(always)]
+fn write_hint(hint: &AtomicU8, content: u8) {
+    // Release: pairs with the Acquire in `is_immortal`.
+    hint.store(content, Ordering::Release);
 }
 
 /// The hint for a deadline; the bucket is locked, or the entry not yet published.
@@ -80,6 +88,20 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         is_alive
     }
 
+    /// Whether the hint alone says that the entry may be seen. Its bucket need not be locked.
+    #[inline(always)]
+    pub(super) fn is_seen_alive<S>(
+        &self,
+        context: &Context<K, V, S>,
+        lane: Lane<'_>,
+        now: u64,
+    ) -> bool {
+        let swept = self.swept();
+        // Acquire: as in `is_immortal`.
+        let hint = lane.state.hint.load(Ordering::Acquire);
+        hint == hint::NEVER || context.scale.is_alive(hint, Tick::of(now), swept.done)
+    }
+
     #[inline(always)]
     fn is_mortal_alive<S>(
         &self,
@@ -111,8 +133,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
                 return false;
             }
         }
-        // Relaxed: guarded by the bucket's lock.
-        hint.store(hint_for(context, deadline, now, swept), Ordering::Relaxed);
+        write_hint(hint, hint_for(context, deadline, now, swept));
         context.tagger.is_none() || !self.is_tag_dead(slot)
     }
 
@@ -132,8 +153,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     ) {
         let deadline = context.rules.idle_from(now, self.sides.limits.get(lane.slot(), swept));
         if self.put_off(lane, deadline, (swept, deadlines)) {
-            // Relaxed: guarded by the bucket's lock.
-            lane.state.hint.store(hint_for(context, deadline, now, swept), Ordering::Relaxed);
+            write_hint(&lane.state.hint, hint_for(context, deadline, now, swept));
         }
     }
 
@@ -194,8 +214,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         if context.rules.time_to_idle.is_some() {
             self.sides.limits.set(slot, life.limit, swept);
         }
-        // Relaxed: guarded by the bucket's lock, or published with the entry.
-        hint.store(hint_for(context, life.deadline, now, swept), Ordering::Relaxed);
+        write_hint(hint, hint_for(context, life.deadline, now, swept));
     }
 
     /// Gives an entry the lifetime of the value that will replace its own, if it is alive and its
@@ -225,8 +244,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
                 self.sides.limits.set(lane.slot(), when.life.limit, swept);
             }
             let hint = hint_for(context, deadline, when.now, swept);
-            // Relaxed: guarded by the bucket's lock.
-            lane.state.hint.store(hint, Ordering::Relaxed);
+            write_hint(&lane.state.hint, hint);
         }
         later
     }

@@ -31,7 +31,7 @@ use crate::{
     policy::{Mark, Policy, Residents},
     sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     table::{
-        Arena, Cursor, Guard, Guarded, Lane, Side, Table, deny_reentry, enter_user_code,
+        Arena, Bare, Cursor, Guard, Guarded, Lane, Side, Table, deny_reentry, enter_user_code,
         in_user_code,
     },
     tags::TagCell,
@@ -107,8 +107,8 @@ pub(crate) struct Shard<K, V, P> {
 
 impl<K, V, P: Policy> Stripe<K, V, P> {
     /// The stripe of this number, for about `entries` entries.
-    pub(crate) fn new(number: usize, entries: Option<u64>, policy: P) -> Self {
-        let (table, arena) = Table::new(entries);
+    pub(crate) fn new(number: usize, entries: Option<u64>, bare: Bare<K, V>, policy: P) -> Self {
+        let (table, arena) = Table::new(entries, bare);
         Self {
             table,
             recorder: policy.recorder(),
@@ -375,11 +375,12 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
 #[cfg(all(test, not(larder_loom)))]
 mod tests {
     use super::Stripe;
-    use crate::policy::Adaptive;
+    use crate::{policy::Adaptive, table::Bare};
 
     #[test]
     fn what_insertions_write_lies_on_few_lines() {
-        let stripe = Stripe::<u64, u64, Adaptive>::new(0, Some(100), Adaptive::default());
+        let stripe =
+            Stripe::<u64, u64, _>::new(0, Some(100), Bare::find_out(), Adaptive::default());
         let lock = (&raw const stripe.shard).addr();
         let guard = stripe.lock();
         let [weight, policy] = [(&raw const guard.weight).addr(), (&raw const guard.policy).addr()];

@@ -14,13 +14,15 @@ use crate::{
     expiry::deadlines::OfBucket,
     policy::{Policy, Recorder},
     sync::Ordering,
-    table::{BucketGuard, Found, Further, Locked, Look, Spot, enter_user_code},
+    table::{
+        BucketGuard, Found, Further, Glance, Lane, Locked, Look, Spot, Value, enter_user_code,
+    },
 };
 
 /// An entry that was looked up as a use of it: its bucket is locked until this is dropped, and then
 /// what the use leaves to do is done.
 pub(crate) struct Used<'a, K: Hash, V, P: Policy, S: BuildHasher> {
-    pub(crate) value: &'a mut V,
+    pub(crate) value: Value<'a, K, V>,
     /// In this order: the lock is released first.
     _guard: BucketGuard<'a>,
     _rest: Rest<'a, K, V, P, S>,
@@ -79,6 +81,46 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
             Look::Absent => Hit::Absent,
             Look::Further(further) => Hit::Further(further),
         }
+    }
+
+    /// [`hit`](Self::hit) under no lock, for tables that are [open](crate::table::Table::is_open) to
+    /// that: what is answered held at some moment meanwhile.
+    #[inline(always)]
+    pub(crate) fn glance<'a, S: BuildHasher>(
+        &'a self,
+        context: &Context<K, V, S>,
+        hash: u64,
+        equals: impl Fn(&K) -> bool,
+    ) -> Glance<'a, V> {
+        let glance = self.table.glance(self.table.approach(hash), hash, &equals, is_immortal);
+        if let Glance::Found(_, lane) = &glance
+            // The entry may have left since; the policy knows how to live with that.
+            && self.recorder.on_hit(lane.slot(), &lane.state.mark)
+        {
+            self.follow_up(context, hash, true);
+        }
+        glance
+    }
+
+    /// [`hit_at`](Self::hit_at) under no lock, where uses put nothing off.
+    #[inline(always)]
+    pub(crate) fn glance_at<'a, S: BuildHasher>(
+        &'a self,
+        context: &Context<K, V, S>,
+        spot: Spot<'a, K, V>,
+        hash: u64,
+        equals: impl Fn(&K) -> bool,
+        now: u64,
+    ) -> Glance<'a, V> {
+        let accepts = |lane: Lane<'_>| self.is_seen_alive(context, lane, now);
+        let glance = self.table.glance(spot, hash, &equals, accepts);
+        if let Glance::Found(_, lane) = &glance {
+            let is_due = self.recorder.on_hit(lane.slot(), &lane.state.mark);
+            if is_due || self.recorder.samples(hash) {
+                self.follow_up(context, hash, is_due);
+            }
+        }
+        glance
     }
 
     /// [`hit`](Self::hit) in the bucket that was picked, where entries have deadlines: those there, if
@@ -222,7 +264,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     where
         K: Hash,
     {
-        let Locked { found: Found { value: resident, lane, .. }, guard } = locked;
+        let Locked { found: Found { value: mut resident, lane, .. }, guard } = locked;
         let may_stay = match renewal {
             None => is_immortal(lane),
             Some(renewal) if self.weighs(context, lane.slot(), renewal.weight) => {
@@ -238,7 +280,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
             self.renew_version(lane.slot());
         }
         let is_due = self.recorder.on_hit(lane.slot(), &lane.state.mark);
-        mem::swap(resident, value);
+        resident.change(|resident| mem::swap(resident, value));
         drop(guard);
         if is_due || (renewal.is_some() && self.recorder.samples(hash)) {
             self.follow_up(context, hash, is_due);

@@ -181,7 +181,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
                     self.pin(slot);
                     let version = self.version_or(slot, next);
                     let _running = UserCode::enter();
-                    (version, condition(Some((found.value, version))))
+                    (version, condition(Some((&found.value, version))))
                 });
                 shard.version = shard.version.max(version);
                 wanted
@@ -271,7 +271,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         self.schedule(context, shard, slot, life.deadline);
         let next = shard.version + 1;
         let tags = write.tags.take();
-        let value = shard.arena.with(slot, |found| {
+        let value = shard.arena.with(slot, |mut found| {
             self.set_tags(context, slot, tags);
             self.set_weight(slot, new, is_weighted);
             if context.has_hints() {
@@ -285,7 +285,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             if let Some(version) = &mut write.version {
                 *version = self.version_or(slot, next);
             }
-            mem::replace(found.value, value)
+            found.value.change(|resident| mem::replace(resident, value))
         });
         shard.version = shard.version.max(write.version.unwrap_or(0));
         self.reweigh(context, shard, slot, hash, (old, new));
@@ -517,8 +517,8 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         {
             return false;
         }
-        shard.arena.with(slot, |found| {
-            change(found.value);
+        shard.arena.with(slot, |mut found| {
+            found.value.change(change);
             self.set_lifetime(context, slot, &found.lane.state.hint, life, now);
         });
         self.schedule(context, shard, slot, life.deadline);

@@ -10,6 +10,7 @@
 //!   its fingerprint is published also only under the *bucket's* lock. So either lock is enough to
 //!   read it.
 //! * A lane's value is read and replaced under the bucket's lock; taking it out needs both.
+//! * [Bare](super::bare) entries may be copied under no lock at all, and so are written word by word.
 //! * A lane whose fingerprint is empty belongs to the holder of the stripe's lock.
 
 #![allow(unsafe_code, reason = "entries lie uninitialised in their lanes until they come in")]
@@ -17,12 +18,15 @@
 use std::{
     cell::UnsafeCell,
     fmt,
+    marker::PhantomData,
     mem::{MaybeUninit, needs_drop},
+    ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     ptr, thread,
 };
 
 use super::{
+    bare::{self, Bare},
     lock::BucketLock,
     prints::{EMPTY, Prints},
 };
@@ -76,8 +80,49 @@ impl LaneState {
     #[inline]
     pub(super) fn set(&self, (mark, hint): (u8, u8)) {
         self.mark.set(mark);
-        // Relaxed: guarded by the bucket's lock, or published with the entry.
-        self.hint.store(hint, Ordering::Relaxed);
+        // Release: pairs with the Acquire in `Table::glance`.
+        self.hint.store(hint, Ordering::Release);
+    }
+}
+
+/// The value of an entry whose bucket is locked.
+pub(crate) struct Value<'a, K, V> {
+    place: *mut V,
+    bare: Bare<K, V>,
+    _entry: PhantomData<&'a mut Entry<K, V>>,
+}
+
+impl<K, V> Value<'_, K, V> {
+    /// Lets `change` change the value. A panic may leave a bare one as it was.
+    #[inline]
+    pub(crate) fn change<R>(&mut self, change: impl FnOnce(&mut V) -> R) -> R {
+        if self.bare.is() {
+            // SAFETY: the value is initialised, and the lock keeps writers out; it can be copied.
+            let mut copy = unsafe { self.place.read() };
+            let answer = change(&mut copy);
+            // SAFETY: the place is valid, and the lock keeps others from writing.
+            unsafe { bare::store(self.place, copy) };
+            return answer;
+        }
+        // SAFETY: the value is initialised, and the lock and `&mut self` make this the only reference.
+        change(unsafe { &mut *self.place })
+    }
+}
+
+impl<K, V> Deref for Value<'_, K, V> {
+    type Target = V;
+
+    #[inline]
+    fn deref(&self) -> &V {
+        // SAFETY: the value is initialised, and nobody writes it while the lock is held and `self`
+        // borrowed.
+        unsafe { &*self.place }
+    }
+}
+
+impl<K, V> fmt::Debug for Value<'_, K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Value").finish_non_exhaustive()
     }
 }
 
@@ -175,20 +220,33 @@ impl<K, V, const N: usize, const WORDS: usize> Group<K, V, N, WORDS> {
         unsafe { &*key }
     }
 
-    #[inline]
-    #[expect(clippy::mut_from_ref, reason = "exclusive by the bucket's lock (contract)")]
     /// The value in `lane`.
     ///
     /// # Safety
     /// * The lane holds an entry.
-    /// * The caller holds the bucket's lock as long as the reference lives, and derives no other
+    /// * The caller holds the bucket's lock as long as the answer lives, and has no other answer or
     ///   reference to the value meanwhile.
-    pub(super) unsafe fn value(&self, lane: usize) -> &mut V {
+    #[inline]
+    pub(super) unsafe fn value(&self, lane: usize, bare: Bare<K, V>) -> Value<'_, K, V> {
         let entry = self.entries[lane % N].get().cast::<Entry<K, V>>();
-        // SAFETY: the entry is initialised (contract); only the value's bytes are borrowed.
-        let value = unsafe { &raw mut (*entry).value };
-        // SAFETY: the bucket's lock makes this the only reference to the value (contract).
-        unsafe { &mut *value }
+        // SAFETY: the entry is initialised (contract); only the value's bytes are meant.
+        let place = unsafe { &raw mut (*entry).value };
+        Value { place, bare, _entry: PhantomData }
+    }
+
+    /// Copies of key and value in `lane`, of which some may be written meanwhile: then they are no key
+    /// and no value.
+    ///
+    /// # Safety
+    /// The entries are bare, and the lane's fingerprint was set when it was looked at.
+    #[inline(always)]
+    pub(super) unsafe fn copied(&self, lane: usize) -> (MaybeUninit<K>, MaybeUninit<V>) {
+        let entry = self.entries[lane % N].get().cast::<Entry<K, V>>();
+        // SAFETY: in bounds.
+        let (key, value) = unsafe { (&raw const (*entry).key, &raw const (*entry).value) };
+        // SAFETY: there was an entry (contract), so the bytes are initialised; bare entries are written by
+        // `bare::store` only.
+        unsafe { (bare::load(key), bare::load(value)) }
     }
 
     /// Puts an entry into an empty lane, where nobody looks before its fingerprint is set.
@@ -197,12 +255,23 @@ impl<K, V, const N: usize, const WORDS: usize> Group<K, V, N, WORDS> {
     /// * The lane is empty.
     /// * The caller holds the stripe's lock.
     #[inline]
-    pub(super) unsafe fn write(&self, lane: usize, key: K, value: V) {
+    pub(super) unsafe fn write(&self, lane: usize, key: K, value: V, bare: Bare<K, V>) {
         debug_assert_eq!(self.prints.get(lane), EMPTY, "writing over a published entry");
         self.state(lane).mark.set(0);
-        // Relaxed: published, like the entry, by the fingerprint.
-        self.state(lane).hint.store(0, Ordering::Relaxed);
+        // Release: pairs with the Acquire in `Table::glance`.
+        self.state(lane).hint.store(0, Ordering::Release);
         let cell = self.entries[lane % N].get();
+        if bare.is() {
+            let entry = cell.cast::<Entry<K, V>>();
+            // SAFETY: in bounds.
+            let (to_key, to_value) = unsafe { (&raw mut (*entry).key, &raw mut (*entry).value) };
+            // SAFETY: the lane belongs to the stripe's lock, which the caller holds. Who still copies what
+            // was here before does so by `bare::load`.
+            unsafe { bare::store(to_key, key) };
+            // SAFETY: as above.
+            unsafe { bare::store(to_value, value) };
+            return;
+        }
         // SAFETY: the lane is empty and belongs to the stripe's lock, which the caller holds.
         unsafe { cell.write(MaybeUninit::new(Entry { key, value })) };
     }

@@ -1,5 +1,11 @@
 //! The lock of one bucket: one word beside the entries it guards.
 //!
+//! Who only copies what it guards may do without it: a copy is good if the lock was free before and
+//! was not taken until after (a sequence lock: Boehm, "Can seqlocks get along with programming
+//! language memory models?", 2012). The count is of 31 bits: a copy that takes as long as 2^31
+//! changes of one bucket, most of a minute, and meets exactly the same count again would be taken
+//! for good.
+//!
 //! It is held for nanoseconds, so a waiter spins briefly, then yields, then sleeps in growing
 //! steps. There is no wake-up list: releasing is a plain store, which halves the price of the pair
 //! (a flag for sleepers would make it a second locked instruction on every hit), and a waiter gets
@@ -18,8 +24,8 @@ use std::{
 
 use crate::sync::{self, AtomicU32, Ordering};
 
-const FREE: u32 = 0;
-/// The other 31 bits are reserved for a sequence number, should optimistic reads be added.
+/// The bit that says that the lock is held. The others count how often it was, so that who copied
+/// what it guards without taking it can tell whether that was changed meanwhile.
 const HELD: u32 = 1;
 
 /// Tries before the waiter gives its time slice away; a held lock is free again after a few.
@@ -35,7 +41,7 @@ pub(super) struct BucketLock(AtomicU32);
 
 impl BucketLock {
     pub(super) fn new() -> Self {
-        Self(AtomicU32::new(FREE))
+        Self(AtomicU32::new(0))
     }
 
     /// Takes the lock; dropping the guard gives it back.
@@ -53,10 +59,42 @@ impl BucketLock {
         self.try_take().then(|| BucketGuard(self))
     }
 
+    /// Loom takes a bit that is set twice for a change that the holder's own need not follow, so there the
+    /// bit is set only where it is not.
+    #[cfg(larder_loom)]
+    fn try_take(&self) -> bool {
+        let seen = self.0.load(Ordering::Relaxed);
+        seen & HELD == 0
+            && self
+                .0
+                .compare_exchange(seen, seen | HELD, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    #[cfg(not(larder_loom))]
     #[inline]
     fn try_take(&self) -> bool {
         // Acquire: pairs with the Release in `BucketGuard::drop`.
-        self.0.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        self.0.fetch_or(HELD, Ordering::Acquire) & HELD == 0
+    }
+
+    /// The moment, if nobody holds the lock: what is copied from now on is good if the lock
+    /// [is untouched](Self::is_untouched_since) afterwards. All of it is to be copied by loads with Acquire
+    /// that pair with stores with Release under the lock.
+    #[inline(always)]
+    pub(super) fn glimpse(&self) -> Option<Glimpse> {
+        // Acquire: pairs with the Release in `BucketGuard::drop`: what was changed under the lock
+        // before is seen.
+        let count = self.0.load(Ordering::Acquire);
+        (count & HELD == 0).then_some(Glimpse(count))
+    }
+
+    /// Whether nobody took the lock since.
+    #[inline(always)]
+    pub(super) fn is_untouched_since(&self, glimpse: Glimpse) -> bool {
+        // Relaxed: comes after the loads with Acquire. Whichever of them saw a change sees, by its pair,
+        // that the lock had been taken for it.
+        self.0.load(Ordering::Relaxed) == glimpse.0
     }
 
     #[cold]
@@ -65,7 +103,7 @@ impl BucketLock {
         let mut round = 0_u32;
         loop {
             // Relaxed: only a hint that taking it may succeed.
-            if self.0.load(Ordering::Relaxed) == FREE && self.try_take() {
+            if self.0.load(Ordering::Relaxed) & HELD == 0 && self.try_take() {
                 return;
             }
             sync::back_off(round, SPINS, YIELDS, LONGEST_SLEEP_US);
@@ -74,6 +112,10 @@ impl BucketLock {
     }
 }
 
+/// When a [`BucketLock`] was seen to be free.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Glimpse(u32);
+
 /// Holds a [`BucketLock`].
 #[derive(Debug)]
 pub(crate) struct BucketGuard<'a>(&'a BucketLock);
@@ -81,8 +123,10 @@ pub(crate) struct BucketGuard<'a>(&'a BucketLock);
 impl Drop for BucketGuard<'_> {
     #[inline]
     fn drop(&mut self) {
-        // Release: pairs with the Acquire in `BucketLock::try_take`.
-        self.0.0.store(FREE, Ordering::Release);
+        // Relaxed: only the holder changes it; what others do meanwhile sets a bit that is set.
+        let held = self.0.0.load(Ordering::Relaxed);
+        // Release: pairs with the Acquire in `BucketLock::try_take`, and in `BucketLock::glimpse`.
+        self.0.0.store(held.wrapping_add(1), Ordering::Release);
     }
 }
 
@@ -199,4 +243,94 @@ pub(crate) fn deny_reentry() {
          closure that runs under a lock, and would have to wait for a lock there; take the value out with `get` (an `Arc` makes \
          that cheap) and call the cache afterwards"
     );
+}
+
+/// Copying under no lock, word by word, in every schedule.
+#[cfg(all(test, larder_loom))]
+mod models {
+    use loom::thread;
+
+    use super::BucketLock;
+    use crate::sync::{Arc, AtomicU64, Ordering};
+
+    /// What a lane is to those who look into it without a lock.
+    struct Lane {
+        lock: BucketLock,
+        /// Whose entry it holds; 0 if none.
+        print: AtomicU64,
+        words: [AtomicU64; 2],
+    }
+
+    impl Lane {
+        fn holding(print: u64) -> Self {
+            let word = || AtomicU64::new(print);
+            Self { lock: BucketLock::new(), print: word(), words: [word(), word()] }
+        }
+
+        /// As `bare::store`.
+        fn write(&self, content: u64) {
+            self.words.iter().for_each(|word| word.store(content, Ordering::Release));
+        }
+
+        /// As `Table::glance`: `Err` if that is unclear.
+        fn glance(&self, print: u64) -> Result<Option<u64>, ()> {
+            let glimpse = self.lock.glimpse().ok_or(())?;
+            let is_there = self.print.load(Ordering::Acquire) == print;
+            // As `bare::load`.
+            let [one, other] = [0, 1].map(|word: usize| self.words[word].load(Ordering::Acquire));
+            if !self.lock.is_untouched_since(glimpse) {
+                return Err(());
+            }
+            assert!(!is_there || one == other, "torn");
+            Ok(is_there.then_some(one))
+        }
+    }
+
+    fn model(explore: impl Fn(&Arc<Lane>) + Send + Sync + 'static) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound.get_or_insert(3);
+        builder.check(move || explore(&Arc::new(Lane::holding(1))));
+    }
+
+    #[test]
+    fn a_copy_is_of_one_moment() {
+        model(|lane| {
+            let writer = Arc::clone(lane);
+            let writing = thread::spawn(move || {
+                for content in [2, 3] {
+                    let _guard = writer.lock.lock();
+                    writer.write(content);
+                }
+            });
+            let seen = [lane.glance(1), lane.glance(1)];
+            if let [Ok(one), Ok(other)] = seen {
+                assert!(one <= other, "an older value than before: {seen:?}");
+            }
+            writing.join().unwrap();
+            assert_eq!(lane.glance(1), Ok(Some(3)));
+        });
+    }
+
+    /// A lane is emptied under the lock, and filled again before its next entry is published without.
+    #[test]
+    fn a_copy_is_of_one_entry() {
+        model(|lane| {
+            let writer = Arc::clone(lane);
+            let writing = thread::spawn(move || {
+                let guard = writer.lock.lock();
+                writer.print.store(0, Ordering::Release);
+                drop(guard);
+                writer.write(7);
+                writer.print.store(7, Ordering::Release);
+            });
+            if let Ok(Some(content)) = lane.glance(1) {
+                assert_eq!(content, 1, "another entry's value");
+            }
+            if let Ok(Some(content)) = lane.glance(7) {
+                assert_eq!(content, 7, "not yet its value");
+            }
+            writing.join().unwrap();
+            assert_eq!([lane.glance(1), lane.glance(7)], [Ok(None), Ok(Some(7))]);
+        });
+    }
 }

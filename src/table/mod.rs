@@ -16,7 +16,9 @@
 #![allow(unsafe_code, reason = "chunks are reached through shared pointers")]
 
 mod arena;
+mod bare;
 mod bucket;
+mod glance;
 mod lock;
 mod prints;
 mod side;
@@ -24,6 +26,7 @@ mod side;
 mod tests;
 
 pub(crate) use arena::Arena;
+pub(crate) use bare::Bare;
 pub(crate) use lock::{Guard, Guarded, UserCode, deny_reentry, enter_user_code, in_user_code};
 pub(crate) use side::Side;
 
@@ -34,7 +37,8 @@ use crate::{
     sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering},
 };
 use bucket::{Bucket, Group, OVERFLOW_LANES, Overflow};
-pub(crate) use bucket::{LANES, LaneState};
+pub(crate) use bucket::{LANES, LaneState, Value};
+pub(crate) use glance::Glance;
 pub(crate) use lock::BucketGuard;
 use prints::fingerprint;
 
@@ -62,6 +66,8 @@ pub(crate) struct Table<K, V> {
     directory: AtomicPtr<ChunkPtr<K, V>>,
     /// Families: the number of buckets at level 0.
     base: u32,
+    /// Whether entries may be copied without any lock.
+    bare: Bare<K, V>,
     /// A bucket whose chain has an entry that was looked up and might return from there, plus one; or 0.
     loose: AtomicU32,
 }
@@ -119,7 +125,7 @@ pub(crate) enum Further<'a, K, V> {
 /// An entry found under its bucket's lock, as long as that is held.
 pub(crate) struct Found<'a, K, V> {
     pub(crate) key: &'a K,
-    pub(crate) value: &'a mut V,
+    pub(crate) value: Value<'a, K, V>,
     pub(crate) lane: Lane<'a>,
 }
 
@@ -187,12 +193,13 @@ fn plan(entries: u64) -> (u32, u32) {
 impl<K, V> Table<K, V> {
     /// A table for about `entries` entries (if that is known), with its arena. It starts small
     /// and grows.
-    pub(crate) fn new(entries: Option<u64>) -> (Self, Arena<K, V>) {
+    pub(crate) fn new(entries: Option<u64>, bare: Bare<K, V>) -> (Self, Arena<K, V>) {
         let (base, full) = entries.map_or((8, u32::MAX), plan);
         let table = Self {
             state: AtomicU64::new(pack(Level { split: 0, mask: 0 })),
             directory: AtomicPtr::new(ptr::null_mut()),
             base,
+            bare,
             loose: AtomicU32::new(0),
         };
         let arena = Arena::new(&table, full);
@@ -294,7 +301,7 @@ impl<K, V> Table<K, V> {
         equals: &impl Fn(&K) -> bool,
     ) -> Look<'a, K, V> {
         match spot.bucket.lock.try_lock() {
-            Some(guard) => look_under(guard, spot, hash, equals),
+            Some(guard) => self.look_under(guard, spot, hash, equals),
             None => Look::Further(Further::Again),
         }
     }
@@ -313,6 +320,33 @@ impl<K, V> Table<K, V> {
         self.look(spot, hash, equals)
     }
 
+    /// Looks into the bucket that was picked, which is locked.
+    #[inline(always)]
+    fn look_under<'a>(
+        &self,
+        guard: BucketGuard<'a>,
+        spot: Spot<'a, K, V>,
+        hash: u64,
+        equals: &impl Fn(&K) -> bool,
+    ) -> Look<'a, K, V> {
+        let Spot { bucket, index, mask } = spot;
+        if bucket.level() != mask {
+            return Look::Further(Further::Again);
+        }
+        let mut lanes = bucket.group.prints.matching(fingerprint(hash));
+        while let Some(lane) = lanes.first() {
+            let place = Place::Home { bucket: index, lane };
+            if let Some(found) = found_in(&bucket.group, lane, equals, place, self.bare) {
+                return Look::Found(Locked { found, guard });
+            }
+            lanes = lanes.but_first();
+        }
+        match bucket.overflow() {
+            None => Look::Absent,
+            Some(first) => Look::Further(Further::Chained(first, guard)),
+        }
+    }
+
     /// The second step of [`find`](Self::find).
     #[cold]
     pub(crate) fn look_further<'a>(
@@ -324,14 +358,14 @@ impl<K, V> Table<K, V> {
         match further {
             Further::Again => {
                 let spot = self.approach(hash);
-                match look_under(spot.bucket.lock.lock(), spot, hash, &equals) {
+                match self.look_under(spot.bucket.lock.lock(), spot, hash, &equals) {
                     Look::Found(locked) => Some(locked),
                     Look::Absent => None,
                     Look::Further(further) => self.look_further(further, hash, equals),
                 }
             }
             Further::Chained(first, guard) => {
-                let found = find_in_chain(first, fingerprint(hash), &equals)?;
+                let found = find_in_chain(first, fingerprint(hash), &equals, self.bare)?;
                 self.note_loose(first.home());
                 Some(Locked { found, guard })
             }
@@ -365,32 +399,6 @@ impl<K, V> Table<K, V> {
     }
 }
 
-/// Looks into the bucket that was picked, which is locked.
-#[inline(always)]
-fn look_under<'a, K, V>(
-    guard: BucketGuard<'a>,
-    spot: Spot<'a, K, V>,
-    hash: u64,
-    equals: &impl Fn(&K) -> bool,
-) -> Look<'a, K, V> {
-    let Spot { bucket, index, mask } = spot;
-    if bucket.level() != mask {
-        return Look::Further(Further::Again);
-    }
-    let mut lanes = bucket.group.prints.matching(fingerprint(hash));
-    while let Some(lane) = lanes.first() {
-        let place = Place::Home { bucket: index, lane };
-        if let Some(found) = found_in(&bucket.group, lane, equals, place) {
-            return Look::Found(Locked { found, guard });
-        }
-        lanes = lanes.but_first();
-    }
-    match bucket.overflow() {
-        None => Look::Absent,
-        Some(first) => Look::Further(Further::Chained(first, guard)),
-    }
-}
-
 /// Whether no entry can have this hash, which belongs into this bucket of the level of `mask`.
 #[inline(always)]
 fn is_absent_from<K, V>(bucket: &Bucket<K, V>, hash: u64, mask: u32) -> bool {
@@ -411,12 +419,13 @@ fn find_in_chain<'a, K, V>(
     first: &'a Overflow<K, V>,
     print: u8,
     equals: &impl Fn(&K) -> bool,
+    bare: Bare<K, V>,
 ) -> Option<Found<'a, K, V>> {
     let mut next = Some(first);
     while let Some(group) = next {
         for lane in group.group.prints.matching(print) {
             let place = Place::Overflow { number: group.number, lane };
-            if let Some(found) = found_in(&group.group, lane, equals, place) {
+            if let Some(found) = found_in(&group.group, lane, equals, place, bare) {
                 return Some(found);
             }
         }
@@ -433,6 +442,7 @@ fn found_in<'a, K, V, const N: usize, const WORDS: usize>(
     lane: usize,
     equals: &impl Fn(&K) -> bool,
     place: Place,
+    bare: Bare<K, V>,
 ) -> Option<Found<'a, K, V>> {
     // SAFETY: the caller holds the bucket's lock, and the lane's fingerprint is set.
     let key = unsafe { group.key(lane) };
@@ -440,7 +450,7 @@ fn found_in<'a, K, V, const N: usize, const WORDS: usize>(
         return None;
     }
     // SAFETY: as above; this is the only reference to the value under this lock.
-    let value = unsafe { group.value(lane) };
+    let value = unsafe { group.value(lane, bare) };
     Some(Found { key, value, lane: Lane { state: group.state(lane), place } })
 }
 

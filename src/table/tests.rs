@@ -4,6 +4,10 @@ use std::collections::HashMap;
 
 use super::*;
 
+fn new(entries: Option<u64>) -> (Table<u64, u64>, Arena<u64, u64>) {
+    Table::new(entries, Bare::find_out())
+}
+
 #[test]
 fn slots_name_one_place_each() {
     for bucket in [0, 1, 63, 64, 65, 1000, 70_000] {
@@ -29,7 +33,7 @@ fn few_entries_lie_in_chains_while_a_table_grows() {
         Some((product >> 64) as u64 ^ product as u64)
     };
     for planned in [None, Some(20_000), Some(5_000)] {
-        let (table, mut arena) = Table::<u64, u64>::new(planned);
+        let (table, mut arena) = new(planned);
         let mut slots = HashMap::new();
         for key in 0..5_000 {
             if arena.is_crowded() {
@@ -60,7 +64,7 @@ fn few_entries_lie_in_chains_while_a_table_grows() {
 #[test]
 fn a_cursor_passes_every_bucket_once() {
     for (count, mask, base) in [(8, 0, 8), (11, 0, 8), (16, 1, 8), (23, 1, 8), (38, 3, 5)] {
-        let (table, _arena) = Table::<u64, u64>::new(Some(8 * 13));
+        let (table, _arena) = new(Some(8 * 13));
         let table = Table { base, ..table };
         let level = Level { split: count - base * (mask + 1), mask };
         let mut seen = vec![0; count as usize];
@@ -76,7 +80,7 @@ fn a_cursor_passes_every_bucket_once() {
 
 #[test]
 fn entries_return_from_a_chain_once_they_are_looked_up() {
-    let (table, mut arena) = Table::<u64, u64>::new(Some(10));
+    let (table, mut arena) = new(Some(10));
     // All in one bucket, with one fingerprint.
     let place = |arena: &mut Arena<u64, u64>, key| {
         let slot = arena.place(&table, 0, key, 10 * key);

@@ -13,14 +13,30 @@ use loom::thread;
 
 use super::common::Identity;
 
-pub type Model<P> = Cache<u64, u64, P, Identity>;
+pub type Model<P, V = u64> = Cache<u64, V, P, Identity>;
+
+/// A number that the cache does not know for one: it is read under its bucket's lock, as most values
+/// are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held(u64);
+
+impl From<u64> for Held {
+    fn from(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+/// What values can be: numbers, which are read without a lock, or others.
+pub trait Value: From<u64> + Copy + PartialEq + std::fmt::Debug + Send + Sync + 'static {}
+
+impl<V: From<u64> + Copy + PartialEq + std::fmt::Debug + Send + Sync + 'static> Value for V {}
 
 /// Keys are their own hashes: the low bits choose the bucket, bits 40 to 47 are the fingerprint.
 pub fn key(number: u64) -> u64 {
     number | (number + 1) << 40
 }
 
-pub fn cache<P: Policy>(policy: P, capacity: u64) -> Model<P> {
+pub fn cache<P: Policy, V: Value>(policy: P, capacity: u64) -> Model<P, V> {
     Cache::builder()
         .capacity(capacity)
         .stripes(1)

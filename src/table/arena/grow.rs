@@ -87,7 +87,7 @@ impl<K, V> Arena<K, V> {
         let bucket = self.bucket(to);
         let slot = if let Some(lane) = bucket.group.vacant(hash) {
             // SAFETY: the lane is empty, and `&mut self` comes from the stripe's lock.
-            unsafe { bucket.group.write(lane, key, value) };
+            unsafe { bucket.group.write(lane, key, value, self.bare) };
             bucket.group.state(lane).set(state);
             bucket.group.prints.set(lane, fingerprint(hash));
             home_slot(to, lane)
@@ -143,7 +143,7 @@ impl<K, V> Arena<K, V> {
                 let state = group.group.state(lane).copied();
                 let (key, value) = self.read(from);
                 // SAFETY: the lane is vacant, and `&mut self` comes from the stripe's lock.
-                unsafe { bucket.group.write(vacant, key, value) };
+                unsafe { bucket.group.write(vacant, key, value, self.bare) };
                 bucket.group.state(vacant).set(state);
                 moved(from, to);
                 bucket.group.prints.set(vacant, print);

@@ -7,7 +7,7 @@ mod grow;
 use std::{fmt, ptr::NonNull};
 
 use super::{
-    CHUNK, Chunk, ChunkPtr, Cursor, Found, Level, MOST_BUCKETS, Place, Table,
+    Bare, CHUNK, Chunk, ChunkPtr, Cursor, Found, Level, MOST_BUCKETS, Place, Table,
     bucket::{Bucket, Group, LANES, LaneState, Overflow},
     buckets_for, found_in, home_slot, overflow_slot, pack, place_of,
     prints::{EMPTY, fingerprint},
@@ -40,6 +40,8 @@ pub(crate) struct Arena<K, V> {
     count: u32,
     /// Buckets when the table is full, if that is known.
     planned: u32,
+    /// As of the table.
+    bare: Bare<K, V>,
     chunks: Vec<NonNull<Chunk<K, V>>>,
     directories: Vec<NonNull<[ChunkPtr<K, V>]>>,
     groups: Vec<NonNull<[Overflow<K, V>; GROUPS]>>,
@@ -64,6 +66,7 @@ impl<K, V> Arena<K, V> {
             count: table.base,
             level: Level { split: 0, mask: 0 },
             planned,
+            bare: table.bare,
             room: 0,
             split: Vec::new(),
         };
@@ -213,12 +216,12 @@ impl<K, V> Arena<K, V> {
             place @ Place::Home { bucket, lane } => {
                 let group = &self.bucket(bucket).group;
                 self.check(group, lane, slot);
-                found_in(group, lane, &|_| true, place)
+                found_in(group, lane, &|_| true, place, self.bare)
             }
             place @ Place::Overflow { number, lane } => {
                 let group = &self.group(number).group;
                 self.check(group, lane, slot);
-                found_in(group, lane, &|_| true, place)
+                found_in(group, lane, &|_| true, place, self.bare)
             }
         };
         then(found.expect("every key is accepted"))
@@ -246,7 +249,7 @@ impl<K, V> Arena<K, V> {
             return self.chain_in(index, hash, key, value);
         };
         // SAFETY: the lane is empty, and `&mut self` comes from the stripe's lock.
-        unsafe { bucket.group.write(lane, key, value) };
+        unsafe { bucket.group.write(lane, key, value, self.bare) };
         home_slot(index, lane)
     }
 
@@ -259,7 +262,7 @@ impl<K, V> Arena<K, V> {
         while let Some(group) = next {
             if let Some(lane) = group.group.vacant(hash) {
                 // SAFETY: the lane is empty, and `&mut self` comes from the stripe's lock.
-                unsafe { group.group.write(lane, key, value) };
+                unsafe { group.group.write(lane, key, value, self.bare) };
                 return overflow_slot(group.number, lane);
             }
             next = group.next();
@@ -267,7 +270,7 @@ impl<K, V> Arena<K, V> {
         let number = self.spare_group();
         let (bucket, group) = (self.bucket(index), self.group(number));
         // SAFETY: the group is in no chain, so its lanes are empty.
-        unsafe { group.group.write(0, key, value) };
+        unsafe { group.group.write(0, key, value, self.bare) };
         group.link(index, bucket.overflow().map_or(std::ptr::null_mut(), Overflow::as_ptr));
         bucket.set_overflow(group.as_ptr());
         overflow_slot(number, 0)
