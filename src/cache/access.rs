@@ -14,7 +14,7 @@ use crate::{
     policy::Policy,
     stats::Event,
     stripe::{Hit, Stripe},
-    table::{Bare, Further, Glance, UserCode, enter_user_code},
+    table::{Bare, Further, Glance, Open, UserCode, enter_user_code},
     time::{Tick, nanos},
 };
 
@@ -231,10 +231,10 @@ where
         if !Bare::<K, V>::MAY_BE {
             return self.get_locked(stripe, hash, key);
         }
-        if !stripe.table.is_open() {
+        let Some(table) = stripe.table.open() else {
             return self.get_closed(stripe, hash, key);
-        }
-        match stripe.glance(&self.context, hash, same::<K, V, Q>(key)) {
+        };
+        match stripe.glance(&self.context, &table, hash, same::<K, V, Q>(key)) {
             Glance::Found(value, _) => {
                 self.context.count_here(Event::Hit);
                 Some(value)
@@ -243,7 +243,34 @@ where
                 self.context.count_here(Event::Miss);
                 None
             }
-            Glance::Unclear => self.get_further(hash, key, Further::Again),
+            Glance::Unclear => self.get_unclear(hash, key),
+        }
+    }
+
+    /// Goes on with a [`get`](Cache::get) that begins without a lock.
+    #[inline(never)]
+    fn get_unclear<Q>(&self, hash: u64, key: &Q) -> Option<V>
+    where
+        V: Clone,
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let mut look = LookUp { context: &self.context, hash, is_hit: false };
+        let found = self.glance_further(hash, key);
+        look.is_hit = found.is_some();
+        found
+    }
+
+    /// Goes on with a look-up that begins without a lock, and if need be with one.
+    fn glance_further<Q>(&self, hash: u64, key: &Q) -> Option<V>
+    where
+        V: Clone,
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let equals = same::<K, V, Q>(key);
+        match self.stripe(hash).glance_further(&self.context, hash, equals) {
+            Glance::Found(value, _) => Some(value),
+            Glance::Absent => None,
+            Glance::Unclear => self.use_further(Further::Again, hash, key, V::clone),
         }
     }
 
@@ -425,8 +452,9 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         // Uses that put a deadline off need the lock.
-        let (value, now) = if stripe.table.is_open() && self.context.rules.time_to_idle.is_none() {
-            self.glance_alone(stripe, hash, key)
+        let is_lasting = self.context.rules.time_to_idle.is_none();
+        let (value, now) = if let Some(table) = stripe.table.open().filter(|_| is_lasting) {
+            self.glance_alone(stripe, &table, hash, key)
         } else {
             self.use_alone(stripe, hash, key, |value| {
                 let _running = enter_user_code::<K, V>();
@@ -444,20 +472,26 @@ where
 
     /// [`use_alone`](Self::use_alone) without a lock.
     #[inline]
-    fn glance_alone<Q>(&self, stripe: &Stripe<K, V, P>, hash: u64, key: &Q) -> (Option<V>, u64)
+    fn glance_alone<'a, Q>(
+        &'a self,
+        stripe: &'a Stripe<K, V, P>,
+        table: &Open<'a, K, V>,
+        hash: u64,
+        key: &Q,
+    ) -> (Option<V>, u64)
     where
         V: Clone,
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let mut look = LookUp { context: &self.context, hash, is_hit: false };
-        let spot = stripe.table.approach(hash);
+        let spot = table.approach(hash);
         // Meanwhile it comes near.
         let now = self.context.time_of_use();
         let equals = same::<K, V, Q>(key);
-        let found = match stripe.glance_at(&self.context, spot, hash, equals, now) {
+        let found = match stripe.glance_at(&self.context, (table, spot), hash, equals, now) {
             Glance::Found(value, _) => Some(value),
             Glance::Absent => None,
-            Glance::Unclear => self.use_further(Further::Again, hash, key, V::clone),
+            Glance::Unclear => self.glance_further(hash, key),
         };
         look.is_hit = found.is_some();
         (found, now)

@@ -15,7 +15,7 @@ use crate::{
     policy::{Policy, Recorder},
     sync::Ordering,
     table::{
-        BucketGuard, Found, Further, Glance, Lane, Locked, Look, Spot, Value, enter_user_code,
+        BucketGuard, Found, Further, Glance, Lane, Locked, Look, Open, Spot, Value, enter_user_code,
     },
 };
 
@@ -83,23 +83,18 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
         }
     }
 
-    /// [`hit`](Self::hit) under no lock, for tables that are [open](crate::table::Table::is_open) to
-    /// that: what is answered held at some moment meanwhile.
+    /// [`hit`](Self::hit) under no lock, in the stripe's table: what is answered held at some moment
+    /// meanwhile.
     #[inline(always)]
     pub(crate) fn glance<'a, S: BuildHasher>(
         &'a self,
         context: &Context<K, V, S>,
+        table: &Open<'a, K, V>,
         hash: u64,
         equals: impl Fn(&K) -> bool,
     ) -> Glance<'a, V> {
-        let glance = self.table.glance(self.table.approach(hash), hash, &equals, is_immortal);
-        if let Glance::Found(_, lane) = &glance
-            // The entry may have left since; the policy knows how to live with that.
-            && self.recorder.on_hit(lane.slot(), &lane.state.mark)
-        {
-            self.follow_up(context, hash, true);
-        }
-        glance
+        let glance = table.glance(table.approach(hash), hash, &equals, is_immortal);
+        self.glanced(context, glance, hash, false)
     }
 
     /// [`hit_at`](Self::hit_at) under no lock, where uses put nothing off.
@@ -107,16 +102,44 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
     pub(crate) fn glance_at<'a, S: BuildHasher>(
         &'a self,
         context: &Context<K, V, S>,
-        spot: Spot<'a, K, V>,
+        (table, spot): (&Open<'a, K, V>, Spot<'a, K, V>),
         hash: u64,
         equals: impl Fn(&K) -> bool,
         now: u64,
     ) -> Glance<'a, V> {
         let accepts = |lane: Lane<'_>| self.is_seen_alive(context, lane, now);
-        let glance = self.table.glance(spot, hash, &equals, accepts);
+        let glance = table.glance(spot, hash, &equals, accepts);
+        self.glanced(context, glance, hash, true)
+    }
+
+    /// Goes on where these did not say.
+    #[inline]
+    pub(crate) fn glance_further<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        hash: u64,
+        equals: impl Fn(&K) -> bool,
+    ) -> Glance<'_, V> {
+        let Some(table) = self.table.open() else { return Glance::Unclear };
+        let now = context.time_of_use();
+        let accepts = |lane: Lane<'_>| self.is_seen_alive(context, lane, now);
+        let glance = table.glance_further(hash, equals, accepts);
+        self.glanced(context, glance, hash, true)
+    }
+
+    /// Tells the recorder of what was found, as [`used`](Self::used). The entry may have left since; the
+    /// policy knows how to live with that.
+    #[inline(always)]
+    fn glanced<'a, S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        glance: Glance<'a, V>,
+        hash: u64,
+        may_sample: bool,
+    ) -> Glance<'a, V> {
         if let Glance::Found(_, lane) = &glance {
             let is_due = self.recorder.on_hit(lane.slot(), &lane.state.mark);
-            if is_due || self.recorder.samples(hash) {
+            if is_due || (may_sample && self.recorder.samples(hash)) {
                 self.follow_up(context, hash, is_due);
             }
         }

@@ -166,13 +166,21 @@ pub(super) unsafe fn store<T>(to: *mut T, value: T) {
     }
 }
 
-/// Loom switches threads at its own atomics only, so that this is one step. `lock` has a model of
-/// copying word by word.
+#[cfg(larder_loom)]
+loom::lazy_static! {
+    /// Loom does not see words in plain memory: they are always as they were written last. So who copies
+    /// them must know, as from an atomic word, whatever was known where they were written.
+    static ref WRITTEN: crate::sync::AtomicU64 = crate::sync::AtomicU64::new(0);
+}
+
+/// In one step, as loom switches threads at its own atomics only. `lock` has a model of copying word by
+/// word.
 ///
 /// # Safety
 /// `from` points to a `T`, which is bare.
 #[cfg(larder_loom)]
 pub(super) unsafe fn load<T>(from: *const T) -> MaybeUninit<T> {
+    WRITTEN.fetch_add(0, crate::sync::Ordering::Acquire);
     // SAFETY: it points to a `T` (contract).
     MaybeUninit::new(unsafe { from.read() })
 }
@@ -183,6 +191,8 @@ pub(super) unsafe fn load<T>(from: *const T) -> MaybeUninit<T> {
 /// `to` is valid for writing a `T`, which is bare.
 #[cfg(larder_loom)]
 pub(super) unsafe fn store<T>(to: *mut T, value: T) {
+    // First: no other thread runs between this and the write.
+    WRITTEN.fetch_add(1, crate::sync::Ordering::Release);
     // SAFETY: it is valid for that (contract).
     unsafe { to.write(value) };
 }

@@ -415,10 +415,11 @@ impl<K, V> Overflow<K, V> {
         unsafe { groups.assume_init() }
     }
 
-    /// The next group of the chain. Only for holders of the home bucket's or the stripe's lock.
+    /// The next group of the chain; to be believed only by who holds the home bucket's or the stripe's
+    /// lock, or has made sure that nobody took the first meanwhile.
     pub(super) fn next(&self) -> Option<&Self> {
-        // Relaxed: chains change under both locks.
-        let next = self.next.load(Ordering::Relaxed);
+        // Acquire: pairs with the Release in `link`.
+        let next = self.next.load(Ordering::Acquire);
         // SAFETY: null or a group of this stripe's arena, none of which is freed before the table.
         unsafe { next.as_ref() }
     }
@@ -427,8 +428,8 @@ impl<K, V> Overflow<K, V> {
     pub(super) fn link(&self, home: u32, next: *mut Self) {
         // Relaxed: published by the link to this group.
         self.home.store(home, Ordering::Relaxed);
-        // Relaxed: as above.
-        self.next.store(next, Ordering::Relaxed);
+        // Release: pairs with the Acquire in `next`.
+        self.next.store(next, Ordering::Release);
     }
 
     pub(super) fn home(&self) -> u32 {

@@ -38,7 +38,7 @@ use crate::{
 };
 use bucket::{Bucket, Group, OVERFLOW_LANES, Overflow};
 pub(crate) use bucket::{LANES, LaneState, Value};
-pub(crate) use glance::Glance;
+pub(crate) use glance::{Glance, Open};
 pub(crate) use lock::BucketGuard;
 use prints::fingerprint;
 
