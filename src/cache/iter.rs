@@ -33,6 +33,9 @@ where
     /// let mut all: Vec<_> = cache.iter().collect();
     /// all.sort();
     /// assert_eq!(all, [(1, "one"), (2, "two")]);
+    /// for (number, name) in &cache {
+    ///     assert_eq!(cache.peek(&number), Some(name)); // no lock is held
+    /// }
     /// ```
     #[must_use]
     pub fn iter(&self) -> Iter<K, V, P, S> {
@@ -75,6 +78,22 @@ where
         // Stripes share keys out evenly, so equal ranks are about equally hot.
         ranked.sort_by_key(|&(rank, _)| rank);
         ranked.into_iter().map(|(_, entry)| entry).take(limit).collect()
+    }
+}
+
+/// `for (key, value) in &cache`: as [`iter`](Cache::iter).
+impl<K, V, P, S> IntoIterator for &Cache<K, V, P, S>
+where
+    K: Hash + Eq + Clone,
+    V: Clone,
+    P: Policy,
+    S: BuildHasher,
+{
+    type Item = (K, V);
+    type IntoIter = Iter<K, V, P, S>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
     }
 }
 

@@ -156,14 +156,16 @@ impl<K, V, L, P, S> LoadingBuilder<K, V, L, P, S> {
 
     /// Loads a value anew, in the background, when it is asked for and is older than that. Until the
     /// new value is there the old one is served. If there is no [`spawner`](Self::spawner), the first
-    /// caller who comes after that time does the loading, and waits for it.
+    /// caller who comes after that time does the loading, and waits for it. An age that no value reaches
+    /// within its time to live has no effect.
     pub fn refresh_after(mut self, age: Duration) -> Self {
         self.options.refresh_after = Some(nanos(age));
         self
     }
 
     /// Serves a value for that long past its time to live, while it is loaded anew as with
-    /// [`refresh_after`](Self::refresh_after), and if that fails.
+    /// [`refresh_after`](Self::refresh_after), and if that fails. Without a time to live, the cache's or
+    /// [the value's](super::loader::Loaded::with_ttl), this, the next and early refreshing have no effect.
     pub fn stale_while_revalidate(mut self, grace: Duration) -> Self {
         self.options.grace.revalidate = nanos(grace);
         self

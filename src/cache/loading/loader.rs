@@ -2,6 +2,8 @@
 
 use std::{fmt, future::poll_fn, task::Poll, time::Duration};
 
+use crate::sync::Arc;
+
 pub use super::writer::{Both, Write, Writer};
 
 /// Where a [`LoadingCache`](crate::LoadingCache) gets its values from.
@@ -56,6 +58,21 @@ pub trait Loader<K, V>: Send + Sync + 'static {
         V: Send,
     {
         async move { Ok(all(keys.iter().map(|key| self.load(key)).collect()).await) }
+    }
+}
+
+/// A loader that others have a hand on too.
+impl<K: Sync, V: Send, L: Loader<K, V>> Loader<K, V> for Arc<L> {
+    type Error = L::Error;
+
+    const IS_BLOCKING: bool = L::IS_BLOCKING;
+
+    fn load(&self, key: &K) -> impl Future<Output = Result<Loaded<V>, Self::Error>> + Send {
+        L::load(self, key)
+    }
+
+    fn load_many(&self, keys: &[K]) -> impl Future<Output = LoadedMany<V, Self::Error>> + Send {
+        L::load_many(self, keys)
     }
 }
 

@@ -19,6 +19,7 @@ use crate::{
     LoadError,
     flight::{Asker, Flights, Joined, Lead, Waited, block_on},
     policy::Policy,
+    sync::Arc,
     table::deny_reentry,
 };
 
@@ -31,7 +32,7 @@ use crate::{
 ///
 /// ```
 /// use larder::{Cache, loader::{Loaded, Loader, Writer}};
-/// use std::{collections::HashMap, io, sync::Mutex};
+/// use std::{collections::HashMap, io, sync::{Arc, Mutex}};
 ///
 /// #[derive(Default)]
 /// struct Store(Mutex<HashMap<u32, String>>);
@@ -55,9 +56,10 @@ use crate::{
 ///     }
 /// }
 ///
-/// let cache = Cache::builder().capacity(100).loader(Store::default()).build();
+/// let store = Arc::new(Store::default());
+/// let cache = Cache::builder().capacity(100).loader(Arc::clone(&store)).build();
 /// cache.put_through(7, "Ada".to_string()).unwrap();
-/// assert_eq!(cache.loader().0.lock().unwrap()[&7], "Ada");
+/// assert_eq!(store.0.lock().unwrap()[&7], "Ada");
 /// assert_eq!(cache.get(&7).unwrap(), "Ada");
 /// ```
 pub trait Writer<K, V>: Send + Sync + 'static {
@@ -90,6 +92,26 @@ pub trait Writer<K, V>: Send + Sync + 'static {
             }
             Ok(())
         }
+    }
+}
+
+/// A store that others have a hand on too.
+impl<K: Sync, V: Sync, W: Writer<K, V>> Writer<K, V> for Arc<W> {
+    type Error = W::Error;
+
+    fn put(&self, key: &K, value: &V) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        W::put(self, key, value)
+    }
+
+    fn remove(&self, key: &K) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        W::remove(self, key)
+    }
+
+    fn write_many(
+        &self,
+        writes: &[(K, Write<V>)],
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        W::write_many(self, writes)
     }
 }
 
