@@ -4,6 +4,7 @@
 #![allow(dropping_copy_types, reason = "what an insertion replaced is of no interest here")]
 
 use std::{
+    collections::HashSet,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -147,4 +148,63 @@ fn all_operations_agree_when_an_entry_has_expired_p1() {
         while cache.get(&1).is_some() {}
         assert_eq!(cache.insert_if_absent(1, 0), Ok(()));
     }
+}
+
+/// Two threads each change one key, then ask for the other's. One of them comes later, and must see
+/// what the other did: no order of the four explains that neither does.
+fn sees_one_of_two(
+    change: impl Fn(&Cache<u64, u64>, u64) + Sync,
+    missed: impl Fn(&Cache<u64, u64>, u64) -> bool + Sync,
+) {
+    const PAIRS: u64 = 100_000;
+    let cache =
+        Cache::<u64, u64>::builder().capacity(1_000_000).initial_capacity(1_000_000).build();
+    for key in 0..2 * PAIRS {
+        if key % 3 == 0 {
+            cache.insert(key, u64::MAX);
+        }
+    }
+    let at = [AtomicU64::new(0), AtomicU64::new(0)];
+    let go = |me: usize| {
+        let key = |thread: usize, pair: u64| thread as u64 * PAIRS + pair;
+        let mut missing = HashSet::new();
+        for pair in 0..PAIRS {
+            // Side by side, with a little disorder.
+            if pair % 16 == 0 {
+                at[me].store(pair + 1, Ordering::SeqCst);
+                while at[1 - me].load(Ordering::SeqCst) < pair + 1 {
+                    thread::yield_now();
+                }
+                for _ in 0..(pair.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 60) * me as u64 {
+                    std::hint::spin_loop();
+                }
+            }
+            change(&cache, key(me, pair));
+            if missed(&cache, key(1 - me, pair)) {
+                missing.insert(pair);
+            }
+        }
+        at[me].store(u64::MAX, Ordering::SeqCst);
+        missing
+    };
+    let (one, other) = thread::scope(|scope| {
+        let other = scope.spawn(|| go(1));
+        (go(0), other.join().expect("no panic"))
+    });
+    let both: Vec<_> = one.intersection(&other).collect();
+    assert!(both.is_empty(), "{} pairs each missed the other, such as {:?}", both.len(), both[0]);
+}
+
+#[test]
+fn of_two_that_insert_and_look_one_sees_the_other_p1() {
+    sees_one_of_two(
+        |cache, key| drop(cache.insert(key, key)),
+        |cache, key| cache.get(&key) != Some(key),
+    );
+}
+
+#[test]
+fn of_two_that_insert_and_remove_one_sees_the_other_p1() {
+    let cache_has_it = |cache: &Cache<u64, u64>, key| cache.remove(&key) != Some(key);
+    sees_one_of_two(|cache, key| drop(cache.insert(key, key)), cache_has_it);
 }

@@ -243,34 +243,37 @@ where
                 self.context.count_here(Event::Miss);
                 None
             }
-            Glance::Unclear => self.get_unclear(hash, key),
+            Glance::Further => self.get_behind(stripe, hash, key),
+            Glance::Unclear => self.get_closed(stripe, hash, key),
         }
     }
 
-    /// Goes on with a [`get`](Cache::get) that begins without a lock.
+    /// Goes on with a [`get`](Cache::get) without a lock.
     #[inline(never)]
-    fn get_unclear<Q>(&self, hash: u64, key: &Q) -> Option<V>
+    fn get_behind<Q>(&self, stripe: &Stripe<K, V, P>, hash: u64, key: &Q) -> Option<V>
     where
         V: Clone,
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let mut look = LookUp { context: &self.context, hash, is_hit: false };
-        let found = self.glance_further(hash, key);
+        let glance = stripe.glance_further(&self.context, hash, same::<K, V, Q>(key));
+        let found = self.glanced(glance, hash, key);
         look.is_hit = found.is_some();
         found
     }
 
-    /// Goes on with a look-up that begins without a lock, and if need be with one.
-    fn glance_further<Q>(&self, hash: u64, key: &Q) -> Option<V>
+    /// What a look without a lock found, or else one with it does.
+    fn glanced<Q>(&self, glance: Glance<'_, V>, hash: u64, key: &Q) -> Option<V>
     where
         V: Clone,
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let equals = same::<K, V, Q>(key);
-        match self.stripe(hash).glance_further(&self.context, hash, equals) {
+        match glance {
             Glance::Found(value, _) => Some(value),
             Glance::Absent => None,
-            Glance::Unclear => self.use_further(Further::Again, hash, key, V::clone),
+            Glance::Further | Glance::Unclear => {
+                self.use_further(Further::Again, hash, key, V::clone)
+            }
         }
     }
 
@@ -297,7 +300,7 @@ where
         }
     }
 
-    /// The same where entries might be bare, but are not.
+    /// The same where entries might be bare but are not, or where a look without a lock will not do.
     #[inline(never)]
     fn get_closed<Q>(&self, stripe: &Stripe<K, V, P>, hash: u64, key: &Q) -> Option<V>
     where
@@ -451,9 +454,9 @@ where
         V: Clone,
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        // Uses that put a deadline off need the lock.
-        let is_lasting = self.context.rules.time_to_idle.is_none();
-        let (value, now) = if let Some(table) = stripe.table.open().filter(|_| is_lasting) {
+        // Uses that put a deadline off need the lock, and so does looking at tags.
+        let is_plain = self.context.rules.time_to_idle.is_none() && self.context.tagger.is_none();
+        let (value, now) = if let Some(table) = stripe.table.open().filter(|_| is_plain) {
             self.glance_alone(stripe, &table, hash, key)
         } else {
             self.use_alone(stripe, hash, key, |value| {
@@ -488,11 +491,11 @@ where
         // Meanwhile it comes near.
         let now = self.context.time_of_use();
         let equals = same::<K, V, Q>(key);
-        let found = match stripe.glance_at(&self.context, (table, spot), hash, equals, now) {
-            Glance::Found(value, _) => Some(value),
-            Glance::Absent => None,
-            Glance::Unclear => self.glance_further(hash, key),
-        };
+        let mut glance = stripe.glance_at(&self.context, (table, spot), hash, equals, now);
+        if matches!(glance, Glance::Further) {
+            glance = stripe.glance_further(&self.context, hash, equals);
+        }
+        let found = self.glanced(glance, hash, key);
         look.is_hit = found.is_some();
         (found, now)
     }

@@ -15,7 +15,8 @@ use crate::{
     policy::{Policy, Recorder},
     sync::Ordering,
     table::{
-        BucketGuard, Found, Further, Glance, Lane, Locked, Look, Open, Spot, Value, enter_user_code,
+        BucketGuard, Found, Further, Glance, Lane, Locked, Look, Open, Spot, Value,
+        enter_user_code, note_change,
     },
 };
 
@@ -304,6 +305,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         }
         let is_due = self.recorder.on_hit(lane.slot(), &lane.state.mark);
         resident.change(|resident| mem::swap(resident, value));
+        note_change();
         drop(guard);
         if is_due || (renewal.is_some() && self.recorder.samples(hash)) {
             self.follow_up(context, hash, is_due);

@@ -15,8 +15,11 @@ pub(crate) enum Glance<'a, V> {
     /// The value, and where it was at that moment.
     Found(V, Lane<'a>),
     Absent,
-    /// That takes the lock: somebody holds it or changed something meanwhile, the entry may be in a
-    /// chain or behind another with its fingerprint, or it was not accepted.
+    /// It may be in the bucket's chain, or behind another with its fingerprint: see
+    /// [`Open::glance_further`].
+    Further,
+    /// That takes the lock: somebody holds it or changed something meanwhile, or the entry was not
+    /// accepted.
     Unclear,
 }
 
@@ -70,15 +73,20 @@ impl<'a, K, V> Open<'a, K, V> {
             return Glance::Unclear;
         }
         let Some(lane) = bucket.group.prints.matching(fingerprint(hash)).first() else {
-            let is_absent = bucket.overflow().is_none() && bucket.lock.is_untouched_since(glimpse);
-            return if is_absent { Glance::Absent } else { Glance::Unclear };
+            return if bucket.overflow().is_some() {
+                Glance::Further
+            } else if bucket.lock.is_untouched_since(glimpse) {
+                Glance::Absent
+            } else {
+                Glance::Unclear
+            };
         };
         let place = Place::Home { bucket: index, lane };
         let moment = Moment { lock: &bucket.lock, glimpse };
         // Another key with this fingerprint is too seldom to be worth a loop's registers.
         // SAFETY: it is of this table, and the fingerprint was seen.
-        unsafe { self.glance_at(&bucket.group, place, moment, equals, accepts) }
-            .unwrap_or(Glance::Unclear)
+        unsafe { self.copy_from(&bucket.group, place, moment, equals, accepts) }
+            .unwrap_or(Glance::Further)
     }
 
     /// Goes on where [`glance`](Self::glance) did not say: looks at all entries with the fingerprint of
@@ -99,7 +107,7 @@ impl<'a, K, V> Open<'a, K, V> {
         for lane in bucket.group.prints.matching(print) {
             let place = Place::Home { bucket: index, lane };
             // SAFETY: it is of this table, and the fingerprint was seen.
-            let found = unsafe { self.glance_at(&bucket.group, place, moment, &equals, &accepts) };
+            let found = unsafe { self.copy_from(&bucket.group, place, moment, &equals, &accepts) };
             if let Some(glance) = found {
                 return glance;
             }
@@ -110,7 +118,7 @@ impl<'a, K, V> Open<'a, K, V> {
                 let place = Place::Overflow { number: group.number, lane };
                 // SAFETY: as above.
                 let found =
-                    unsafe { self.glance_at(&group.group, place, moment, &equals, &accepts) };
+                    unsafe { self.copy_from(&group.group, place, moment, &equals, &accepts) };
                 if let Some(glance) = found {
                     self.0.note_loose(index);
                     return glance;
@@ -125,12 +133,12 @@ impl<'a, K, V> Open<'a, K, V> {
         if moment.lasts() { Glance::Absent } else { Glance::Unclear }
     }
 
-    /// Looks at one entry; `None` if its key is another.
+    /// Copies one entry; `None` if its key is another.
     ///
     /// # Safety
     /// The group is of this table, and the fingerprint of the entry was seen at that moment or later.
     #[inline(always)]
-    unsafe fn glance_at<const N: usize, const WORDS: usize>(
+    unsafe fn copy_from<const N: usize, const WORDS: usize>(
         &self,
         group: &'a Group<K, V, N, WORDS>,
         place: Place,

@@ -6,6 +6,11 @@
 //! changes of one bucket, most of a minute, and meets exactly the same count again would be taken
 //! for good.
 //!
+//! A release is a plain store, which may still be on its way to the other processors when this one goes
+//! on. Were the next look-up without a lock too, two threads could each insert a key and then both miss
+//! the other's, which no order of the four explains. So whoever changed something takes a lock for the
+//! next look, as for any next change: that waits until the stores have arrived.
+//!
 //! It is held for nanoseconds, so a waiter spins briefly, then yields, then sleeps in growing
 //! steps. There is no wake-up list: releasing is a plain store, which halves the price of the pair
 //! (a flag for sleepers would make it a second locked instruction on every hit), and a waiter gets
@@ -22,7 +27,7 @@ use std::{
     ops::{Deref, DerefMut},
 };
 
-use crate::sync::{self, AtomicU32, Ordering};
+use crate::sync::{self, AtomicU32, Ordering, thread_local};
 
 /// The bit that says that the lock is held. The others count how often it was, so that who copied
 /// what it guards without taking it can tell whether that was changed meanwhile.
@@ -59,10 +64,19 @@ impl BucketLock {
         self.try_take().then(|| BucketGuard(self))
     }
 
+    #[inline]
+    fn try_take(&self) -> bool {
+        let is_taken = self.try_set();
+        // Whether or not. (That earlier stores have arrived then, or at least come first, is what
+        // processors promise of their atomic exchanges, not what the language's memory model does.)
+        ON_THEIR_WAY.with(|changes| changes.set(false));
+        is_taken
+    }
+
     /// Loom takes a bit that is set twice for a change that the holder's own need not follow, so there the
     /// bit is set only where it is not.
     #[cfg(larder_loom)]
-    fn try_take(&self) -> bool {
+    fn try_set(&self) -> bool {
         let seen = self.0.load(Ordering::Relaxed);
         seen & HELD == 0
             && self
@@ -73,16 +87,19 @@ impl BucketLock {
 
     #[cfg(not(larder_loom))]
     #[inline]
-    fn try_take(&self) -> bool {
+    fn try_set(&self) -> bool {
         // Acquire: pairs with the Release in `BucketGuard::drop`.
         self.0.fetch_or(HELD, Ordering::Acquire) & HELD == 0
     }
 
-    /// The moment, if nobody holds the lock: what is copied from now on is good if the lock
+    /// The moment, if nobody holds the lock and this thread's changes have arrived: what is copied from now on is good if the lock
     /// [is untouched](Self::is_untouched_since) afterwards. All of it is to be copied by loads with Acquire
     /// that pair with stores with Release under the lock.
     #[inline(always)]
     pub(super) fn glimpse(&self) -> Option<Glimpse> {
+        if !have_changes_arrived() {
+            return None;
+        }
         // Acquire: pairs with the Release in `BucketGuard::drop`: what was changed under the lock
         // before is seen.
         let count = self.0.load(Ordering::Acquire);
@@ -172,6 +189,13 @@ pub(crate) struct Guard<'a, T> {
     value: &'a UnsafeCell<T>,
 }
 
+impl<T> Drop for Guard<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        note_change();
+    }
+}
+
 impl<T> Deref for Guard<'_, T> {
     type Target = T;
 
@@ -188,6 +212,24 @@ impl<T> DerefMut for Guard<'_, T> {
         // SAFETY: as in `deref`; `&mut self` makes this the only reference.
         unsafe { &mut *self.value.get() }
     }
+}
+
+thread_local! {
+    /// Whether this thread changed something and has taken no lock since.
+    static ON_THEIR_WAY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Notes that this thread changed what others look up; see the head of this file.
+#[inline]
+pub(crate) fn note_change() {
+    ON_THEIR_WAY.with(|changes| changes.set(true));
+}
+
+/// Whether all that this thread changed has arrived where others see it, so that it may look something
+/// up without a lock.
+#[inline(always)]
+pub(super) fn have_changes_arrived() -> bool {
+    !ON_THEIR_WAY.with(Cell::get)
 }
 
 thread_local! {

@@ -27,7 +27,10 @@ mod tests;
 
 pub(crate) use arena::Arena;
 pub(crate) use bare::Bare;
-pub(crate) use lock::{Guard, Guarded, UserCode, deny_reentry, enter_user_code, in_user_code};
+use lock::have_changes_arrived;
+pub(crate) use lock::{
+    Guard, Guarded, UserCode, deny_reentry, enter_user_code, in_user_code, note_change,
+};
 pub(crate) use side::Side;
 
 use std::{fmt, ptr};
@@ -274,7 +277,7 @@ impl<K, V> Table<K, V> {
     #[inline]
     pub(crate) fn surely_absent(&self, hash: u64) -> bool {
         let (bucket, _, mask) = self.locate(hash);
-        is_absent_from(bucket, hash, mask)
+        have_changes_arrived() && is_absent_from(bucket, hash, mask)
     }
 
     /// Finds the entry with this hash whose key `equals`, and keeps its bucket's lock (and no other)
