@@ -8,8 +8,10 @@
 //!
 //! A release is a plain store, which may still be on its way to the other processors when this one goes
 //! on. Were the next look-up without a lock too, two threads could each insert a key and then both miss
-//! the other's, which no order of the four explains. So whoever changed something takes a lock for the
-//! next look, as for any next change: that waits until the stores have arrived.
+//! the other's, which no order of the four explains. So whoever changed something makes, before the next
+//! look without a lock, an atomic exchange, with a flag of the thread's own: that waits until the stores
+//! have arrived. (So processors promise. A fence would be what the language's memory model asks for, and
+//! takes twice as long on x86.)
 //!
 //! It is held for nanoseconds, so a waiter spins briefly, then yields, then sleeps in growing
 //! steps. There is no wake-up list: releasing is a plain store, which halves the price of the pair
@@ -27,7 +29,7 @@ use std::{
     ops::{Deref, DerefMut},
 };
 
-use crate::sync::{self, AtomicU32, Ordering, thread_local};
+use crate::sync::{self, AtomicBool, AtomicU32, Ordering, thread_local};
 
 /// The bit that says that the lock is held. The others count how often it was, so that who copied
 /// what it guards without taking it can tell whether that was changed meanwhile.
@@ -64,19 +66,10 @@ impl BucketLock {
         self.try_take().then(|| BucketGuard(self))
     }
 
-    #[inline]
-    fn try_take(&self) -> bool {
-        let is_taken = self.try_set();
-        // Whether or not. (That earlier stores have arrived then, or at least come first, is what
-        // processors promise of their atomic exchanges, not what the language's memory model does.)
-        ON_THEIR_WAY.with(|changes| changes.set(false));
-        is_taken
-    }
-
     /// Loom takes a bit that is set twice for a change that the holder's own need not follow, so there the
     /// bit is set only where it is not.
     #[cfg(larder_loom)]
-    fn try_set(&self) -> bool {
+    fn try_take(&self) -> bool {
         let seen = self.0.load(Ordering::Relaxed);
         seen & HELD == 0
             && self
@@ -87,19 +80,17 @@ impl BucketLock {
 
     #[cfg(not(larder_loom))]
     #[inline]
-    fn try_set(&self) -> bool {
+    fn try_take(&self) -> bool {
         // Acquire: pairs with the Release in `BucketGuard::drop`.
         self.0.fetch_or(HELD, Ordering::Acquire) & HELD == 0
     }
 
-    /// The moment, if nobody holds the lock and this thread's changes have arrived: what is copied from now on is good if the lock
+    /// The moment, if nobody holds the lock: what is copied from now on is good if the lock
     /// [is untouched](Self::is_untouched_since) afterwards. All of it is to be copied by loads with Acquire
     /// that pair with stores with Release under the lock.
     #[inline(always)]
     pub(super) fn glimpse(&self) -> Option<Glimpse> {
-        if !have_changes_arrived() {
-            return None;
-        }
+        await_changes();
         // Acquire: pairs with the Release in `BucketGuard::drop`: what was changed under the lock
         // before is seen.
         let count = self.0.load(Ordering::Acquire);
@@ -215,21 +206,26 @@ impl<T> DerefMut for Guard<'_, T> {
 }
 
 thread_local! {
-    /// Whether this thread changed something and has taken no lock since.
-    static ON_THEIR_WAY: Cell<bool> = const { Cell::new(false) };
+    /// Whether this thread changed something and has not made sure since that it arrived where others
+    /// see it.
+    static ON_ITS_WAY: AtomicBool = const { AtomicBool::new(false) };
 }
 
 /// Notes that this thread changed what others look up; see the head of this file.
 #[inline]
 pub(crate) fn note_change() {
-    ON_THEIR_WAY.with(|changes| changes.set(true));
+    // Relaxed: the thread's own.
+    ON_ITS_WAY.with(|change| change.store(true, Ordering::Relaxed));
 }
 
-/// Whether all that this thread changed has arrived where others see it, so that it may look something
-/// up without a lock.
+/// Makes sure that all this thread changed has arrived where others see it, before it looks something up
+/// without a lock.
 #[inline(always)]
-pub(super) fn have_changes_arrived() -> bool {
-    !ON_THEIR_WAY.with(Cell::get)
+pub(super) fn await_changes() {
+    // Relaxed: the thread's own.
+    if ON_ITS_WAY.with(|change| change.load(Ordering::Relaxed)) {
+        ON_ITS_WAY.with(|change| change.swap(false, Ordering::SeqCst));
+    }
 }
 
 thread_local! {

@@ -27,7 +27,7 @@ mod tests;
 
 pub(crate) use arena::Arena;
 pub(crate) use bare::Bare;
-use lock::have_changes_arrived;
+use lock::await_changes;
 pub(crate) use lock::{
     Guard, Guarded, UserCode, deny_reentry, enter_user_code, in_user_code, note_change,
 };
@@ -277,7 +277,8 @@ impl<K, V> Table<K, V> {
     #[inline]
     pub(crate) fn surely_absent(&self, hash: u64) -> bool {
         let (bucket, _, mask) = self.locate(hash);
-        have_changes_arrived() && is_absent_from(bucket, hash, mask)
+        await_changes();
+        is_absent_from(bucket, hash, mask)
     }
 
     /// Finds the entry with this hash whose key `equals`, and keeps its bucket's lock (and no other)
