@@ -11,6 +11,9 @@ use crate::Equivalent;
 
 /// A borrowed form of a key, of which the key itself can be made: what read-through asks with.
 ///
+/// Asked for by `str` or a slice, what the cache keeps does not follow from the question: give its type
+/// where nothing else does.
+///
 /// Every key that is `Clone` is one of itself; `str` is one of `String`, `Box<str>` and `Arc<str>`, and
 /// so are slices, `Path`, `OsStr` and `CStr` of theirs. For a key of several parts, or a borrowed form
 /// of another library's, implement it for a view:

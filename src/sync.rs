@@ -188,8 +188,8 @@ pub(crate) use loom::thread::{ThreadId, current};
 /// Loom's does not know of constant initialisers.
 #[cfg(larder_loom)]
 macro_rules! model_local {
-    ($vis:vis static $name:ident: $type:ty = const { $init:expr };) => {
-        loom::thread_local! { $vis static $name: $type = $init; }
+    ($(#[$about:meta])* $vis:vis static $name:ident: $type:ty = const { $init:expr };) => {
+        loom::thread_local! { $(#[$about])* $vis static $name: $type = $init; }
     };
 }
 

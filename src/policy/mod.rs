@@ -104,7 +104,8 @@ pub trait Residents {
 /// A newcomer, as told to [`Policy::on_insert`].
 #[derive(Clone, Copy, Debug)]
 pub struct Newcomer {
-    /// Where it lies. Its mark is 0.
+    /// Where it lies. Its mark is 0, unless a hit on what lay there before is noted late (see
+    /// [`Recorder::on_hit`]).
     pub slot: Slot,
     /// The hash of its key.
     pub hash: u64,

@@ -1,4 +1,4 @@
-//! Until when an entry lives, and whether it still does: under its bucket's lock.
+//! Until when an entry lives, and whether it still does: under its bucket's lock, or by the hint alone.
 
 use super::{Stripe, When};
 use crate::{
@@ -24,11 +24,11 @@ pub(crate) struct Renewal<'a> {
     pub(crate) deadlines: Option<OfBucket<'a>>,
 }
 
-/// Whether the entry, whose bucket is locked, has neither deadline nor tags.
+/// Whether the entry has neither deadline nor tags. Its bucket need not be locked.
 #[inline(always)]
 pub(super) fn is_immortal(lane: Lane<'_>) -> bool {
-    // Acquire: pairs with the Release wherever it is written; the bucket may not be locked, see
-    // `Table::glance`.
+    // Acquire: pairs with the Release in `write_hint` and wherever else it is written, for who copies the
+    // entry without the lock.
     lane.state.hint.load(Ordering::Acquire) == hint::NEVER
 }
 
@@ -172,7 +172,8 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     }
 
     /// How far the stripe was swept, as seen by a holder of the lock of the bucket in question, or of
-    /// an entry not yet published.
+    /// an entry not yet published. Who copies an entry without the lock may rely on `done` only: if it has
+    /// changed meanwhile, so has the lock of every bucket swept.
     #[inline]
     pub(super) fn swept(&self) -> Swept {
         // In this order, so that what is done had begun.

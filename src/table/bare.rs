@@ -138,11 +138,14 @@ by_words!(load_eights, store_eights, AtomicU64, u64);
 pub(super) unsafe fn load<T>(from: *const T) -> MaybeUninit<T> {
     let (mut copy, size) = (MaybeUninit::<T>::uninit(), size_of::<T>());
     let to = copy.as_mut_ptr();
-    // SAFETY (all): words as large as the type is aligned make up the value and its copy (contract).
     match align_of::<T>() {
+        // SAFETY: words as large as the type is aligned make up the value and its copy (contract).
         1 => unsafe { load_bytes(from.cast(), to.cast(), size) },
+        // SAFETY: as above.
         2 => unsafe { load_pairs(from.cast(), to.cast(), size / 2) },
+        // SAFETY: as above.
         4 => unsafe { load_fours(from.cast(), to.cast(), size / 4) },
+        // SAFETY: as above.
         _ => unsafe { load_eights(from.cast(), to.cast(), size / 8) },
     }
     copy
@@ -157,11 +160,14 @@ pub(super) unsafe fn load<T>(from: *const T) -> MaybeUninit<T> {
 #[inline(always)]
 pub(super) unsafe fn store<T>(to: *mut T, value: T) {
     let (from, size) = (&raw const value, size_of::<T>());
-    // SAFETY (all): as in `load`.
     match align_of::<T>() {
+        // SAFETY: words as large as the type is aligned make up the value and its copy (contract).
         1 => unsafe { store_bytes(to.cast(), from.cast(), size) },
+        // SAFETY: as above.
         2 => unsafe { store_pairs(to.cast(), from.cast(), size / 2) },
+        // SAFETY: as above.
         4 => unsafe { store_fours(to.cast(), from.cast(), size / 4) },
+        // SAFETY: as above.
         _ => unsafe { store_eights(to.cast(), from.cast(), size / 8) },
     }
 }

@@ -243,10 +243,14 @@ impl<K, V, const N: usize, const WORDS: usize> Group<K, V, N, WORDS> {
     pub(super) unsafe fn copied(&self, lane: usize) -> (MaybeUninit<K>, MaybeUninit<V>) {
         let entry = self.entries[lane % N].get().cast::<Entry<K, V>>();
         // SAFETY: in bounds.
-        let (key, value) = unsafe { (&raw const (*entry).key, &raw const (*entry).value) };
+        let key = unsafe { &raw const (*entry).key };
+        // SAFETY: as above.
+        let value = unsafe { &raw const (*entry).value };
         // SAFETY: there was an entry (contract), so the bytes are initialised; bare entries are written by
         // `bare::store` only.
-        unsafe { (bare::load(key), bare::load(value)) }
+        let key = unsafe { bare::load(key) };
+        // SAFETY: as above.
+        (key, unsafe { bare::load(value) })
     }
 
     /// Puts an entry into an empty lane, where nobody looks before its fingerprint is set.
@@ -264,7 +268,9 @@ impl<K, V, const N: usize, const WORDS: usize> Group<K, V, N, WORDS> {
         if bare.is() {
             let entry = cell.cast::<Entry<K, V>>();
             // SAFETY: in bounds.
-            let (to_key, to_value) = unsafe { (&raw mut (*entry).key, &raw mut (*entry).value) };
+            let to_key = unsafe { &raw mut (*entry).key };
+            // SAFETY: as above.
+            let to_value = unsafe { &raw mut (*entry).value };
             // SAFETY: the lane belongs to the stripe's lock, which the caller holds. Who still copies what
             // was here before does so by `bare::load`.
             unsafe { bare::store(to_key, key) };

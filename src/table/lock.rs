@@ -54,35 +54,21 @@ impl BucketLock {
     /// Takes the lock; dropping the guard gives it back.
     #[inline]
     pub(super) fn lock(&self) -> BucketGuard<'_> {
-        if !self.try_take() {
-            self.wait();
-        }
-        BucketGuard(self)
+        self.try_lock().unwrap_or_else(|| self.wait())
     }
 
     /// [`lock`](Self::lock) without waiting.
     #[inline]
     pub(super) fn try_lock(&self) -> Option<BucketGuard<'_>> {
-        self.try_take().then(|| BucketGuard(self))
-    }
-
-    /// Loom takes a bit that is set twice for a change that the holder's own need not follow, so there the
-    /// bit is set only where it is not.
-    #[cfg(larder_loom)]
-    fn try_take(&self) -> bool {
+        // Relaxed: confirmed by the exchange.
         let seen = self.0.load(Ordering::Relaxed);
-        seen & HELD == 0
+        let is_taken = seen & HELD == 0
+            // Acquire: pairs with the Release in `BucketGuard::drop`.
             && self
                 .0
                 .compare_exchange(seen, seen | HELD, Ordering::Acquire, Ordering::Relaxed)
-                .is_ok()
-    }
-
-    #[cfg(not(larder_loom))]
-    #[inline]
-    fn try_take(&self) -> bool {
-        // Acquire: pairs with the Release in `BucketGuard::drop`.
-        self.0.fetch_or(HELD, Ordering::Acquire) & HELD == 0
+                .is_ok();
+        is_taken.then(|| BucketGuard { lock: self, then: seen.wrapping_add(2) })
     }
 
     /// The moment, if nobody holds the lock: what is copied from now on is good if the lock
@@ -106,13 +92,12 @@ impl BucketLock {
     }
 
     #[cold]
-    fn wait(&self) {
+    fn wait(&self) -> BucketGuard<'_> {
         deny_reentry();
         let mut round = 0_u32;
         loop {
-            // Relaxed: only a hint that taking it may succeed.
-            if self.0.load(Ordering::Relaxed) & HELD == 0 && self.try_take() {
-                return;
+            if let Some(guard) = self.try_lock() {
+                return guard;
             }
             sync::back_off(round, SPINS, YIELDS, LONGEST_SLEEP_US);
             round = round.saturating_add(1);
@@ -126,15 +111,17 @@ pub(super) struct Glimpse(u32);
 
 /// Holds a [`BucketLock`].
 #[derive(Debug)]
-pub(crate) struct BucketGuard<'a>(&'a BucketLock);
+pub(crate) struct BucketGuard<'a> {
+    lock: &'a BucketLock,
+    /// What the lock says once it is given back.
+    then: u32,
+}
 
 impl Drop for BucketGuard<'_> {
     #[inline]
     fn drop(&mut self) {
-        // Relaxed: only the holder changes it; what others do meanwhile sets a bit that is set.
-        let held = self.0.0.load(Ordering::Relaxed);
-        // Release: pairs with the Acquire in `BucketLock::try_take`, and in `BucketLock::glimpse`.
-        self.0.0.store(held.wrapping_add(1), Ordering::Release);
+        // Release: pairs with the Acquire in `BucketLock::try_lock`, and in `BucketLock::glimpse`.
+        self.lock.0.store(self.then, Ordering::Release);
     }
 }
 

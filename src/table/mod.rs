@@ -1,7 +1,8 @@
 //! The hash table of one stripe: linear hashing over buckets with inline entries.
 //!
 //! Two halves. [`Table`] is what hits see: they find a bucket without the stripe's lock, take the
-//! bucket's own, and check under it that the key still belongs there. [`Arena`] is the rest, owned
+//! bucket's own (or see that nobody has it: [`glance`]), and check that the key still belongs there.
+//! [`Arena`] is the rest, owned
 //! by the holder of the stripe's lock; `&mut Arena` is the proof of holding it.
 //!
 //! Buckets lie in chunks that never move and are never freed before the table, so a reader needs
@@ -76,7 +77,8 @@ pub(crate) struct Table<K, V> {
 }
 
 // SAFETY: keys are shared between threads (under either lock), values handed from one to another
-// under the bucket's lock and shared by reference while it is held.
+// under the bucket's lock and shared by reference while it is held. Who copies either under no lock does
+// so only where they are numbers.
 unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Table<K, V> {}
 // SAFETY: the table owns its entries.
 unsafe impl<K: Send, V: Send> Send for Table<K, V> {}

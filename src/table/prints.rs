@@ -1,7 +1,7 @@
 //! Fingerprints: one byte of each key's hash, compared for a whole bucket at once.
 //!
-//! They are read without any lock by whoever only wants to know that a key is certainly absent,
-//! and written under the stripe's lock. A fingerprint of 0 marks an empty lane; storing one that is
+//! They are read without any lock by whoever only wants to know that a key is certainly absent or
+//! [copies](super::bare) what is there, and written under the stripe's lock. A fingerprint of 0 marks an empty lane; storing one that is
 //! not 0 publishes the entry in its lane.
 
 #![cfg_attr(target_arch = "x86_64", allow(unsafe_code, reason = "compares sixteen bytes at once"))]
