@@ -202,3 +202,47 @@ pub(super) unsafe fn store<T>(to: *mut T, value: T) {
     // SAFETY: it is valid for that (contract).
     unsafe { to.write(value) };
 }
+
+#[cfg(all(test, not(larder_loom)))]
+mod tests {
+    use std::{fmt::Debug, sync::Arc};
+
+    use super::*;
+
+    #[test]
+    fn numbers_are_bare_and_nothing_else_is() {
+        assert!(Bare::<u64, u64>::find_out().is());
+        assert!(Bare::<u8, char>::find_out().is());
+        assert!(Bare::<(), bool>::find_out().is());
+        assert!(Bare::<u128, NonZero<i32>>::find_out().is());
+        // Padding, pointers, what is owned: some of it known when the code is compiled, some not.
+        assert!(!Bare::<u64, (u8, u64)>::find_out().is());
+        assert!(!Bare::<&'static str, u64>::find_out().is());
+        assert!(!Bare::<u64, Option<u8>>::find_out().is());
+        assert!(!Bare::<u64, Arc<u64>>::find_out().is());
+        assert!(!Bare::<u64, [u64; 9]>::find_out().is());
+    }
+
+    fn is_copied<T: Copy + PartialEq + Debug + Default>(value: T) {
+        let mut place = T::default();
+        // SAFETY: these are numbers, and nobody else is there.
+        unsafe { store(&raw mut place, value) };
+        assert_eq!(place, value);
+        // SAFETY: as above.
+        let copy = unsafe { load(&raw const place) };
+        // SAFETY: a whole copy.
+        assert_eq!(unsafe { copy.assume_init() }, value);
+    }
+
+    #[test]
+    fn what_is_written_word_by_word_is_copied() {
+        is_copied(());
+        is_copied(true);
+        is_copied(-2_i8);
+        is_copied(0x1234_u16);
+        is_copied('ä');
+        is_copied(f64::MIN_POSITIVE);
+        is_copied(u64::MAX - 1);
+        is_copied(0x0123_4567_89ab_cdef_0011_2233_4455_6677_u128);
+    }
+}
