@@ -150,6 +150,31 @@ fn all_operations_agree_when_an_entry_has_expired_p1() {
     }
 }
 
+/// Runs each of both on a thread of its own, so many steps abreast, with a little disorder.
+fn side_by_side((steps, abreast): (u64, u64), one: impl FnMut(u64), other: impl FnMut(u64) + Send) {
+    let at = [AtomicU64::new(0), AtomicU64::new(0)];
+    let go = |me: usize, act: &mut dyn FnMut(u64)| {
+        for step in 0..steps {
+            if step % abreast == 0 {
+                at[me].store(step + 1, Ordering::SeqCst);
+                while at[1 - me].load(Ordering::SeqCst) < step + 1 {
+                    thread::yield_now();
+                }
+                for _ in 0..(step.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 60) * me as u64 {
+                    std::hint::spin_loop();
+                }
+            }
+            act(step);
+        }
+        at[me].store(u64::MAX, Ordering::SeqCst);
+    };
+    let (mut one, mut other) = (one, other);
+    thread::scope(|scope| {
+        scope.spawn(|| go(1, &mut other));
+        go(0, &mut one);
+    });
+}
+
 /// Two threads each change one key, then ask for the other's. One of them comes later, and must see
 /// what the other did: no order of the four explains that neither does.
 fn sees_one_of_two(
@@ -164,33 +189,14 @@ fn sees_one_of_two(
             cache.insert(key, u64::MAX);
         }
     }
-    let at = [AtomicU64::new(0), AtomicU64::new(0)];
-    let go = |me: usize| {
-        let key = |thread: usize, pair: u64| thread as u64 * PAIRS + pair;
-        let mut missing = HashSet::new();
-        for pair in 0..PAIRS {
-            // Side by side, with a little disorder.
-            if pair % 16 == 0 {
-                at[me].store(pair + 1, Ordering::SeqCst);
-                while at[1 - me].load(Ordering::SeqCst) < pair + 1 {
-                    thread::yield_now();
-                }
-                for _ in 0..(pair.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 60) * me as u64 {
-                    std::hint::spin_loop();
-                }
-            }
-            change(&cache, key(me, pair));
-            if missed(&cache, key(1 - me, pair)) {
-                missing.insert(pair);
-            }
+    let [mut one, mut other] = [HashSet::new(), HashSet::new()];
+    let act = |pair, own: u64, missing: &mut HashSet<u64>| {
+        change(&cache, own * PAIRS + pair);
+        if missed(&cache, (1 - own) * PAIRS + pair) {
+            missing.insert(pair);
         }
-        at[me].store(u64::MAX, Ordering::SeqCst);
-        missing
     };
-    let (one, other) = thread::scope(|scope| {
-        let other = scope.spawn(|| go(1));
-        (go(0), other.join().expect("no panic"))
-    });
+    side_by_side((PAIRS, 16), |pair| act(pair, 0, &mut one), |pair| act(pair, 1, &mut other));
     let both: Vec<_> = one.intersection(&other).collect();
     assert!(both.is_empty(), "{} pairs each missed the other, such as {:?}", both.len(), both[0]);
 }
@@ -207,4 +213,24 @@ fn of_two_that_insert_and_look_one_sees_the_other_p1() {
 fn of_two_that_insert_and_remove_one_sees_the_other_p1() {
     let cache_has_it = |cache: &Cache<u64, u64>, key| cache.remove(&key) != Some(key);
     sees_one_of_two(|cache, key| drop(cache.insert(key, key)), cache_has_it);
+}
+
+#[test]
+fn what_was_written_before_a_removal_is_not_missed_by_a_load_p16() {
+    const KEYS: u64 = 200_000;
+    let cache =
+        || Cache::<u64, u64>::builder().capacity(KEYS).initial_capacity(KEYS as usize).build();
+    let (source, front) = (cache(), cache());
+    side_by_side(
+        (KEYS, 1),
+        |key| {
+            front.get_or_insert_with(&key, || source.get(&key).unwrap_or(0));
+        },
+        |key| {
+            source.insert(key, 1);
+            front.remove(&key);
+        },
+    );
+    let stale = (0..KEYS).filter(|key| front.peek(key) == Some(0)).count();
+    assert_eq!(stale, 0);
 }

@@ -3,7 +3,7 @@
 //! Who only copies what it guards may do without it: a copy is good if the lock was free before and
 //! was not taken until after (a sequence lock: Boehm, "Can seqlocks get along with programming
 //! language memory models?", 2012). The count is of 31 bits: a copy that takes as long as 2^31
-//! changes of one bucket, most of a minute, and meets exactly the same count again would be taken
+//! takings of one bucket's lock, most of a minute, and meets exactly the same count again would be taken
 //! for good.
 //!
 //! A release is a plain store, which may still be on its way to the other processors when this one goes
@@ -29,7 +29,7 @@ use std::{
     ops::{Deref, DerefMut},
 };
 
-use crate::sync::{self, AtomicBool, AtomicU32, Ordering, thread_local};
+use crate::sync::{self, AtomicBool, AtomicU32, Ordering, fence, thread_local};
 
 /// The bit that says that the lock is held. The others count how often it was, so that who copied
 /// what it guards without taking it can tell whether that was changed meanwhile.
@@ -201,17 +201,23 @@ thread_local! {
 /// Notes that this thread changed what others look up; see the head of this file.
 #[inline]
 pub(crate) fn note_change() {
-    // Relaxed: the thread's own.
-    ON_ITS_WAY.with(|change| change.store(true, Ordering::Relaxed));
+    // Relaxed: the thread's own. Where the flag is gone already, it counts as set.
+    _ = ON_ITS_WAY.try_with(|change| change.store(true, Ordering::Relaxed));
 }
 
 /// Makes sure that all this thread changed has arrived where others see it, before it looks something up
 /// without a lock.
 #[inline(always)]
-pub(super) fn await_changes() {
-    // Relaxed: the thread's own.
-    if ON_ITS_WAY.with(|change| change.load(Ordering::Relaxed)) {
-        ON_ITS_WAY.with(|change| change.swap(false, Ordering::SeqCst));
+pub(crate) fn await_changes() {
+    let waited = ON_ITS_WAY.try_with(|change| {
+        // Relaxed: the thread's own.
+        if change.load(Ordering::Relaxed) {
+            change.swap(false, Ordering::SeqCst);
+        }
+    });
+    if waited.is_err() {
+        // SeqCst: as the exchange. The flag is gone, as it may be where a thread's last destructors run.
+        fence(Ordering::SeqCst);
     }
 }
 
@@ -297,7 +303,7 @@ mod models {
             self.words.iter().for_each(|word| word.store(content, Ordering::Release));
         }
 
-        /// As `Table::glance`: `Err` if that is unclear.
+        /// As `Open::glance`: `Err` if that is unclear.
         fn glance(&self, print: u64) -> Result<Option<u64>, ()> {
             let glimpse = self.lock.glimpse().ok_or(())?;
             let is_there = self.print.load(Ordering::Acquire) == print;

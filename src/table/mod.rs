@@ -28,9 +28,9 @@ mod tests;
 
 pub(crate) use arena::Arena;
 pub(crate) use bare::Bare;
-use lock::await_changes;
 pub(crate) use lock::{
-    Guard, Guarded, UserCode, deny_reentry, enter_user_code, in_user_code, note_change,
+    Guard, Guarded, UserCode, await_changes, deny_reentry, enter_user_code, in_user_code,
+    note_change,
 };
 pub(crate) use side::Side;
 
