@@ -31,12 +31,6 @@ impl SampledLfu {
         }
         self.places[slot.index()] = place;
     }
-
-    fn by_uses(&self, residents: &impl Residents) -> Vec<Slot> {
-        let mut entries = self.entries.clone();
-        entries.sort_by_key(|&slot| residents.mark(slot).get());
-        entries
-    }
 }
 
 impl Policy for SampledLfu {
@@ -90,12 +84,11 @@ impl Policy for SampledLfu {
         *self = Self::default();
     }
 
-    fn coldest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot> {
-        self.by_uses(residents).into_iter().take(limit).collect()
-    }
-
-    fn hottest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot> {
-        self.by_uses(residents).into_iter().rev().take(limit).collect()
+    fn ranking(&self, residents: &impl Residents) -> Vec<Slot> {
+        let mut entries = self.entries.clone();
+        // Hits change the marks meanwhile: each is read once.
+        entries.sort_by_cached_key(|&slot| residents.mark(slot).get());
+        entries
     }
 
     fn len(&self) -> usize {

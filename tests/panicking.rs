@@ -436,12 +436,8 @@ impl Policy for Faulty {
         self.policy.clear();
     }
 
-    fn coldest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot> {
-        self.policy.coldest(limit, residents)
-    }
-
-    fn hottest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot> {
-        self.policy.hottest(limit, residents)
+    fn ranking(&self, residents: &impl Residents) -> Vec<Slot> {
+        self.policy.ranking(residents)
     }
 
     fn len(&self) -> usize {

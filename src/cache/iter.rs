@@ -49,8 +49,8 @@ where
     }
 
     /// Up to `limit` entries that the policy would keep longest, the hottest first. Over several
-    /// stripes an estimate: each ranks its own. Costs O(`limit` × stripes) under their locks, one
-    /// after the other.
+    /// stripes an estimate: each ranks its own, all its entries under its lock, one stripe after the
+    /// other.
     #[must_use]
     pub fn hottest(&self, limit: usize) -> Vec<(K, V)> {
         self.ranked(limit, false)

@@ -98,8 +98,7 @@ trait ErasedPolicy: fmt::Debug + Send + Sync + 'static {
     fn maintain(&mut self, residents: &dyn Residents);
     fn set_capacity(&mut self, share: u64, whole: u64);
     fn clear(&mut self);
-    fn coldest(&self, limit: usize, residents: &dyn Residents) -> Vec<Slot>;
-    fn hottest(&self, limit: usize, residents: &dyn Residents) -> Vec<Slot>;
+    fn ranking(&self, residents: &dyn Residents) -> Vec<Slot>;
     fn len(&self) -> usize;
     fn validate(&self, slots: &[Slot], residents: &dyn Residents);
 }
@@ -136,11 +135,8 @@ macro_rules! pass_on {
         fn clear(&mut $self) {
             $Trait::clear($mutable);
         }
-        fn coldest(&$self, limit: usize, residents: &$Residents) -> Vec<Slot> {
-            $Trait::coldest($shared, limit, $($pass)? residents)
-        }
-        fn hottest(&$self, limit: usize, residents: &$Residents) -> Vec<Slot> {
-            $Trait::hottest($shared, limit, $($pass)? residents)
+        fn ranking(&$self, residents: &$Residents) -> Vec<Slot> {
+            $Trait::ranking($shared, $($pass)? residents)
         }
         fn len(&$self) -> usize {
             $Trait::len($shared)

@@ -56,14 +56,6 @@ impl Gdsf {
             self.weightless.unlink(&mut self.links, slot);
         }
     }
-
-    /// The entries, those that were not hit of late first.
-    fn order(&self, residents: &impl Residents) -> Vec<Slot> {
-        let mut slots = self.ranked.coldest();
-        slots.sort_by_key(|&slot| residents.mark(slot).get());
-        slots.extend(self.weightless.iter_from_back(&self.links));
-        slots
-    }
 }
 
 impl Policy for Gdsf {
@@ -117,14 +109,12 @@ impl Policy for Gdsf {
         *self = Self::default();
     }
 
-    fn coldest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot> {
-        let mut slots = self.order(residents);
-        slots.truncate(limit);
+    fn ranking(&self, residents: &impl Residents) -> Vec<Slot> {
+        let mut slots = self.ranked.coldest();
+        // Each mark is read once: hits change them meanwhile.
+        slots.sort_by_cached_key(|&slot| residents.mark(slot).get());
+        slots.extend(self.weightless.iter_from_back(&self.links));
         slots
-    }
-
-    fn hottest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot> {
-        self.order(residents).into_iter().rev().take(limit).collect()
     }
 
     fn len(&self) -> usize {

@@ -227,18 +227,11 @@ impl Policy for Lfu {
         self.ranking = Ranking::default();
     }
 
-    fn coldest(&self, limit: usize, _: &impl Residents) -> Vec<Slot> {
+    fn ranking(&self, _: &impl Residents) -> Vec<Slot> {
         let Ranking { links, levels, weightless, .. } = &self.ranking;
         let levels = levels.sorted().into_iter();
         let ranked = levels.flat_map(|(_, level)| level.iter_from_back(links));
-        ranked.chain(weightless.iter_from_back(links)).take(limit).collect()
-    }
-
-    fn hottest(&self, limit: usize, _: &impl Residents) -> Vec<Slot> {
-        let Ranking { links, levels, weightless, .. } = &self.ranking;
-        let levels = levels.sorted().into_iter().rev();
-        let ranked = levels.flat_map(|(_, level)| level.iter_from_front(links));
-        weightless.iter_from_front(links).chain(ranked).take(limit).collect()
+        ranked.chain(weightless.iter_from_back(links)).collect()
     }
 
     fn len(&self) -> usize {

@@ -71,12 +71,8 @@ impl Policy for Lru {
         self.line.clear();
     }
 
-    fn coldest(&self, limit: usize, _: &impl Residents) -> Vec<Slot> {
-        self.line.iter_from_back().take(limit).collect()
-    }
-
-    fn hottest(&self, limit: usize, _: &impl Residents) -> Vec<Slot> {
-        self.line.iter_from_front().take(limit).collect()
+    fn ranking(&self, _: &impl Residents) -> Vec<Slot> {
+        self.line.iter_from_back().collect()
     }
 
     fn len(&self) -> usize {

@@ -185,12 +185,9 @@ pub trait Policy: Debug + Send + Sync + Sized + 'static {
     /// remembered of the departed too, and give memory back.
     fn clear(&mut self);
 
-    /// Up to `limit` entries, the next victims first. An estimate where the order is decided
-    /// lazily.
-    fn coldest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot>;
-
-    /// Up to `limit` entries, those that would be kept longest first.
-    fn hottest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot>;
+    /// Every entry, the next victims first. An estimate where the order is decided lazily. Marks
+    /// change meanwhile: read each once.
+    fn ranking(&self, residents: &impl Residents) -> Vec<Slot>;
 
     /// The number of entries tracked.
     fn len(&self) -> usize;

@@ -160,18 +160,10 @@ impl Policy for Random {
         *self = Self::seeded(self.seed);
     }
 
-    fn coldest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot> {
-        let mut slots = self.hottest(usize::MAX, residents);
-        slots.reverse();
-        slots.truncate(limit);
-        slots
-    }
-
-    /// There is no order but that of the list, with those that are never evicted first.
-    fn hottest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot> {
-        let _ = residents;
+    /// There is no order but that of the list, with those that are never evicted last.
+    fn ranking(&self, _: &impl Residents) -> Vec<Slot> {
         let weightless = self.places.iter().filter(|&(_, place)| place == WEIGHTLESS);
-        weightless.map(|(slot, _)| slot).chain(self.iter()).take(limit).collect()
+        self.iter().chain(weightless.map(|(slot, _)| slot)).collect()
     }
 
     fn len(&self) -> usize {

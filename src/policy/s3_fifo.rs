@@ -123,17 +123,6 @@ impl S3Fifo {
         }
         None
     }
-
-    /// The next victims are the cheaply dropped, in order of what they would survive.
-    fn rank(residents: &impl Residents, slot: Slot, place: Place) -> u8 {
-        let count = residents.mark(slot).get().min(Count::MAX);
-        match place {
-            Place::Small if count < PROMOTE_AT => 0,
-            Place::Small => 2,
-            Place::Main if count == 0 => 1,
-            _ => 2 + count,
-        }
-    }
 }
 
 impl Policy for S3Fifo {
@@ -194,14 +183,17 @@ impl Policy for S3Fifo {
         *self = Self { share: self.share, ..Self::default() };
     }
 
-    fn coldest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot> {
-        let rank = |slot, place| Self::rank(residents, slot, place);
-        self.duo.coldest_by(3 + Count::MAX, rank).take(limit).collect()
-    }
-
-    fn hottest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot> {
-        let rank = |slot, place| Self::rank(residents, slot, place);
-        self.duo.hottest_by(3 + Count::MAX, rank).take(limit).collect()
+    /// The next victims are the cheaply dropped, in order of what they would survive.
+    fn ranking(&self, residents: &impl Residents) -> Vec<Slot> {
+        self.duo.ranking(|slot, place| {
+        let count = residents.mark(slot).get().min(Count::MAX);
+        match place {
+            Place::Small if count < PROMOTE_AT => 0,
+            Place::Small => 2,
+            Place::Main if count == 0 => 1,
+            _ => 2 + count,
+        }
+        })
     }
 
     fn len(&self) -> usize {

@@ -61,21 +61,6 @@ impl Sieve {
         let from_back = std::iter::successors(self.line.back(), |&slot| self.line.ahead(slot));
         to_front.chain(from_back.take_while(move |&slot| Some(slot) != start))
     }
-
-    /// The queue in the opposite order.
-    fn iter_to_hand(&self) -> impl Iterator<Item = Slot> + '_ {
-        let last = self.hand.or(self.line.back());
-        let behind = last.and_then(|slot| self.line.behind(slot));
-        let to_back = std::iter::successors(behind, |&slot| self.line.behind(slot));
-        let front_on = self.line.iter_from_front().filter(|&slot| self.line.queues(slot));
-        let mut done = last.is_none();
-        let from_front = front_on.take_while(move |&slot| {
-            let take = !done;
-            done |= Some(slot) == last;
-            take
-        });
-        to_back.chain(from_front)
-    }
 }
 
 impl Policy for Sieve {
@@ -136,16 +121,10 @@ impl Policy for Sieve {
         *self = Self::default();
     }
 
-    fn coldest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot> {
-        let unvisited = self.iter_from_hand().filter(|&slot| residents.mark(slot).get() == 0);
-        let visited = self.iter_from_hand().filter(|&slot| residents.mark(slot).get() != 0);
-        unvisited.chain(visited).chain(self.line.iter_weightless()).take(limit).collect()
-    }
-
-    fn hottest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot> {
-        let unvisited = self.iter_to_hand().filter(|&slot| residents.mark(slot).get() == 0);
-        let visited = self.iter_to_hand().filter(|&slot| residents.mark(slot).get() != 0);
-        self.line.iter_weightless().chain(visited).chain(unvisited).take(limit).collect()
+    fn ranking(&self, residents: &impl Residents) -> Vec<Slot> {
+        let (unvisited, visited): (Vec<_>, Vec<_>) =
+            self.iter_from_hand().partition(|&slot| residents.mark(slot).get() == 0);
+        [unvisited, visited, self.line.iter_weightless().collect()].concat()
     }
 
     fn len(&self) -> usize {

@@ -1,7 +1,12 @@
 //! The tests every policy must pass: `policy_suite!(Sieve::default())` in its test module.
 
-use super::Policy;
-use super::sim::{Sim, hash_of};
+use std::cell::Cell;
+
+use super::{
+    Mark, Policy, Residents,
+    sim::{Sim, Slots, hash_of},
+};
+use crate::Slot;
 
 /// Instantiates the suite for one policy, made by the expression.
 macro_rules! policy_suite {
@@ -23,8 +28,8 @@ macro_rules! policy_suite {
             $crate::policy::suite::resizing(|| $make);
         }
         #[test]
-        fn the_coldest_entry_is_the_next_victim_of_idle_entries() {
-            $crate::policy::suite::orders(|| $make);
+        fn each_entry_is_ranked_once_while_hits_go_on() {
+            $crate::policy::suite::ranks(|| $make);
         }
         #[test]
         fn an_exchange_is_what_its_steps_are() {
@@ -39,6 +44,7 @@ macro_rules! policy_suite {
 pub(crate) use policy_suite;
 
 /// A reproducible stream of numbers.
+#[derive(Clone, Copy)]
 struct Stream(u64);
 
 impl Stream {
@@ -160,16 +166,40 @@ pub(crate) fn resizing<P: Policy>(make: impl Fn() -> P) {
     sim.validate();
 }
 
-pub(crate) fn orders<P: Policy>(make: impl Fn() -> P) {
-    let mut sim = Sim::new(make(), 50);
-    sim.access_all(0..50);
-    let coldest = sim.policy.coldest(5, &sim.slots);
-    let hottest = sim.policy.hottest(5, &sim.slots);
-    assert_eq!((coldest.len(), hottest.len()), (5, 5));
-    assert!(coldest.iter().all(|slot| !hottest.contains(slot)));
-    assert_eq!(sim.policy.coldest(1, &sim.slots), coldest[..1]);
-    assert_eq!(sim.policy.hottest(1, &sim.slots), hottest[..1]);
-    assert!(sim.policy.coldest(0, &sim.slots).is_empty());
+/// Entries that are hit all the time: a mark is another whenever it is looked at.
+struct Restless<'a>(&'a Slots, Cell<Stream>);
+
+impl Residents for Restless<'_> {
+    fn mark(&self, slot: Slot) -> &Mark {
+        let mut stream = self.1.get();
+        let mark = self.0.mark(slot);
+        mark.set(u8::try_from(stream.below(256)).expect("below"));
+        self.1.set(stream);
+        mark
+    }
+    fn hash(&self, slot: Slot) -> u64 {
+        self.0.hash(slot)
+    }
+    fn weight(&self, slot: Slot) -> u64 {
+        self.0.weight(slot)
+    }
+}
+
+pub(crate) fn ranks<P: Policy>(make: impl Fn() -> P) {
+    let mut sim = Sim::new(make(), 300);
+    for key in 0..900 {
+        sim.access_weighted(key, key % 7);
+        sim.access_weighted(key / 2, 1);
+    }
+    let sorted = |mut slots: Vec<Slot>| {
+        slots.sort_unstable();
+        slots
+    };
+    let at_rest = sorted(sim.policy.ranking(&sim.slots));
+    for seed in 0..20 {
+        let restless = Restless(&sim.slots, Cell::new(Stream(seed << 32)));
+        assert_eq!(sorted(sim.policy.ranking(&restless)), at_rest, "each once");
+    }
 }
 
 pub(crate) fn stripes<P: Policy>(make: impl Fn() -> P) {

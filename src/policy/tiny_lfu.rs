@@ -175,15 +175,6 @@ impl TinyLfu {
         self.sketch.estimate(victim) < estimate
             || (estimate >= MAYBE_LUCKY && self.stream.below(LUCK) == 0)
     }
-
-    fn rank(residents: &impl Residents, slot: Slot, place: Place) -> u8 {
-        let count = residents.mark(slot).get().min(Count::MAX);
-        match place {
-            Place::Small if count == 0 => 0,
-            Place::Small => 2,
-            _ => 1 + count,
-        }
-    }
 }
 
 impl Policy for TinyLfu {
@@ -256,14 +247,15 @@ impl Policy for TinyLfu {
         *self = Self::sized(self.window, self.share, self.seed);
     }
 
-    fn coldest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot> {
-        let rank = |slot, place| Self::rank(residents, slot, place);
-        self.duo.coldest_by(2 + Count::MAX, rank).take(limit).collect()
-    }
-
-    fn hottest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot> {
-        let rank = |slot, place| Self::rank(residents, slot, place);
-        self.duo.hottest_by(2 + Count::MAX, rank).take(limit).collect()
+    fn ranking(&self, residents: &impl Residents) -> Vec<Slot> {
+        self.duo.ranking(|slot, place| {
+        let count = residents.mark(slot).get().min(Count::MAX);
+        match place {
+            Place::Small if count == 0 => 0,
+            Place::Small => 2,
+            _ => 1 + count,
+        }
+        })
     }
 
     fn len(&self) -> usize {

@@ -342,12 +342,13 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
         let shard = &mut *guard;
         let (policy, view) = self.policy(context, shard);
         policy.maintain(&view);
-        let slots =
-            if coldest { policy.coldest(limit, &view) } else { policy.hottest(limit, &view) };
-        for slot in slots {
-            if self.cause_of_death(context, shard, slot, now).is_none() {
-                shard.arena.with(slot, |found| visit(found.key, &found.value));
-            }
+        let mut slots = policy.ranking(&view);
+        if !coldest {
+            slots.reverse();
+        }
+        slots.retain(|&slot| self.cause_of_death(context, shard, slot, now).is_none());
+        for slot in slots.into_iter().take(limit) {
+            shard.arena.with(slot, |found| visit(found.key, &found.value));
         }
     }
 

@@ -388,24 +388,6 @@ impl Adaptive {
     fn queued(&self) -> usize {
         self.small.len() + self.main.len() + self.weightless.len()
     }
-
-    /// The slots, the next victims first.
-    fn ranking(&self, residents: &impl Residents) -> Vec<Slot> {
-        let mut ranked: Vec<(u8, Slot)> = Vec::with_capacity(self.len());
-        for slot in self.small.iter_from_back(&self.links) {
-            let is_safe = frequency(residents.mark(slot).get()) >= self.parameters.promote;
-            ranked.push((if is_safe { 2 } else { 0 }, slot));
-        }
-        for slot in self.main.iter_from_back(&self.links) {
-            ranked.push((1 + frequency(residents.mark(slot).get()), slot));
-        }
-        for slot in self.ranked.coldest() {
-            ranked.push((1 + frequency(residents.mark(slot).get()), slot));
-        }
-        ranked.extend(self.weightless.iter_from_back(&self.links).map(|slot| (u8::MAX, slot)));
-        ranked.sort_by_key(|&(rank, _)| rank);
-        ranked.into_iter().map(|(_, slot)| slot).collect()
-    }
 }
 
 impl Policy for Adaptive {
@@ -546,14 +528,21 @@ impl Policy for Adaptive {
         self.shared.clear();
     }
 
-    fn coldest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot> {
-        let mut slots = self.ranking(residents);
-        slots.truncate(limit);
-        slots
-    }
-
-    fn hottest(&self, limit: usize, residents: &impl Residents) -> Vec<Slot> {
-        self.ranking(residents).into_iter().rev().take(limit).collect()
+    fn ranking(&self, residents: &impl Residents) -> Vec<Slot> {
+        let mut ranked: Vec<(u8, Slot)> = Vec::with_capacity(self.len());
+        for slot in self.small.iter_from_back(&self.links) {
+            let is_safe = frequency(residents.mark(slot).get()) >= self.parameters.promote;
+            ranked.push((if is_safe { 2 } else { 0 }, slot));
+        }
+        for slot in self.main.iter_from_back(&self.links) {
+            ranked.push((1 + frequency(residents.mark(slot).get()), slot));
+        }
+        for slot in self.ranked.coldest() {
+            ranked.push((1 + frequency(residents.mark(slot).get()), slot));
+        }
+        ranked.extend(self.weightless.iter_from_back(&self.links).map(|slot| (u8::MAX, slot)));
+        ranked.sort_by_key(|&(rank, _)| rank);
+        ranked.into_iter().map(|(_, slot)| slot).collect()
     }
 
     fn len(&self) -> usize {

@@ -182,39 +182,18 @@ impl Duo {
         self.small.queue.len() + self.main.queue.len() + self.weightless.len()
     }
 
-    /// All entries, those of rank 0 first and the weightless last, in each rank those at the back
-    /// first, small queue before main. There are `ranks` ranks.
-    pub(crate) fn coldest_by<'a>(
-        &'a self,
-        ranks: u8,
-        rank: impl Fn(Slot, Place) -> u8 + 'a,
-    ) -> impl Iterator<Item = Slot> + 'a {
-        let in_rank = move |wanted| {
-            let rank = &rank;
-            let small = self.small.queue.iter_from_back(&self.links);
-            let main = self.main.queue.iter_from_back(&self.links);
-            let small = small.filter(move |&slot| rank(slot, Place::Small) == wanted);
-            let main = main.filter(move |&slot| rank(slot, Place::Main) == wanted);
-            small.chain(main).collect::<Vec<_>>()
-        };
-        (0..ranks).flat_map(in_rank).chain(self.weightless.iter_from_back(&self.links))
-    }
-
-    /// The opposite order of [`coldest_by`](Self::coldest_by).
-    pub(crate) fn hottest_by<'a>(
-        &'a self,
-        ranks: u8,
-        rank: impl Fn(Slot, Place) -> u8 + 'a,
-    ) -> impl Iterator<Item = Slot> + 'a {
-        let in_rank = move |wanted| {
-            let rank = &rank;
-            let small = self.small.queue.iter_from_front(&self.links);
-            let main = self.main.queue.iter_from_front(&self.links);
-            let small = small.filter(move |&slot| rank(slot, Place::Small) == wanted);
-            let main = main.filter(move |&slot| rank(slot, Place::Main) == wanted);
-            main.chain(small).collect::<Vec<_>>()
-        };
-        self.weightless.iter_from_front(&self.links).chain((0..ranks).rev().flat_map(in_rank))
+    /// The slots by rank, the oldest of a rank first and those in small before those in main; those
+    /// that weigh nothing come last.
+    pub(crate) fn ranking(&self, rank: impl Fn(Slot, Place) -> u8) -> Vec<Slot> {
+        let small = self.small.queue.iter_from_back(&self.links);
+        let main = self.main.queue.iter_from_back(&self.links);
+        // Each is ranked once: hits change marks meanwhile.
+        let small = small.map(|slot| (rank(slot, Place::Small), slot));
+        let main = main.map(|slot| (rank(slot, Place::Main), slot));
+        let mut ranked: Vec<_> = small.chain(main).collect();
+        ranked.sort_by_key(|&(rank, _)| rank);
+        let ranked = ranked.into_iter().map(|(_, slot)| slot);
+        ranked.chain(self.weightless.iter_from_back(&self.links)).collect()
     }
 
     /// Checks every link and sum, and that exactly `slots` are here.

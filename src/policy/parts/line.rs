@@ -85,19 +85,9 @@ impl Line {
         self.links.ahead(slot)
     }
 
-    /// The neighbour of an entry, towards the back.
-    pub(crate) fn behind(&self, slot: Slot) -> Option<Slot> {
-        self.queue.behind(&self.links, slot)
-    }
-
     /// The queue from the back to the front, then the entries without weight.
     pub(crate) fn iter_from_back(&self) -> impl Iterator<Item = Slot> + '_ {
         self.queue.iter_from_back(&self.links).chain(self.iter_weightless())
-    }
-
-    /// The entries without weight, then the queue from the front to the back.
-    pub(crate) fn iter_from_front(&self) -> impl Iterator<Item = Slot> + '_ {
-        self.iter_weightless().chain(self.queue.iter_from_front(&self.links))
     }
 
     /// The entries without weight.
