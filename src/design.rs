@@ -27,7 +27,7 @@
 //! that; the value is cloned to where it is returned; the lock is released by a plain store. Nothing
 //! else is written but, where it is wanted, the thread's own counter.
 //!
-//! Where keys and values are *bare*, numbers and the like, `Table::glance` does the same under no lock:
+//! Where keys and values are *bare*, numbers and the like, `Open::glance` does the same under no lock:
 //! it sees that the lock is free and how often it was taken, copies key and value word by word, and
 //! looks whether the lock is as it was. If it is not, the look-up begins anew, with the lock.
 //!

@@ -28,8 +28,8 @@ where
     /// The value of `key`, cloned; counts as a use of the entry.
     ///
     /// The key may be borrowed: a `Cache<String, _>` takes `&str`. The value is cloned under its
-    /// bucket's lock, so the clone should be cheap: keep large values behind an `Arc`, or look at
-    /// them with [`read`](Self::read).
+    /// bucket's lock (a number is mostly copied under none, see [`Cache`]'s cost), so the clone should
+    /// be cheap: keep large values behind an `Arc`, or look at them with [`read`](Self::read).
     ///
     /// ```
     /// # let cache = larder::Cache::<String, u32>::new(10);
@@ -244,7 +244,7 @@ where
                 None
             }
             Glance::Further => self.get_behind(stripe, hash, key),
-            Glance::Unclear => self.get_closed(stripe, hash, key),
+            Glance::Unclear => self.get_further(hash, key, Further::Again),
         }
     }
 
@@ -300,7 +300,7 @@ where
         }
     }
 
-    /// The same where entries might be bare but are not, or where a look without a lock will not do.
+    /// The same where entries might be bare but are not.
     #[inline(never)]
     fn get_closed<Q>(&self, stripe: &Stripe<K, V, P>, hash: u64, key: &Q) -> Option<V>
     where

@@ -80,7 +80,7 @@ impl LaneState {
     #[inline]
     pub(super) fn set(&self, (mark, hint): (u8, u8)) {
         self.mark.set(mark);
-        // Release: pairs with the Acquire in `Table::glance`.
+        // Release: pairs with the Acquire in `Open::glance`.
         self.hint.store(hint, Ordering::Release);
     }
 }
@@ -262,7 +262,7 @@ impl<K, V, const N: usize, const WORDS: usize> Group<K, V, N, WORDS> {
     pub(super) unsafe fn write(&self, lane: usize, key: K, value: V, bare: Bare<K, V>) {
         debug_assert_eq!(self.prints.get(lane), EMPTY, "writing over a published entry");
         self.state(lane).mark.set(0);
-        // Release: pairs with the Acquire in `Table::glance`.
+        // Release: pairs with the Acquire in `Open::glance`.
         self.state(lane).hint.store(0, Ordering::Release);
         let cell = self.entries[lane % N].get();
         if bare.is() {
