@@ -186,13 +186,13 @@ impl Policy for S3Fifo {
     /// The next victims are the cheaply dropped, in order of what they would survive.
     fn ranking(&self, residents: &impl Residents) -> Vec<Slot> {
         self.duo.ranking(|slot, place| {
-        let count = residents.mark(slot).get().min(Count::MAX);
-        match place {
-            Place::Small if count < PROMOTE_AT => 0,
-            Place::Small => 2,
-            Place::Main if count == 0 => 1,
-            _ => 2 + count,
-        }
+            let count = residents.mark(slot).get().min(Count::MAX);
+            match place {
+                Place::Small if count < PROMOTE_AT => 0,
+                Place::Small => 2,
+                Place::Main if count == 0 => 1,
+                _ => 2 + count,
+            }
         })
     }
 

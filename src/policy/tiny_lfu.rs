@@ -249,12 +249,12 @@ impl Policy for TinyLfu {
 
     fn ranking(&self, residents: &impl Residents) -> Vec<Slot> {
         self.duo.ranking(|slot, place| {
-        let count = residents.mark(slot).get().min(Count::MAX);
-        match place {
-            Place::Small if count == 0 => 0,
-            Place::Small => 2,
-            _ => 1 + count,
-        }
+            let count = residents.mark(slot).get().min(Count::MAX);
+            match place {
+                Place::Small if count == 0 => 0,
+                Place::Small => 2,
+                _ => 1 + count,
+            }
         })
     }
 
