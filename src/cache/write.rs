@@ -119,6 +119,21 @@ where
     }
 
     /// Removes the entry of `key` and returns its value.
+    ///
+    /// A load of the key that is under way is overtaken: to be called *after* its source has changed, so
+    /// that a load either sees the change or is not stored. (Should the source be no more than an atomic
+    /// that is stored to, a `fence(SeqCst)` belongs between the two; a lock, a channel, another cache or
+    /// a database needs none.)
+    ///
+    /// ```
+    /// # let cache = larder::Cache::new(10);
+    /// # let prices = std::sync::RwLock::new(std::collections::HashMap::from([("tea", 3)]));
+    /// let price = |name| cache.get_or_insert_with(name, || prices.read().unwrap()[name]);
+    /// assert_eq!(price(&"tea"), 3);
+    /// prices.write().unwrap().insert("tea", 4);
+    /// assert_eq!(cache.remove(&"tea"), Some(3));
+    /// assert_eq!(price(&"tea"), 4);
+    /// ```
     pub fn remove<Q>(&self, key: &Q) -> Option<V>
     where
         Q: Hash + Equivalent<K> + ?Sized,
