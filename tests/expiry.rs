@@ -116,6 +116,28 @@ fn the_nearest_deadline_wins_p9() {
     });
 }
 
+/// An hour.
+#[derive(Debug)]
+struct Hour;
+
+impl larder::Expiry<u64, u64> for Hour {
+    fn after_create(&self, _: &u64, _: &u64) -> Option<Duration> {
+        Some(3600 * SECOND)
+    }
+}
+
+#[test]
+fn a_lifetime_given_with_the_value_is_a_rule_among_others_p9() {
+    for_each_kind(|kind| {
+        let (cache, _) = timed(kind, |builder| builder.expiry(Hour));
+        cache.insert_with_ttl(1, 1, 7200 * SECOND);
+        cache.insert_with_ttl(2, 2, SECOND);
+        cache.insert_with_ttl(2, 2, 5 * SECOND);
+        let left = |key| cache.expires_in(&key).map(|left| left.as_secs_f64().round());
+        assert_eq!((left(1), left(2)), (Some(3600.0), Some(5.0)));
+    });
+}
+
 #[test]
 fn zero_means_at_once_and_max_means_never_p9() {
     for_each_kind(|kind| {

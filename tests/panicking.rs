@@ -206,6 +206,41 @@ fn panic_in_each_operation(kind: Kind, fault: Fault, listens: bool, nth: u64) {
 }
 
 #[test]
+fn an_answer_is_not_lost_if_the_key_s_drop_panics_p12() {
+    type Frail = Cache<Brittle, Token>;
+    type Operation = fn(&Frail, Brittle, Token);
+    let operations: [Operation; 6] = [
+        |cache, key, value| drop(cache.insert(key, value)),
+        |cache, key, value| drop(cache.insert_with_ttl(key, value, Duration::from_secs(9))),
+        |cache, key, value| drop(cache.replace_if(key, value, |_| false)),
+        |cache, key, value| {
+            drop(value);
+            cache.entry(key).compute(|_| Compute::Keep);
+        },
+        |cache, key, value| drop(cache.entry(key).compute(|_| Compute::Put(value))),
+        |cache, key, value| {
+            cache.clear();
+            drop(cache.entry(key).or_try_insert_with(|| Err::<Token, Token>(value)));
+        },
+    ];
+    for (number, operation) in operations.into_iter().enumerate() {
+        for nth in 1..4 {
+            let ledger = Arc::new(Ledger::default());
+            let cache = Frail::new(10);
+            cache.insert(Brittle::new(1, &ledger), Token::new(1, &ledger));
+            let (key, value) = (Brittle::new(1, &ledger), Token::new(2, &ledger));
+            arm(Fault::Drop, nth);
+            quietly(|| {
+                _ = catch_unwind(AssertUnwindSafe(|| operation(&cache, key, value)));
+            });
+            disarm();
+            drop(cache);
+            assert_eq!(ledger.live(), 0, "operation {number}, drop {nth}");
+        }
+    }
+}
+
+#[test]
 fn several_panicking_drops_at_once_abort_nothing_p13() {
     struct Bomb;
     impl Drop for Bomb {

@@ -52,8 +52,9 @@ where
         self.inner.upsert(key, value, Own::Rules)
     }
 
-    /// [`insert`](Self::insert) with a time to live for this entry alone. Where the cache has one
-    /// too, the nearer deadline wins. [`Duration::MAX`] means for ever, zero at once.
+    /// [`insert`](Self::insert) with a time to live for this entry alone. Where the cache has rules of its
+    /// own too (a time to live or to idle, an [`Expiry`](crate::Expiry)), the nearest deadline wins.
+    /// [`Duration::MAX`] means for ever, zero at once.
     pub fn insert_with_ttl(&self, key: K, value: V, time_to_live: Duration) -> Option<V> {
         self.inner.context.make_timed();
         self.inner.upsert(key, value, Own::Ttl(time_to_live))
@@ -113,7 +114,11 @@ where
     fn replace_where(&self, key: K, value: V, condition: &Look<'_, V>) -> Result<V, V> {
         let mut write = self.inner.prepare(key, value, Own::Rules);
         match self.inner.write_if(&mut write, condition) {
-            Written::Unwanted(_, value) => Err(value),
+            Written::Unwanted(key, value) => {
+                // Before the answer is made, which nobody would drop should this panic.
+                drop(key);
+                Err(value)
+            }
             Written::Done(old) => Ok(old.expect("a conditional replacement replaces")),
         }
     }
@@ -181,6 +186,8 @@ where
         let (spot, entry) = (stripe.table.approach_to_write(hash), (&key, &mut value));
         if stripe.replace_in_place(&self.context, spot, hash, entry, None) {
             self.count_update(hash, 1);
+            // Before the answer is made, which nobody would drop should this panic.
+            drop(key);
             return Some(value);
         }
         self.bring_in(hash, (key, value), 1, When::ALWAYS)
@@ -215,6 +222,8 @@ where
         {
             self.count_update(hash, weight);
             self.tidy(when.now);
+            // As in `upsert`.
+            drop(key);
             return Some(value);
         }
         self.bring_in(hash, (key, value), weight, when)
@@ -350,18 +359,18 @@ where
     /// it lives as long as it would have without.
     fn lifetime(&self, hash: u64, key: &K, value: &V, own: Own, now: u64) -> Lifetime {
         let rules = &self.context.rules;
-        match own {
-            Own::Rules => {}
-            Own::Ttl(ttl) => return rules.lifetime(now, Some(ttl)),
+        let limit = match own {
+            Own::Rules => None,
+            Own::Ttl(ttl) => Some(ttl),
             Own::Alone(ttl) => return rules.lifetime_alone(now, ttl),
-        }
-        let Some(expiry) = &rules.expiry else { return rules.lifetime(now, None) };
+        };
+        let Some(expiry) = &rules.expiry else { return rules.lifetime(now, limit) };
         let present = self.stripe(hash).life(&self.context, hash, same::<K, V, K>(key), now);
         let own = match present {
             None => expiry.after_create(key, value),
             Some(present) => expiry.after_update(key, value, present.remaining(now)),
         };
-        rules.lifetime(now, own)
+        rules.lifetime(now, own.into_iter().chain(limit).min())
     }
 
     /// Writes if `condition` holds, which supersedes loads then.
