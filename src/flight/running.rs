@@ -8,6 +8,7 @@ use crate::sync::thread_local;
 pub(crate) type Mark = (usize, u64);
 
 thread_local! {
+    /// Gone where a thread's last destructors run: there nothing tells of waiting for oneself.
     static RUNNING: RefCell<Vec<Mark>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -17,24 +18,26 @@ pub(crate) struct Running(());
 
 impl Running {
     pub(crate) fn enter(mark: Mark) -> Self {
-        RUNNING.with(|running| running.borrow_mut().push(mark));
+        _ = RUNNING.try_with(|running| running.borrow_mut().push(mark));
         Self(())
     }
 
     /// Whether this thread is in the middle of that flight.
     pub(super) fn is_on_this_thread(mark: Mark) -> bool {
-        RUNNING.with(|running| running.borrow().contains(&mark))
+        RUNNING.try_with(|running| running.borrow().contains(&mark)).unwrap_or(false)
     }
 
     /// Whether this thread is in the middle of any flight listed there.
     pub(super) fn is_in(flights: usize) -> bool {
-        RUNNING.with(|running| running.borrow().iter().any(|mark| mark.0 == flights))
+        let is_any =
+            |running: &RefCell<Vec<Mark>>| running.borrow().iter().any(|mark| mark.0 == flights);
+        RUNNING.try_with(is_any).unwrap_or(false)
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         // Guards live in nested scopes of one thread, so the last one in is the first one out.
-        RUNNING.with(|running| running.borrow_mut().pop());
+        _ = RUNNING.try_with(|running| running.borrow_mut().pop());
     }
 }
