@@ -1,4 +1,5 @@
-//! Waking tasks after a while: one thread for the whole process, there only while somebody sleeps.
+//! Waking tasks after a while: one thread for the whole process, there only while somebody sleeps, and a
+//! moment longer.
 
 use std::{
     collections::BTreeMap,
@@ -29,6 +30,9 @@ struct Sleepers {
     queue: BTreeMap<(u64, u64), Waker>,
 }
 
+/// How long the thread waits for others to sleep, in nanoseconds: to start one costs more than a look.
+const LINGER: u64 = 100_000_000;
+
 static TIMER: LazyLock<Timer> = LazyLock::new(|| Timer {
     clock: Clock::system(),
     sleepers: Mutex::new(Sleepers::default()),
@@ -51,8 +55,14 @@ impl Alarm {
 
     fn unset(&mut self) {
         if let Some((place, _)) = self.0.take() {
-            let waker = lock(&TIMER.sleepers).queue.remove(&place);
+            let mut sleepers = lock(&TIMER.sleepers);
+            let waker = sleepers.queue.remove(&place);
+            let is_last = sleepers.queue.is_empty();
+            drop(sleepers);
             drop(waker);
+            if is_last {
+                TIMER.changed.notify_one();
+            }
         }
     }
 }
@@ -85,8 +95,23 @@ impl Timer {
 
     fn run(&self) {
         let mut sleepers = lock(&self.sleepers);
-        while let Some((&(deadline, _), _)) = sleepers.queue.first_key_value() {
-            let left = deadline.saturating_sub(self.clock.now());
+        let mut idle_since = None;
+        loop {
+            let now = self.clock.now();
+            let left = match sleepers.queue.first_key_value() {
+                Some((&(deadline, _), _)) => {
+                    idle_since = None;
+                    deadline.saturating_sub(now)
+                }
+                None => {
+                    let idle = now.saturating_sub(*idle_since.get_or_insert(now));
+                    let left = LINGER.saturating_sub(idle);
+                    if left == 0 {
+                        break;
+                    }
+                    left
+                }
+            };
             sleepers = if left > 0 {
                 wait_for(&self.changed, &self.sleepers, sleepers, Duration::from_nanos(left))
             } else {
