@@ -145,7 +145,8 @@ impl<K, V, L, P, S> LoadingBuilder<K, V, L, P, S> {
     /// A value that is within its time to live, or no further past it than
     /// [`stale_while_revalidate`](Self::stale_while_revalidate) or
     /// [`stale_if_error`](Self::stale_if_error) allows, goes on being served instead of an error, and is
-    /// tried again at these intervals.
+    /// tried again at these intervals. Once it is of no use any more its failures are forgotten with it, and
+    /// the intervals begin anew.
     ///
     /// Without this no error is remembered, except that a value which is served because its reload
     /// failed is tried again once a second.
@@ -190,7 +191,7 @@ impl<K, V, L, P, S> LoadingBuilder<K, V, L, P, S> {
     }
 
     /// Gives up loads that take longer. It is noticed by whoever drives the load; a thread of the
-    /// library, there only while loads are under way, wakes that task. A loader that blocks cannot be
+    /// library, there only while loads wait, and a moment longer, wakes that task. A loader that blocks cannot be
     /// given up.
     pub fn load_timeout(mut self, timeout: Duration) -> Self {
         self.options.timeout = Some(nanos(timeout));

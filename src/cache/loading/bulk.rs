@@ -10,6 +10,7 @@ use std::{
 use super::{
     LoadingCache, Shared,
     ask::{Hangar, Leader, Step, Want},
+    limit::Permit,
     loader::{Loaded, Loader},
 };
 use crate::{
@@ -23,6 +24,9 @@ use crate::{
 
 /// The flights a bulk load leads, with their keys.
 type Leads<K, V, E> = Vec<(Lead<Hangar<K, V, E>>, K)>;
+
+/// The right to load, if one is needed; or why there is none.
+type Permitted<E> = Result<Option<Permit>, LoadError<E>>;
 
 /// Keys on their way.
 struct Many<'a, K, V, Q: ?Sized, E> {
@@ -47,7 +51,8 @@ where
     /// [`load_many`](Loader::load_many); those that are being loaded already are waited for. Blocks
     /// the thread meanwhile; see [`get`](Self::get).
     ///
-    /// Each key has its own result: one that fails does not keep the others from coming.
+    /// Each key has its own result: one that fails does not keep the others from coming, unless the loader
+    /// answers for all of them at once. A time-out is for all, as they are one load.
     ///
     /// ```
     /// use larder::{Cache, loader};
@@ -138,9 +143,9 @@ where
         let inner = &self.cache.inner;
         let hashes: Vec<_> = leads.iter().map(|(lead, _)| lead.hash()).collect();
         let permit = self.permit(is_nested, &hashes).await;
-        let leads = self.settle_unwritten(leads);
+        let (leads, permit) = self.settle_unwritten(leads, permit);
         if leads.is_empty() {
-            return drop(permit);
+            return;
         }
         let mut leaving = inner.departures();
         // In this order: even after a panic it is given back before anything is sent out.
@@ -167,6 +172,7 @@ where
                 Err(error) => Err(error.clone()),
                 Ok(results) => match results.next() {
                     None => Ok(Loaded::not_found()),
+                    Some(Ok(loaded)) if loaded.has_panicked => Err(LoadError::Panicked),
                     Some(result) => result.map_err(|error| LoadError::Failed(Arc::new(error))),
                 },
             };
@@ -180,9 +186,16 @@ where
 
     /// Settles the keys of which the store does not have the newest write yet; answers with the
     /// others. What leaves is sent out at once, for notices that come later would wait for it: who asks
-    /// for one of the others then is told that they are being loaded.
-    fn settle_unwritten(&self, leads: Leads<K, V, L::Error>) -> Leads<K, V, L::Error> {
+    /// for one of the others then is told that they are being loaded. If there are none, the permit is given
+    /// back before: who is told may load something.
+    fn settle_unwritten(
+        &self,
+        leads: Leads<K, V, L::Error>,
+        permit: Permitted<L::Error>,
+    ) -> (Leads<K, V, L::Error>, Permitted<L::Error>) {
         let mut leaving = self.cache.inner.departures();
+        // In this order: even after a panic it is given back before anything is sent out.
+        let mut permit = permit;
         let mut others = Vec::with_capacity(leads.len());
         for (lead, key) in leads {
             let started =
@@ -196,9 +209,12 @@ where
             }
         }
         let running: Vec<_> = others.iter().map(|(lead, _)| lead.run()).collect();
+        if others.is_empty() {
+            permit = Ok(None);
+        }
         drop(leaving);
         drop(running);
-        others
+        (others, permit)
     }
 
     /// Drives the own load on, and looks what has come of the keys, in their order: as all are

@@ -54,12 +54,12 @@ where
         let runs_code = needs_drop::<(K, V)>() || self.expiry.is_some() || !inner.context.is_plain;
         let running = runs_code.then(|| lead.run());
         let result = match loaded {
-            Ok(Loaded { value: Some(value), time_to_live }) => {
+            Ok(Loaded { value: Some(value), time_to_live, .. }) => {
                 let (kept, own) = self.fresh(key, value, time_to_live, took);
                 inner.store(&lead, started, (key.clone(), kept.clone()), own, leaving);
                 Ok(kept)
             }
-            Ok(Loaded { value: None, time_to_live }) => {
+            Ok(Loaded { value: None, time_to_live, .. }) => {
                 self.forget(&lead, started, key, time_to_live, leaving);
                 Err(LoadError::NotFound)
             }
@@ -173,6 +173,10 @@ where
         if let Some(mut kept) = resident.filter(|kept| {
             kept.value().is_some() && now < kept.fresh_until.saturating_add(grace.longest())
         }) {
+            if matches!(error, LoadError::Overloaded) {
+                // Nobody asked the loader, so it did not fail.
+                return Ok(kept);
+            }
             kept.failures = failures;
             kept.reload_at = now.saturating_add(delay);
             let ends = kept.fresh_until.saturating_add(grace.longest());

@@ -1,8 +1,14 @@
 //! Loaders: what a [`LoadingCache`](crate::LoadingCache) calls for a key it does not have.
 
-use std::{fmt, future::poll_fn, task::Poll, time::Duration};
+use std::{
+    fmt,
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
+    task::Poll,
+    time::Duration,
+};
 
-use crate::sync::Arc;
+use crate::{outbox::forget_panic, sync::Arc};
 
 pub use super::writer::{Both, Write, Writer};
 
@@ -48,7 +54,8 @@ pub trait Loader<K, V>: Send + Sync + 'static {
     /// each, in their order. Keys for which there is none (the answer is too short) count as not
     /// found.
     ///
-    /// By default every key is loaded on its own, all at the same time.
+    /// By default every key is loaded on its own, all at the same time; one that panics is
+    /// [`LoadError::Panicked`](crate::LoadError::Panicked) and does not keep the others from coming.
     ///
     /// # Errors
     /// If nothing could be loaded at all: the error then holds for every key.
@@ -57,7 +64,8 @@ pub trait Loader<K, V>: Send + Sync + 'static {
         K: Sync,
         V: Send,
     {
-        async move { Ok(all(keys.iter().map(|key| self.load(key)).collect()).await) }
+        let load = async move |key| self.load(key).await;
+        async move { Ok(all(keys.iter().map(load).collect()).await) }
     }
 }
 
@@ -84,20 +92,22 @@ pub type LoadedMany<V, E> = Result<Vec<Result<Loaded<V>, E>>, E>;
 pub struct Loaded<V> {
     pub(super) value: Option<V>,
     pub(super) time_to_live: Option<Duration>,
+    /// There is none, as this one of several panicked.
+    pub(super) has_panicked: bool,
 }
 
 impl<V> Loaded<V> {
     /// A value.
     #[must_use]
     pub fn new(value: V) -> Self {
-        Self { value: Some(value), time_to_live: None }
+        Self::from(Some(value))
     }
 
     /// There is no such thing. It is remembered if the cache was built with
     /// [`negative_ttl`](crate::LoadingBuilder::negative_ttl), or if this is given a lifetime.
     #[must_use]
     pub fn not_found() -> Self {
-        Self { value: None, time_to_live: None }
+        Self::from(None)
     }
 
     /// It lives that long at most; where other rules apply, the nearest deadline wins.
@@ -115,7 +125,7 @@ impl<V> From<V> for Loaded<V> {
 
 impl<V> From<Option<V>> for Loaded<V> {
     fn from(value: Option<V>) -> Self {
-        Self { value, time_to_live: None }
+        Self { value, time_to_live: None, has_panicked: false }
     }
 }
 
@@ -199,15 +209,21 @@ where
     }
 }
 
-/// Polls all futures until each is done; the results are in their order.
-async fn all<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
+/// Polls all loads until each is done or has panicked; the results are in their order.
+async fn all<V, E>(
+    futures: Vec<impl Future<Output = Result<Loaded<V>, E>>>,
+) -> Vec<Result<Loaded<V>, E>> {
     let mut futures: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
     poll_fn(|context| {
         let mut is_done = true;
         for (future, result) in futures.iter_mut().filter(|(_, result)| result.is_none()) {
-            match future.as_mut().poll(context) {
-                Poll::Ready(ready) => *result = Some(ready),
-                Poll::Pending => is_done = false,
+            match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
+                Ok(Poll::Ready(ready)) => *result = Some(ready),
+                Ok(Poll::Pending) => is_done = false,
+                Err(panic) => {
+                    forget_panic::<()>(Err(panic));
+                    *result = Some(Ok(Loaded { has_panicked: true, ..Loaded::not_found() }));
+                }
             }
         }
         if is_done { Poll::Ready(()) } else { Poll::Pending }
