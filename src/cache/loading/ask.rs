@@ -89,8 +89,9 @@ where
         self.wait_for(key, Want::VALUE, || None)
     }
 
-    /// [`get`](Self::get) that waits no longer than `patience`. The load goes on if others wait for
-    /// it.
+    /// [`get`](Self::get) that waits no longer than `patience`: a value that was to be loaded anew, but is
+    /// still of use, is returned then. The load goes on if others wait for it. (One that blocks, and is run
+    /// by this thread, ends when it ends.)
     ///
     /// # Errors
     /// The same, and [`LoadError::TimedOut`].
@@ -170,7 +171,7 @@ where
         }
         let result =
             block_on(|context| shared.poll(place, &mut want, &mut step, context), patience);
-        result.unwrap_or(Err(LoadError::TimedOut))
+        result.unwrap_or_else(|| self.shared.kept_after_all(place))
     }
 
     async fn wait_for_async<Q>(&self, key: &Q, mut want: Want) -> Result<V, LoadError<L::Error>>
@@ -196,6 +197,17 @@ where
     P: Policy,
     S: BuildHasher + Send + Sync + 'static,
 {
+    /// For who has no patience left: the value that a reload was to replace, if that is of use.
+    #[cold]
+    fn kept_after_all<Q>(&self, (hash, key): (u64, &Q)) -> Result<V, LoadError<L::Error>>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let kept = self.cache.inner.peek(hash, key);
+        let value = kept.filter(|kept| self.judge(kept) != Verdict::Reload);
+        value.and_then(Kept::into_value).ok_or(LoadError::TimedOut)
+    }
+
     /// What is kept of a key: just the value, where that is good for ever.
     #[inline]
     fn look<Q>(&self, (hash, key): (u64, &Q), want: Want) -> Option<Result<V, Kept<V, L::Error>>>

@@ -5,7 +5,9 @@ use std::{
     fmt,
     future::poll_fn,
     hash::{BuildHasher, Hash},
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
+    thread,
 };
 
 use super::{
@@ -18,6 +20,7 @@ use super::{
 use crate::{
     LoadError,
     flight::{Asker, Flights, Joined, Lead, Waited, block_on},
+    outbox::forget_panic,
     policy::Policy,
     sync::Arc,
     table::deny_reentry,
@@ -260,7 +263,8 @@ where
         value: V,
     ) -> Result<Option<V>, WriteError<<L as Writer<K, V>>::Error>> {
         let lead = self.hold_written(&key).await?;
-        let lead = self.write_alone(lead, &key, self.shared.loader.put(&key, &value)).await?;
+        let write = async { self.shared.loader.put(&key, &value).await };
+        let lead = self.write_alone(lead, &key, write).await?;
         Ok(self.insert_as_leader(lead, key, value))
     }
 
@@ -286,7 +290,8 @@ where
         key: K,
     ) -> Result<Option<V>, WriteError<<L as Writer<K, V>>::Error>> {
         let lead = self.hold_written(&key).await?;
-        let lead = self.write_alone(lead, &key, self.shared.loader.remove(&key)).await?;
+        let write = async { self.shared.loader.remove(&key).await };
+        let lead = self.write_alone(lead, &key, write).await?;
         Ok(self.remove_as_leader(lead, &key))
     }
 
@@ -303,7 +308,8 @@ where
         Ok(lead)
     }
 
-    /// Runs a write of a key that is held, and still is if it succeeds.
+    /// Runs a write of a key that is held, and still is if it succeeds. The write begins with the first
+    /// poll, so that whatever the writer does is under protection.
     async fn write_alone<E>(
         &self,
         lead: Hold<K, V, L>,
@@ -335,13 +341,14 @@ where
     pub(super) fn insert_as_leader(&self, lead: Hold<K, V, L>, key: K, value: V) -> Option<V> {
         let inner = &*self.shared.cache.inner;
         let mut leaving = inner.departures();
-        let lead = lead;
-        let running = lead.run();
+        // The store has it, or will: should the weigher panic, the old value must not stay.
+        let mut doubt = Doubt { cache: self, key: &key, lead: Some(lead) };
+        let running = doubt.lead.as_ref().map(Lead::run);
         let (kept, own) = self.shared.fresh(&key, value, None, 0);
-        let mut write = inner.prepare(key, kept, own);
+        let mut write = inner.prepare(key.clone(), kept, own);
         drop(running);
         let is_replaced = inner.upsert_into(&mut write, &mut leaving);
-        drop(lead);
+        doubt.settle();
         let replaced = is_replaced.then(|| inner.hand_out(&mut leaving.effects));
         drop(leaving);
         replaced.and_then(Kept::into_value)
@@ -351,9 +358,9 @@ where
     pub(super) fn remove_as_leader(&self, lead: Hold<K, V, L>, key: &K) -> Option<V> {
         let inner = &*self.shared.cache.inner;
         let mut leaving = inner.departures();
-        let lead = lead;
+        let mut doubt = Doubt { cache: self, key, lead: Some(lead) };
         let is_removed = inner.remove_into(key, None, &mut leaving);
-        drop(lead);
+        doubt.settle();
         let removed = is_removed.then(|| inner.hand_out(&mut leaving.effects));
         drop(leaving);
         removed.and_then(Kept::into_value)
@@ -363,7 +370,8 @@ where
 /// The right to write a key.
 pub(super) type Hold<K, V, L> = Lead<Hangar<K, V, <L as Loader<K, V>>::Error>>;
 
-/// While the store writes, nobody knows what it has.
+/// While the store writes, nobody knows what it has; and until the cache has what the store has, it had
+/// better have nothing.
 struct Doubt<'a, K, V, L, P, S>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
@@ -374,8 +382,31 @@ where
 {
     cache: &'a LoadingCache<K, V, L, P, S>,
     key: &'a K,
-    /// Until it has written.
+    /// Until all is well.
     lead: Option<Hold<K, V, L>>,
+}
+
+impl<K, V, L, P, S> Doubt<'_, K, V, L, P, S>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    L: Loader<K, V>,
+    P: Policy,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// The cache has what the store has: the key is free.
+    fn settle(&mut self) {
+        drop(self.lead.take());
+    }
+
+    fn remove(&self, lead: Hold<K, V, L>) {
+        let inner = &*self.cache.shared.cache.inner;
+        let mut leaving = inner.departures();
+        // In this order: even after a panic the key is free before anything is sent out.
+        let lead = lead;
+        inner.remove_into(self.key, None, &mut leaving);
+        drop(lead);
+    }
 }
 
 impl<K, V, L, P, S> Drop for Doubt<'_, K, V, L, P, S>
@@ -387,13 +418,12 @@ where
     S: BuildHasher + Send + Sync + 'static,
 {
     fn drop(&mut self) {
-        if let Some(lead) = self.lead.take() {
-            let inner = &*self.cache.shared.cache.inner;
-            let mut leaving = inner.departures();
-            let lead = lead;
-            inner.remove_into(self.key, None, &mut leaving);
-            drop(lead);
+        let Some(lead) = self.lead.take() else { return };
+        if !thread::panicking() {
+            return self.remove(lead);
         }
+        // The user's code has panicked, and may again.
+        forget_panic(catch_unwind(AssertUnwindSafe(|| self.remove(lead))));
     }
 }
 
@@ -418,6 +448,7 @@ where
                 Joined::Reentrant => return None,
                 Joined::Wait(wait) => wait,
             };
+            self.hurry(&wait);
             if let Waited::Lead(lead) = poll_fn(|context| wait.poll(context)).await {
                 return Some(lead);
             }
