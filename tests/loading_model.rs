@@ -302,9 +302,9 @@ impl<S: Subject> Run<S> {
                 false
             }
             Overtaken::Maybe => self.was_stored(&value),
-            Overtaken::Over(seen) => {
+            Overtaken::Over(seen, is_written) => {
                 let known = self.model.get(&value.key).map(|kept| kept.value.serial);
-                known == Some(seen) && self.was_stored(&value)
+                known.map_or(!is_written, |known| known == seen) && self.was_stored(&value)
             }
         };
         if is_stored {

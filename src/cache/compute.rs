@@ -1,6 +1,7 @@
 //! Entries: reading, computing and writing a key as one step.
 
 use std::{
+    cell::Cell,
     convert::Infallible,
     fmt,
     future::poll_fn,
@@ -28,7 +29,7 @@ where
     /// The entry of `key`, to be looked at and changed as one step.
     ///
     /// Computations through `entry` exclude each other per key, and loads, so a counter counted this
-    /// way loses nothing, as long as its entry is not evicted; this waits for another's. They do not exclude plain
+    /// way loses nothing, as long as its entry is not evicted between two computations; this waits for another's. They do not exclude plain
     /// [`insert`](Self::insert) and [`remove`](Self::remove): what these do while a closure runs
     /// wins, and the closure's result is returned but not stored, as if it had come just before.
     /// Closures run under no lock, and may use the cache, entries of other keys included.
@@ -121,9 +122,11 @@ where
             let version = stripe.version(&inner.context, hash, same::<K, V, K>(key), now)?;
             let stripe = inner.stripe(hash);
             let value = inner.get_alone(stripe, hash, key).0?;
-            // Unchanged, so the two belong together.
-            if stripe.version(&inner.context, hash, same::<K, V, K>(key), now) == Some(version) {
-                return Some((value, version));
+            match stripe.version(&inner.context, hash, same::<K, V, K>(key), now) {
+                Some(another) if another != version => {}
+                // Unchanged, so the two belong together; or gone (its lifetime may end with a read), and
+                // nothing that is there can be mistaken for it.
+                _ => return Some((value, version)),
             }
         }
     }
@@ -205,10 +208,7 @@ where
         }
         self.cache.inner.begin(&mut self.lead);
         let started = self.cache.inner.start(false).as_old_as(self.entered);
-        let loaded = {
-            let _running = self.lead.run();
-            load()
-        };
+        let loaded = self.cache.inner.run_load(&self.lead, started, load);
         self.finish(started, loaded)
     }
 
@@ -237,8 +237,7 @@ where
         let started = self.cache.inner.start(false).as_old_as(self.entered);
         let mut load = pin!(load);
         let loaded = poll_fn(|context| {
-            let _running = self.lead.run();
-            load.as_mut().poll(context)
+            self.cache.inner.run_load(&self.lead, started, || load.as_mut().poll(context))
         });
         let loaded = loaded.await;
         self.finish(started, loaded)
@@ -250,8 +249,17 @@ where
         if inner.context.counters.is_some() {
             inner.count_load(inner.took(started), loaded.is_ok());
         }
-        // Should it fail, whoever waits leads.
-        let value = loaded?;
+        let value = match loaded {
+            Ok(value) => value,
+            Err(error) => {
+                // Whoever waits leads.
+                drop(lead);
+                drop(leaving);
+                // Before the answer is made, which nobody would drop should this panic.
+                drop(key);
+                return Err(error);
+            }
+        };
         lead.note("value");
         let awaited = lead.is_awaited_for(|other| *other == key);
         inner.store(&lead, started, (key, value.clone()), Own::Rules, &mut leaving);
@@ -272,8 +280,11 @@ where
         drop(running);
         let inner = &*self.cache.inner;
         let entry = (self.key.clone(), value.clone());
-        let stored = inner.put_over(&self.lead, entry, Some(version), &mut self.leaving);
-        // Overtaken or refused: the old version stands for what will not be stored over.
+        let stored = inner.put(&self.lead, self.entered, entry, Some(version), &mut self.leaving);
+        // Where the old one had gone, what is there now is this, unless it was overtaken or refused: then
+        // the old version stands for what will not be stored over.
+        let version_now = || inner.version(self.lead.hash(), &self.key);
+        let stored = stored.or_else(|| self.lead.stands().then(version_now).flatten());
         self.seen = Some((value, stored.unwrap_or(version)));
         self
     }
@@ -298,26 +309,23 @@ where
         let running = lead.run();
         let done = compute(value.clone());
         drop(running);
-        let result = match done {
-            Compute::Keep => value,
-            Compute::Put(new) if version.is_some() => {
-                inner.put_over(&lead, (key, new.clone()), version, &mut leaving);
-                Some(new)
-            }
-            // Where there was nothing before, no version tells of a removal meanwhile.
+        let (result, key) = match done {
+            Compute::Keep => (value, Some(key)),
             Compute::Put(new) => {
-                inner.store(&lead, entered, (key, new.clone()), Own::Rules, &mut leaving);
-                Some(new)
+                inner.put(&lead, entered, (key, new.clone()), version, &mut leaving);
+                (Some(new), None)
             }
             Compute::Remove => {
                 let is_unchanged =
                     |now: Option<(&V, u64)>| now.map(|(_, version)| version) == version;
                 inner.remove_into(&key, Some(&is_unchanged), &mut leaving);
-                None
+                (None, Some(key))
             }
         };
         drop(lead);
         drop(leaving);
+        // Before the answer is made, which nobody would drop should this panic.
+        drop(key);
         result
     }
 }
@@ -329,27 +337,64 @@ where
     P: Policy,
     S: BuildHasher,
 {
-    /// Stores a value unless somebody else wrote since the key had this version (`None`: no
+    /// Stores a value unless somebody else wrote or removed since the key had this version (`None`: no
     /// entry). Answers the version of the value if it replaced another.
+    fn put(
+        &self,
+        lead: &Lead<&Flights<K, V>>,
+        entered: Started,
+        entry: (K, V),
+        version: Option<u64>,
+        leaving: &mut Departures<'_, K, V, P, S>,
+    ) -> Option<u64> {
+        let entry = match version {
+            Some(version) => match self.put_over(lead, entry, version, leaving) {
+                Over::Done(version) => return version,
+                // It expired or was evicted meanwhile.
+                Over::Gone(entry) => entry,
+            },
+            None => entry,
+        };
+        // Where nothing is there, no version tells of a removal meanwhile, but the flight does.
+        self.store(lead, entered, entry, Own::Rules, leaving);
+        None
+    }
+
+    /// [`put`](Self::put) where there was an entry, of this version.
     fn put_over(
         &self,
         lead: &Lead<&Flights<K, V>>,
         (key, value): (K, V),
-        version: Option<u64>,
+        version: u64,
         leaving: &mut Departures<'_, K, V, P, S>,
-    ) -> Option<u64> {
+    ) -> Over<(K, V)> {
         let running = lead.run();
         let mut write = self.prepare(key, value, Own::Rules);
         drop(running);
         write.version = Some(0);
-        let is_unchanged = |now: Option<(&V, u64)>| now.map(|(_, version)| version) == version;
+        let is_gone = Cell::new(false);
+        let is_unchanged = |now: Option<(&V, u64)>| {
+            is_gone.set(now.is_none());
+            now.is_some_and(|(_, now)| now == version)
+        };
         let hash = write.hash;
         let supersede = || _ = self.flights.supersede(hash);
         let condition = Condition::Present(&is_unchanged, &supersede);
         self.write_into(&mut write, Some(condition), leaving);
-        leaving.unwanted.extend(write.entry);
-        write.version.filter(|&version| version != 0)
+        match write.entry {
+            Some(entry) if is_gone.get() => return Over::Gone(entry),
+            entry => leaving.unwanted.extend(entry),
+        }
+        Over::Done(write.version.filter(|&version| version != 0))
     }
+}
+
+/// What came of storing over an entry.
+enum Over<T> {
+    /// The version of the value, if it was stored.
+    Done(Option<u64>),
+    /// There was no entry any more.
+    Gone(T),
 }
 
 impl<K: Hash + Eq, V, P: Policy, S: BuildHasher> fmt::Debug for Entry<'_, K, V, P, S> {

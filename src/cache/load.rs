@@ -6,6 +6,7 @@
 use std::{
     convert::Infallible,
     hash::{BuildHasher, Hash},
+    mem,
     time::Duration,
 };
 
@@ -301,10 +302,7 @@ where
         }
         self.begin(&mut lead);
         let started = self.start(false);
-        let loaded = {
-            let _running = lead.run();
-            load()
-        };
+        let loaded = self.run_load(&lead, started, load);
         self.finish(lead, started, key, loaded.map_err(Arc::new))
     }
 
@@ -422,6 +420,25 @@ where
         loaded.map_err(LoadError::Failed)
     }
 
+    /// Runs the code of a load, or some of it: should it panic, the load is over and has failed.
+    #[inline]
+    pub(super) fn run_load<R: Hangar, T>(
+        &self,
+        lead: &Lead<R>,
+        started: Started,
+        code: impl FnOnce() -> T,
+    ) -> T {
+        let _running = lead.run();
+        let failing = OnPanic(|| {
+            if self.context.counters.is_some() {
+                self.count_load(self.took(started), false);
+            }
+        });
+        let done = code();
+        mem::forget(failing);
+        done
+    }
+
     /// Counts a load that took so many nanoseconds.
     pub(super) fn count_load(&self, took: u64, is_success: bool) {
         if let Some(counters) = &self.context.counters {
@@ -526,6 +543,15 @@ where
         if !stripe.amend(context, hash, equals, (now, life), Some(condition), change) {
             self.context.count(Event::Superseded);
         }
+    }
+}
+
+/// Acts when dropped, which is left to a panic.
+struct OnPanic<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnPanic<F> {
+    fn drop(&mut self) {
+        (self.0)();
     }
 }
 

@@ -122,9 +122,7 @@ where
             };
             (lead, started)
         };
-        let running = lead.run();
-        let polled = this.load.poll(context);
-        drop(running);
+        let polled = inner.run_load(&lead, started, || this.load.poll(context));
         let Poll::Ready(loaded) = polled else {
             *this.stage = Stage::Leading(lead, started);
             return Poll::Pending;

@@ -208,6 +208,9 @@ where
                 drop(self.finish(lead, started, &key, loaded));
             }
             None => {
+                if self.context.counters.is_some() {
+                    self.count_load(self.took(started), false);
+                }
                 lead.note("panicked");
                 lead.land(|other| *other == key, || Outcome::Panicked);
             }

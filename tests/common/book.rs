@@ -58,8 +58,9 @@ pub enum Overtaken {
     /// The write was conditional and did nothing; a load may take it as it likes.
     Maybe,
     At(u64),
-    /// It may be stored over the value of this number, whatever else was written.
-    Over(u64),
+    /// It may be stored over the value of this number, whatever else was written; and where that has gone
+    /// by itself, which is if nothing was.
+    Over(u64, bool),
 }
 
 struct Load {
@@ -192,7 +193,7 @@ impl Shelf {
         let mut book = self.lock();
         let Some((_, _, overtaken)) = book.landed.last_mut() else { return };
         *overtaken = match (seen, *overtaken) {
-            (Some(seen), _) => Overtaken::Over(seen.serial),
+            (Some(seen), other) => Overtaken::Over(seen.serial, matches!(other, Overtaken::At(_))),
             (None, Overtaken::No) => Overtaken::Maybe,
             (None, other) => other,
         };
