@@ -241,7 +241,9 @@ impl LoadTimes {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Look-ups that found a living entry.
+    /// Look-ups that found a living entry. In a [`LoadingCache`](crate::LoadingCache) that may be one that
+    /// was loaded anew before it was served, such as a value past its time that is kept for
+    /// [`stale_if_error`](crate::LoadingBuilder::stale_if_error).
     pub hits: u64,
     /// Look-ups that did not.
     pub misses: u64,
@@ -258,7 +260,8 @@ pub struct Stats {
     pub load_successes: u64,
     /// Loads that gave an error, nothing, or panicked. Loads that were dropped count as neither.
     pub load_failures: u64,
-    /// Calls that waited for another's load instead of loading themselves.
+    /// Calls that waited for another's load instead of loading themselves (or, should that have given
+    /// nothing to share, before they did).
     pub coalesced: u64,
     /// Loads whose value was not stored because the key was written or removed meanwhile.
     pub superseded: u64,
