@@ -35,7 +35,8 @@ impl<K, V> fmt::Debug for Tagger<K, V> {
 #[derive(Debug)]
 struct Tag {
     hash: u64,
-    /// The number of the tag's last removal; 0 for none.
+    /// The number of the tag's last removal, or of a later one of tags that were forgotten; 0 for
+    /// none.
     removed: AtomicU64,
 }
 
@@ -79,7 +80,15 @@ impl TagCell {
 pub(crate) struct Registry {
     /// How many removals there have been.
     removals: AtomicU64,
-    tags: Mutex<HashTable<Arc<Tag>>>,
+    tags: Mutex<Tags>,
+}
+
+/// Tags by their hashes.
+#[derive(Debug, Default)]
+struct Tags {
+    known: HashTable<Arc<Tag>>,
+    /// The number of the last removal of a tag that is not known any more; 0 for none.
+    forgotten: u64,
 }
 
 /// Tags above which unused ones are looked for, at least.
@@ -104,17 +113,17 @@ impl Registry {
             return None;
         }
         let mut tags = lock(&self.tags);
-        if tags.len() >= FEW && tags.len() == tags.capacity() {
-            tags.retain(|tag| Arc::strong_count(tag) > 1);
+        if tags.known.len() >= FEW && tags.known.len() == tags.known.capacity() {
+            tags.forget_unused();
         }
-        let tags = hashes.iter().map(|&hash| find_or_make(&mut tags, hash)).collect();
+        let tags = hashes.iter().map(|&hash| tags.find_or_make(hash)).collect();
         Some(Box::new(TagSet { born, tags }))
     }
 
     /// Kills every entry that has this tag. Answers whether any entry may have it.
     pub(crate) fn remove(&self, hash: u64) -> bool {
         let tags = lock(&self.tags);
-        let Some(tag) = tags.find(hash, |tag| tag.hash == hash) else { return false };
+        let Some(tag) = tags.known.find(hash, |tag| tag.hash == hash) else { return false };
         // Release (both): pair with the Acquires in `tag` and `TagSet::is_dead`. Under the lock, so
         // a tag's removals are stored in their order.
         let number = self.removals.fetch_add(1, Ordering::AcqRel) + 1;
@@ -124,18 +133,37 @@ impl Registry {
 
     pub(crate) fn clear_unused(&self) {
         let mut tags = lock(&self.tags);
-        tags.retain(|tag| Arc::strong_count(tag) > 1);
-        tags.shrink_to_fit(|tag| tag.hash);
+        tags.forget_unused();
+        tags.known.shrink_to_fit(|tag| tag.hash);
     }
 }
 
-fn find_or_make(tags: &mut HashTable<Arc<Tag>>, hash: u64) -> Arc<Tag> {
-    match tags.entry(hash, |tag| tag.hash == hash, |tag| tag.hash) {
-        Entry::Occupied(tag) => Arc::clone(tag.get()),
-        Entry::Vacant(place) => {
-            let tag = Arc::new(Tag { hash, removed: AtomicU64::new(0) });
-            place.insert(Arc::clone(&tag));
-            tag
+impl Tags {
+    /// Forgets the tags that no entry has. That they were removed must not be: what has been loading
+    /// since before may turn out to have one of them.
+    fn forget_unused(&mut self) {
+        let Self { known, forgotten } = self;
+        known.retain(|tag| {
+            let is_used = Arc::strong_count(tag) > 1;
+            if !is_used {
+                // Relaxed: written under the lock, which the caller holds.
+                *forgotten = tag.removed.load(Ordering::Relaxed).max(*forgotten);
+            }
+            is_used
+        });
+    }
+
+    /// One that is not known may have been removed as late as any that was forgotten. So what is
+    /// older than that removal and has a tag that no entry has is dead at once, even if it was another
+    /// tag: a load in vain now and then, for not keeping every tag there ever was.
+    fn find_or_make(&mut self, hash: u64) -> Arc<Tag> {
+        match self.known.entry(hash, |tag| tag.hash == hash, |tag| tag.hash) {
+            Entry::Occupied(tag) => Arc::clone(tag.get()),
+            Entry::Vacant(place) => {
+                let tag = Arc::new(Tag { hash, removed: AtomicU64::new(self.forgotten) });
+                place.insert(Arc::clone(&tag));
+                tag
+            }
         }
     }
 }

@@ -378,3 +378,33 @@ fn a_listener_may_load_what_leaves() {
     assert!(told[0].1 < told[1].1);
     assert_eq!(cache.get("a"), Some(3));
 }
+
+/// A removed tag that no entry has any more is not kept, but what was being loaded may have it.
+#[test]
+fn a_tag_that_was_forgotten_stays_removed_for_what_was_being_loaded_p16() {
+    type Tagged = Cache<u64, u64>;
+    let forget: [fn(&Tagged); 2] = [Tagged::run_maintenance, |cache| {
+        // So many tags are new that room is made among them.
+        (1000..3000).for_each(|key| drop(cache.insert(key, key)));
+    }];
+    for forget in forget {
+        let cache = Cache::<u64, u64>::builder().capacity(10_000).tags(|_, &value| [value]).build();
+        let overtake = || {
+            cache.insert(1, 7);
+            assert!(cache.remove_tag(&7_u64));
+            forget(&cache);
+            7
+        };
+        assert_eq!((cache.get_or_insert_with(&2, overtake), cache.peek(&2)), (7, None));
+        let computed = cache.entry(3).or_insert_with(overtake);
+        assert_eq!((computed, cache.peek(&3)), (7, None));
+        // What has a tag that is known and was not removed is stored, and so is what begins now.
+        cache.insert(4, 8);
+        let other = cache.get_or_insert_with(&5, || overtake() + 1);
+        assert_eq!((other, cache.peek(&5)), (8, Some(8)));
+        cache.insert(6, 7);
+        cache.get_or_insert_with(&7, || 7);
+        assert_eq!((cache.peek(&6), cache.peek(&7)), (Some(7), Some(7)));
+        cache.validate();
+    }
+}
