@@ -411,3 +411,33 @@ fn evictions_report_what_left_and_nothing_else_p6_p11() {
         }
     });
 }
+
+#[test]
+fn what_weighs_nothing_is_ranked_above_all_else_p8() {
+    for &policy in common::POLICIES {
+        for stripes in [1, 4] {
+            let cache = Cache::<u64, u64>::builder()
+                .capacity(1000)
+                .stripes(stripes)
+                .policy(policy.parse::<AnyPolicy>().unwrap())
+                .weigher(|_, &value| value)
+                .build();
+            (0..3).for_each(|key| drop(cache.insert(key, 0)));
+            let keys = |ranked: Vec<(u64, u64)>| ranked.into_iter().map(|(key, _)| key);
+            assert_eq!((cache.hottest(9).len(), cache.coldest(2).len()), (3, 2), "{policy}");
+            // Some weigh something later, some nothing any more.
+            (3..13).for_each(|key| drop(cache.insert(key, 5)));
+            cache.insert(0, 5);
+            (3..7).for_each(|key| drop(cache.insert(key, 0)));
+            for (ranked, first) in [(cache.hottest(99), 6), (cache.coldest(99), 7)] {
+                let (first, last) = ranked.split_at(first);
+                assert!(first.iter().all(|entry| entry.1 == first[0].1), "{policy}: {ranked:?}");
+                assert!(last.iter().all(|entry| entry.1 != first[0].1), "{policy}: {ranked:?}");
+                let mut all: Vec<u64> = keys(ranked).collect();
+                all.sort_unstable();
+                assert!(all.into_iter().eq(0..13), "{policy}: each once");
+            }
+            cache.validate();
+        }
+    }
+}

@@ -48,7 +48,8 @@ where
         Keys(self.iter())
     }
 
-    /// Up to `limit` entries that the policy would keep longest, the hottest first. Over several
+    /// Up to `limit` entries that the policy would keep longest, the hottest first. Entries that
+    /// weigh nothing come before all others, as they are never evicted for room. Over several
     /// stripes an estimate: each ranks its own, all its entries under its lock, one stripe after the
     /// other.
     #[must_use]
@@ -69,9 +70,10 @@ where
         let mut ranked = Vec::new();
         for stripe in &inner.stripes {
             let mut rank = 0;
-            stripe.visit_ranked(&inner.context, coldest, limit, now, |key, value| {
+            stripe.visit_ranked(&inner.context, coldest, limit, now, |weighs, key, value| {
                 let _running = enter_user_code::<K, V>();
-                ranked.push((rank, (key.clone(), value.clone())));
+                // What weighs nothing stays longest, however few entries its stripe has.
+                ranked.push(((weighs != coldest, rank), (key.clone(), value.clone())));
                 rank += 1;
             });
         }

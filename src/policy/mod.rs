@@ -133,6 +133,10 @@ pub trait Policy: Debug + Send + Sync + Sized + 'static {
     fn recorder(&self) -> Self::Recorder;
 
     /// A newcomer came in. [`victim`](Self::victim) may name it: that is how admission refuses.
+    ///
+    /// Entries of weight 0 never get here, as there is nothing to decide about them: one whose weight
+    /// becomes 0 leaves through [`on_remove`](Self::on_remove), with
+    /// [`RemovalCause::Replaced`], and comes as a newcomer should it ever weigh something again.
     fn on_insert(&mut self, newcomer: Newcomer, residents: &impl Residents);
 
     /// The entry's value was replaced and its weight changed from `old` to `new`. By default nothing
@@ -185,7 +189,7 @@ pub trait Policy: Debug + Send + Sync + Sized + 'static {
     /// remembered of the departed too, and give memory back.
     fn clear(&mut self);
 
-    /// Every entry, the next victims first. An estimate where the order is decided lazily. Marks
+    /// Every entry tracked, the next victims first. An estimate where the order is decided lazily. Marks
     /// change meanwhile: read each once.
     fn ranking(&self, residents: &impl Residents) -> Vec<Slot>;
 

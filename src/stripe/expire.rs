@@ -329,26 +329,41 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
         Some(next)
     }
 
-    /// Runs `visit` on up to `limit` entries in the policy's order.
+    /// Runs `visit` on up to `limit` entries in the policy's order, and says whether they weigh
+    /// anything. Those that do not need never go: they are the last.
     pub(crate) fn visit_ranked<S: BuildHasher>(
         &self,
         context: &Context<K, V, S>,
         coldest: bool,
         limit: usize,
         now: u64,
-        mut visit: impl FnMut(&K, &V),
+        mut visit: impl FnMut(bool, &K, &V),
     ) {
         let mut guard = self.lock();
         let shard = &mut *guard;
         let (policy, view) = self.policy(context, shard);
         policy.maintain(&view);
         let mut slots = policy.ranking(&view);
+        if policy.len() < shard.arena.len() {
+            self.add_weightless(shard, &mut slots);
+        }
         if !coldest {
             slots.reverse();
         }
         slots.retain(|&slot| self.cause_of_death(context, shard, slot, now).is_none());
         for slot in slots.into_iter().take(limit) {
-            shard.arena.with(slot, |found| visit(found.key, &found.value));
+            let weighs = self.weight_of(slot) > 0;
+            shard.arena.with(slot, |found| visit(weighs, found.key, &found.value));
+        }
+    }
+
+    /// Adds the entries of which the policy is not told.
+    fn add_weightless(&self, shard: &Shard<K, V, P>, slots: &mut Vec<Slot>) {
+        let mut at = self.table.start();
+        while let Some((bucket, next)) = shard.arena.step(&self.table, at) {
+            let resident = shard.arena.slots_of(bucket);
+            slots.extend(resident.into_iter().filter(|&slot| self.weight_of(slot) == 0));
+            at = next;
         }
     }
 
