@@ -197,7 +197,12 @@ impl Tick {
     /// The deadline `after` (nanoseconds) from `now`.
     #[inline]
     pub(crate) fn deadline(now: u64, after: u64) -> Self {
-        now.checked_add(after).map_or(Self::NEVER, |at| Self::of(at).min(Self::NEVER))
+        match now.checked_add(after).map(Self::of) {
+            Some(at) if at < Self::NEVER => at,
+            // At once, even if the time itself is past the range: the last moment within it was before.
+            _ if after == 0 => Self(Self::NEVER.0 - 1),
+            _ => Self::NEVER,
+        }
     }
 
     /// The nanoseconds from `now` until this moment.
@@ -216,5 +221,16 @@ mod tests {
         assert_eq!(Tick::deadline(0, 1 << 62), Tick::NEVER);
         assert_eq!(Tick::deadline(1024, 1024), Tick(2));
         assert_eq!(nanos(Duration::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn nothing_lives_for_no_time_however_late_it_is_p9() {
+        for now in [0, 1 << 57, (Tick::NEVER.0 << 10) - 1, Tick::NEVER.0 << 10, 1 << 60, u64::MAX] {
+            let deadline = Tick::deadline(now, 0);
+            assert!(deadline <= Tick::of(now) && deadline < Tick::NEVER, "{now}");
+        }
+        let last = (Tick::NEVER.0 << 10) - 1;
+        assert!(Tick::deadline(last - 1, 1) < Tick::NEVER);
+        assert_eq!(Tick::deadline(last, 1), Tick::NEVER);
     }
 }

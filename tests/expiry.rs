@@ -594,3 +594,33 @@ fn the_first_deadline_after_days_without_any_is_exact_p9() {
         assert_eq!((cache.get(&1), cache.get(&2)), (None, None));
     });
 }
+
+#[test]
+fn a_lifetime_of_zero_ends_at_once_however_old_the_cache_is_p9() {
+    struct Brief;
+    impl Expiry<u64, u64> for Brief {
+        fn after_create(&self, _: &u64, &value: &u64) -> Option<Duration> {
+            (value == 0).then_some(Duration::ZERO)
+        }
+    }
+    for_each_kind(|kind| {
+        let (cache, ticker) = timed(kind, |b| b.expiry(Brief));
+        for _ in 0..4 {
+            // Nine years and a tenth are the clock's range.
+            ticker.advance(YEAR * 4);
+            cache.insert(1, 0);
+            cache.insert_with_ttl(2, 1, Duration::ZERO);
+            cache.insert(3, 1);
+            assert_eq!([1, 2, 3].map(|key| cache.get(&key)), [None, None, Some(1)]);
+            assert!(cache.set_ttl(&3, Duration::ZERO));
+            assert_eq!((cache.get(&3), cache.expires_in(&3)), (None, None));
+            cache.run_maintenance();
+            assert_eq!(cache.len(), 0);
+            cache.validate();
+        }
+        let (cache, ticker) = timed(kind, |b| b.time_to_idle(Duration::ZERO));
+        ticker.advance(YEAR * 400);
+        cache.insert(1, 1);
+        assert_eq!(cache.get(&1), None);
+    });
+}

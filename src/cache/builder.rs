@@ -187,8 +187,9 @@ impl<K, V, P, S> Builder<K, V, P, S> {
 
     /// How long an entry lives after its value was written. [`Duration::MAX`] means for ever, zero
     /// at once. Lifetimes of a minute and more are counted from the last tick of the system's clock,
-    /// so they may end some milliseconds early; no entry is returned after its deadline. Costs
-    /// about eight bytes an entry, and reading the clock in every operation.
+    /// so they may end some milliseconds early; no entry is returned after its deadline. One that
+    /// would lie more than nine years after the cache was built never comes. Costs about eight bytes
+    /// an entry, and reading the clock in every operation.
     pub fn time_to_live(mut self, time_to_live: Duration) -> Self {
         self.rules.time_to_live = Some(nanos(time_to_live));
         self
