@@ -18,7 +18,7 @@ use common::{Constant, Kind, Ledger, Token, for_each_kind};
 use larder::{
     Cache, Compute, Expiry, RemovalCause, Slot,
     policy::{AnyPolicy, Fifo, Newcomer, Policy, Residents},
-    time::ManualTicker,
+    time::{ManualTicker, Ticker},
 };
 
 /// What a key or value does when it is hashed, compared, cloned or dropped.
@@ -529,4 +529,93 @@ fn a_policy_that_panics_while_dead_entries_are_removed_loses_none_of_them() {
         assert_eq!(cache.len(), 0, "after {steps} panics, {after} s");
         cache.validate();
     }
+}
+
+/// A value that panics when it is dropped, if its number is odd, and counts that it was.
+struct Odd(u64, Arc<AtomicU64>);
+
+impl Drop for Odd {
+    fn drop(&mut self) {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        assert!(self.0.is_multiple_of(2), "Drop was told to panic");
+    }
+}
+
+#[test]
+fn a_panicking_drop_keeps_nothing_else_from_leaving_p13() {
+    type Dropping = Cache<u64, Arc<Odd>, AnyPolicy>;
+    // What it does, and how many entries stay.
+    let operations: [(fn(&Dropping), usize); 5] = [
+        (|cache| cache.set_capacity(cache.capacity() / 100), 10),
+        (Cache::clear, 0),
+        (|cache| cache.retain(|&key, _| key >= 990), 10),
+        (
+            |cache| {
+                cache.remove_tag(&0_u64);
+                cache.run_maintenance();
+            },
+            500,
+        ),
+        (Cache::run_maintenance, 0),
+    ];
+    quietly(|| {
+        for_each_kind(|kind| {
+            for (number, (operate, stay)) in operations.into_iter().enumerate() {
+                let (ticker, dropped) = (ManualTicker::new(), Arc::new(AtomicU64::new(0)));
+                let builder = kind.builder::<u64, Arc<Odd>>(1000).clock(ticker.clone());
+                let builder = builder.tags(|_, value| [value.0 / 2 % 2]);
+                let cache = builder.time_to_live(Duration::from_secs(60)).build();
+                (0..1000)
+                    .for_each(|key| drop(cache.insert(key, Arc::new(Odd(key, dropped.clone())))));
+                if number == operations.len() - 1 {
+                    ticker.advance(Duration::from_secs(60));
+                }
+                assert!(catch_unwind(AssertUnwindSafe(|| operate(&cache))).is_err(), "{number}");
+                assert_eq!(cache.len(), stay, "operation {number}");
+                assert_eq!(dropped.load(Ordering::Relaxed), 1000 - stay as u64);
+                cache.validate();
+                std::mem::forget(cache);
+            }
+        });
+    });
+}
+
+/// A clock that panics the n-th time it is asked.
+#[derive(Clone, Debug)]
+struct Stopping(ManualTicker, Arc<AtomicU64>);
+
+impl Ticker for Stopping {
+    fn now(&self) -> Duration {
+        let left = self.1.load(Ordering::Relaxed);
+        self.1.store(left.saturating_sub(1), Ordering::Relaxed);
+        assert!(left != 1, "the clock was told to panic");
+        self.0.now()
+    }
+}
+
+#[test]
+fn maintenance_goes_on_after_a_panic_p10_p13() {
+    quietly(|| {
+        let mut panics = 0;
+        for nth in 1..60 {
+            let clock = Stopping(ManualTicker::new(), Arc::default());
+            let cache = Cache::<u64, u64>::builder()
+                .capacity(1000)
+                .stripes(4)
+                .time_to_live(Duration::from_secs(1))
+                .clock(clock.clone())
+                .build();
+            (0..40).for_each(|key| drop(cache.insert(key, key)));
+            clock.0.advance(Duration::from_secs(5));
+            clock.1.store(nth, Ordering::Relaxed);
+            let ask = || (1000..1010).for_each(|key| drop(cache.get(&key)));
+            panics += u64::from(catch_unwind(AssertUnwindSafe(ask)).is_err());
+            clock.1.store(0, Ordering::Relaxed);
+            clock.0.advance(Duration::from_secs(1));
+            (0..20).for_each(|key| drop(cache.get(&(2000 + key))));
+            assert_eq!(cache.len(), 0, "call {nth} of the clock");
+            cache.validate();
+        }
+        assert!(panics > 40);
+    });
 }

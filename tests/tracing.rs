@@ -5,7 +5,10 @@ use std::{
     convert::Infallible,
     fmt::Debug,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use larder::{Cache, loader};
@@ -167,4 +170,36 @@ fn every_removal_is_an_event_with_its_cause() {
         assert!(events.iter().all(|(_, fields)| fields.get("cache") == Some("few")));
         assert!(events.iter().all(|(_, fields)| fields.get("weight") == Some("1")));
     }
+}
+
+/// Panics when it is told of the first removal.
+#[derive(Default)]
+struct Fragile(AtomicBool);
+
+impl<S: Subscriber> Layer<S> for Fragile {
+    fn on_event(&self, _: &Event<'_>, _: Context<'_, S>) {
+        assert!(self.0.swap(true, Ordering::Relaxed), "on purpose");
+    }
+}
+
+#[test]
+fn the_listener_is_told_of_all_that_leaves_even_if_the_subscriber_panics_p11() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&told);
+    let cache = Cache::<u32, Arc<str>>::builder()
+        .capacity(10)
+        .stripes(1)
+        .on_removal(move |&key, _, _| heard.lock().unwrap().push(key))
+        .build();
+    cache.insert(0, "a".into());
+    let subscriber = tracing_subscriber::registry().with(Fragile::default());
+    tracing::subscriber::with_default(subscriber, || {
+        assert!(catch_unwind(AssertUnwindSafe(|| cache.remove(&0))).is_err());
+        for key in 1..5 {
+            cache.insert(key, "b".into());
+            cache.remove(&key);
+        }
+    });
+    assert_eq!(*told.lock().unwrap(), [0, 1, 2, 3, 4]);
+    cache.validate();
 }

@@ -2,11 +2,11 @@
 
 use std::hash::{BuildHasher, Hash};
 
-use super::{Cache, Inner};
+use super::{Cache, Inner, panics::Panics};
 use crate::{
     event::Effects,
     policy::Policy,
-    sync::{Ordering, lock},
+    sync::{AtomicU64, Ordering, lock},
     table::UserCode,
     tags::Registry,
 };
@@ -58,10 +58,11 @@ where
             stripe.set_capacity(share, capacity, inner.context.weigher.is_some());
         }
         drop(resizing);
+        let mut panics = Panics::default();
         loop {
             let excess = inner.context.budget.excess();
             if excess == 0 {
-                return;
+                break;
             }
             let mut leaving = inner.departures();
             leaving.credit = inner.take_room(usize::MAX, excess, &mut leaving.effects);
@@ -69,7 +70,9 @@ where
                 // The excess is reserved by writers who are about to use it or give it back.
                 crate::sync::yield_now();
             }
+            panics.catch(|| drop(leaving));
         }
+        panics.pass_on();
     }
 
     /// Removes all entries. Those inserted while it runs may or may not stay; what is being loaded
@@ -79,10 +82,11 @@ where
     /// the past is forgotten.
     pub fn clear(&self) {
         let inner = &*self.inner;
-        inner.remove_where(|_, _| true);
+        let panics = inner.remove_where(|_, _| true);
         for stripe in &inner.stripes {
             stripe.forget();
         }
+        panics.pass_on();
     }
 
     /// Removes the entries for which `keep` answers `false`. Entries inserted while it runs may or
@@ -91,10 +95,11 @@ where
     /// The closure runs under a bucket's lock, and under the stripe's: keep it short, and do not
     /// call this cache from it.
     pub fn retain(&self, mut keep: impl FnMut(&K, &V) -> bool) {
-        self.inner.remove_where(|key, value| {
+        let panics = self.inner.remove_where(|key, value| {
             let _running = UserCode::enter();
             !keep(key, value)
         });
+        panics.pass_on();
     }
 
     /// Removes every entry that has this tag, in O(1): they are dead at once. What they hold is
@@ -169,6 +174,7 @@ where
 
     #[cold]
     fn maintain_some(&self, now: u64) {
+        let _again = AskAgain(&self.context.due);
         // AcqRel: before the stripes' own are read; see `Stripe::ask`.
         self.context.due.swap(u64::MAX, Ordering::AcqRel);
         let tick = crate::time::Tick::of(now).0;
@@ -184,11 +190,13 @@ where
 
     pub(super) fn run_maintenance(&self) {
         let now = self.context.now();
+        let mut panics = Panics::default();
         for stripe in &self.stripes {
             loop {
                 let mut leaving = self.departures();
                 let steps = (STEPS_AT_ONCE, true);
                 let left = stripe.maintain(&self.context, now, steps, &mut leaving.effects);
+                panics.catch(|| drop(leaving));
                 if left > 0 {
                     break;
                 }
@@ -197,6 +205,7 @@ where
         if let Some(tagger) = &self.context.tagger {
             tagger.registry.clear_unused();
         }
+        panics.pass_on();
     }
 
     /// Evicts up to `wanted` (weight) from the stripe that holds most, except stripe `not`. The
@@ -209,16 +218,33 @@ where
         })
     }
 
-    fn remove_where(&self, mut remove: impl FnMut(&K, &V) -> bool) {
+    /// Removes the entries for which `remove` says so. A panic of a removed one's `Drop` keeps no
+    /// other from being removed; one of `remove` ends it.
+    fn remove_where(&self, mut remove: impl FnMut(&K, &V) -> bool) -> Panics {
         self.flights.supersede_all();
         let now = self.context.now();
+        let mut panics = Panics::default();
         for stripe in &self.stripes {
             let mut at = Some(stripe.table.start());
             while let Some(cursor) = at {
                 let mut leaving = self.departures();
                 let effects = &mut leaving.effects;
                 at = stripe.retain_step(&self.context, cursor, now, &mut remove, effects);
+                panics.catch(|| drop(leaving));
             }
+        }
+        panics
+    }
+}
+
+/// Asks for maintenance again if a panic ends it: of a clock, a policy, or the `Drop` of what goes.
+struct AskAgain<'a>(&'a AtomicU64);
+
+impl Drop for AskAgain<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // AcqRel: as in `Stripe::ask`.
+            self.0.fetch_min(0, Ordering::AcqRel);
         }
     }
 }

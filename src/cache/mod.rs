@@ -11,6 +11,7 @@ mod loading;
 mod maintain;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+mod panics;
 mod share;
 mod write;
 
@@ -23,12 +24,12 @@ use std::{
     fmt,
     hash::{BuildHasher, Hash},
     mem::{self, needs_drop},
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::OnceLock,
     thread::{self, Thread},
 };
 
 use hashbrown::Equivalent;
+use panics::Panics;
 
 use crate::{
     Stats,
@@ -236,28 +237,23 @@ impl<K: Hash + Eq, V, P: Policy, S: BuildHasher> Inner<K, V, P, S> {
     }
 
     fn publish_each(&self, effects: &mut Effects<K, V>) {
-        let mut first = None;
+        let mut panics = Panics::default();
         for leaving in effects.drain() {
-            let published = catch_unwind(AssertUnwindSafe(|| self.publish_one(leaving)));
-            if let Err(panic) = published {
-                first.get_or_insert(panic);
-            }
+            self.publish_one(leaving, &mut panics);
         }
-        if let Some(panic) = first
-            && !thread::panicking()
-        {
-            resume_unwind(panic);
-        }
+        panics.pass_on();
     }
 
-    fn publish_one(&self, leaving: Leaving<K, V>) {
-        self.context.left(leaving.removal);
-        if let Some(listener) = &self.context.listener {
-            let outbox = &self.stripes[leaving.ticket.stripe].outbox;
-            let panics = outbox.deliver(leaving, listener.as_ref());
-            for _ in 0..panics {
-                self.context.count(crate::stats::Event::ListenerPanic);
-            }
+    fn publish_one(&self, leaving: Leaving<K, V>, panics: &mut Panics) {
+        // Who traces may panic. The notice has its number, so those after it wait for it.
+        panics.catch(|| self.context.left(leaving.removal));
+        let Some(listener) = &self.context.listener else {
+            return panics.catch(|| drop(leaving));
+        };
+        let outbox = &self.stripes[leaving.ticket.stripe].outbox;
+        let listener_panics = outbox.deliver(leaving, listener.as_ref());
+        for _ in 0..listener_panics {
+            self.context.count(crate::stats::Event::ListenerPanic);
         }
     }
 }
@@ -279,17 +275,12 @@ struct Departures<'a, K: Hash + Eq, V, P: Policy, S: BuildHasher> {
 impl<K: Hash + Eq, V, P: Policy, S: BuildHasher> Departures<'_, K, V, P, S> {
     #[inline(never)]
     fn send_out(&mut self) {
-        let mut first = None;
+        let mut panics = Panics::default();
         for entry in self.unwanted.drain(..) {
-            let dropped = catch_unwind(AssertUnwindSafe(|| drop(entry)));
-            first = first.or(dropped.err());
+            panics.catch(|| drop(entry));
         }
-        self.inner.publish(&mut self.effects);
-        if let Some(panic) = first
-            && !thread::panicking()
-        {
-            resume_unwind(panic);
-        }
+        panics.catch(|| self.inner.publish(&mut self.effects));
+        panics.pass_on();
     }
 }
 
