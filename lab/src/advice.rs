@@ -90,7 +90,7 @@ impl Advice {
             hit_percent,
             reachable_percent: reachable,
             is_enough,
-            doubling: curve.at(2 * capacity).map(|hit| hit - hit_percent),
+            doubling: curve.at(capacity.saturating_mul(2)).map(|hit| hit - hit_percent),
             default_capacity: default.filter(|_| is_enough).and_then(|curve| curve.first(goal)),
             by_size: simulation.by_size,
         })

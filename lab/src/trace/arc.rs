@@ -20,10 +20,13 @@ pub(super) fn read(input: &mut dyn BufRead, sink: &mut Sink) -> Result<(), Error
             Some(&[start, count, _, _]) => (start, count),
             _ => return Err("expected four numbers: start, count, ignored, request".to_owned()),
         };
-        if count > LONGEST || start.checked_add(count).is_none() {
+        if count > LONGEST {
             return Err(format!("a run of {count} blocks, more than {LONGEST}"));
         }
-        (start..start + count).try_for_each(|block| {
+        let end = start.checked_add(count);
+        let end = end
+            .ok_or_else(|| format!("{count} blocks from {start} on pass the last there can be"))?;
+        (start..end).try_for_each(|block| {
             sink.accept(Access { key: Key::Number(block), size: None, time: None })
         })
     })

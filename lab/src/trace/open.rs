@@ -95,7 +95,8 @@ impl Source {
         let opened = self.open(watch).map_err(|error| sink.unreadable(error));
         let input = &mut *opened?;
         // A recording is known by how it begins, whatever its name.
-        let format = if recording::is_next(input) { Format::Recording } else { format };
+        let is_recording = recording::is_next(input).map_err(|error| sink.unreadable(error))?;
+        let format = if is_recording { Format::Recording } else { format };
         match options.format.unwrap_or(format) {
             Format::Text => text::read(input, &mut sink),
             Format::Csv => csv::read(input, &options.columns, &mut sink),

@@ -4,27 +4,42 @@
 //! written last, or, if it missed, what was written next.
 
 use std::collections::HashMap;
-use std::io::BufRead;
+use std::io::{self, BufRead, ErrorKind};
 
 use larder::record::{self, Reader, What};
 
 use super::{Access, Error, Key, Place, Sink};
 
-/// Whether what comes next is a recording.
-pub(super) fn is_next(input: &mut dyn BufRead) -> bool {
-    input.fill_buf().is_ok_and(|bytes| bytes.starts_with(record::MAGIC))
+/// Whether what comes next is a recording. If it cannot be read, that is said only once.
+pub(super) fn is_next(input: &mut dyn BufRead) -> io::Result<bool> {
+    Ok(input.fill_buf()?.starts_with(record::MAGIC))
 }
 
 /// Reads the accesses.
 pub(super) fn read(input: &mut dyn BufRead, sink: &mut Sink) -> Result<(), Error> {
     let reader = Reader::new(input).map_err(|error| sink.unreadable(error))?;
     sink.sampled(reader.one_in());
-    let accesses: Result<Vec<_>, _> = reader.collect();
-    let mut accesses = accesses.map_err(|error| sink.unreadable(error))?;
+    let mut records = Vec::new();
+    for (number, access) in (1..).zip(reader) {
+        match access {
+            Ok(access) => records.push((number, access)),
+            Err(error) => {
+                let why = match error.kind() {
+                    ErrorKind::UnexpectedEof => "the file ends within it".to_owned(),
+                    ErrorKind::InvalidData => error.to_string(),
+                    _ => return Err(sink.unreadable(error)),
+                };
+                sink.judge(Place::Record(number), Err(why))?;
+                // Where the next one begins is not known.
+                break;
+            }
+        }
+    }
     // Those of different buffers overlap; a stable sort keeps each key's in their order.
-    accesses.sort_by_key(|access| access.at);
+    records.sort_by_key(|(_, access)| access.at);
+    let (numbers, accesses): (Vec<u64>, Vec<record::Access>) = records.into_iter().unzip();
     let sizes = sizes(&accesses);
-    for (number, (access, size)) in (1..).zip(accesses.iter().zip(sizes)) {
+    for (number, (access, size)) in numbers.into_iter().zip(accesses.iter().zip(sizes)) {
         if matches!(access.what, What::Write(_)) {
             continue;
         }
@@ -98,7 +113,7 @@ mod tests {
         let bytes = file.0.lock().unwrap().clone();
         let unpacked = flate2::read::MultiGzDecoder::new(&bytes[..]);
         let mut input = BufReader::new(unpacked);
-        assert!(is_next(&mut input));
+        assert!(is_next(&mut input).unwrap());
         let mut sink = Sink::new("cache.rec.gz", false);
         read(&mut input, &mut sink).unwrap();
         let trace = sink.finish();

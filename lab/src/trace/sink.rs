@@ -40,7 +40,7 @@ pub enum Error {
         why: String,
     },
     /// The file could not be opened, read or decompressed.
-    #[error("{file}: {source}")]
+    #[error("{file}: cannot be read")]
     Unreadable {
         /// The file.
         file: String,
@@ -70,7 +70,13 @@ pub struct Sink {
     numbers: AHashMap<u64, u32>,
     texts: AHashMap<Box<[u8]>, u32>,
     now: Duration,
+    /// The sum of the sizes.
+    bytes: u64,
 }
+
+/// The most that all sizes may add up to, so that no sum over them needs to be watched: no storage has
+/// as much, and a size of another order is none, but says that something is never to be kept.
+const MOST_BYTES: u64 = 1 << 60;
 
 impl Sink {
     /// An empty one for what is read from `file`. A lenient one counts what is bad and goes on.
@@ -83,6 +89,7 @@ impl Sink {
             numbers: AHashMap::new(),
             texts: AHashMap::new(),
             now: Duration::ZERO,
+            bytes: 0,
         }
     }
 
@@ -94,7 +101,8 @@ impl Sink {
     /// Takes an access, or says what is wrong with it.
     ///
     /// # Errors
-    /// If it has a size or a time and those before have none, or the other way round.
+    /// If it has a size or a time and those before have none, or the other way round; or if its size
+    /// is too much for a sum.
     pub fn accept(&mut self, access: Access<'_>) -> Result<(), String> {
         if self.trace.keys.is_empty() {
             self.trace.sizes = access.size.map(|_| Vec::new());
@@ -111,6 +119,11 @@ impl Sink {
             return differs("time", access.time.is_some());
         }
         if let (Some(sizes), Some(size)) = (&mut self.trace.sizes, access.size) {
+            let bytes = self.bytes.saturating_add(size.max(1));
+            if bytes > MOST_BYTES {
+                return Err(format!("with a size of {size} all are more than {MOST_BYTES}"));
+            }
+            self.bytes = bytes;
             sizes.push(size.max(1));
         }
         if let (Some(times), Some(time)) = (&mut self.trace.times, access.time) {

@@ -144,14 +144,57 @@ fn bad_lines_are_named_or_skipped() {
         let trace = read_as(content, &options).expect("the rest");
         assert_eq!((trace.len(), trace.skipped), (2, 1), "{format:?}");
     }
-    let error = read_as(b"1 1 0 0\n1 99999999999 0 0\n", &options(Format::Arc));
-    assert!(error.is_err_and(|error| error.to_string().contains("line 2: a run of 99999999999")));
+    let late = format!("{} 2 0 0", u64::MAX);
+    let large = format!("a {0}\nb {0}", 1_u64 << 60);
+    for (format, content, why) in [
+        (Format::Arc, "1 1 0 0\n1 99999999999 0 0\n", "line 2: a run of 99999999999"),
+        (Format::Arc, &late, "line 1: 2 blocks from 18446744073709551615"),
+        (Format::Text, "a 18446744073709551615", "line 1: with a size of 18446744073709551615"),
+        (Format::Text, &large, "line 2: with a size of"),
+    ] {
+        let error = read_as(content.as_bytes(), &options(format)).expect_err(why).to_string();
+        assert!(error.contains(why), "{error}");
+    }
+}
+
+/// The beginning of a recording: a miss, a write of 5 and a hit, three bytes and four.
+fn recording() -> Vec<u8> {
+    [larder::record::MAGIC, &[1], &[0, 0, 1], &[0, 0, 2, 5], &[2, 0, 0]].concat()
+}
+
+#[test]
+fn bad_records_of_a_recording_are_named_or_skipped_with_what_follows() {
+    let file = recording();
+    for (bytes, why) in [
+        (&[2, 0, 9, 0, 0, 0][..], "record 4: an access of a kind unknown here: 9"),
+        (&[0x80; 20], "record 4: a number that does not end"),
+        (&[2, 0], "record 4: the file ends within it"),
+    ] {
+        let mut options = options(Format::Recording);
+        let content = [&file, bytes].concat();
+        let error = read_as(&content, &options).expect_err(why).to_string();
+        assert!(error.ends_with(why), "{error}");
+        options.skip_bad = true;
+        let trace = read_as(&gzip(&content), &options).expect("the rest");
+        assert_eq!((trace.len(), trace.skipped), (2, 1), "{why}");
+    }
+    // The number is that in the file, which is not in the order of time.
+    let content = [&file[..], &[2, 1, 2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]];
+    let content = [&content.concat()[..], &[1, 1, 0]].concat();
+    let error = read_as(&content, &options(Format::Recording)).expect_err("a large size");
+    assert!(error.to_string().contains("record 5: with a size of"), "{error}");
 }
 
 #[test]
 fn what_cannot_be_read_is_an_error_with_the_files_name() {
     let missing = read(Path::new("no/such.txt"), &Options::default()).expect_err("no such file");
-    assert!(missing.to_string().starts_with("no/such.txt: "));
+    assert_eq!(missing.to_string(), "no/such.txt: cannot be read");
+    assert!(std::error::Error::source(&missing).is_some());
+    // The third byte is the method, of which there is but one.
+    let mut whole = gzip(b"some key\n");
+    whole[2] = 7;
+    let corrupt = read_as(&whole, &Options::default());
+    assert!(matches!(corrupt, Err(Error::Unreadable { .. })), "{corrupt:?}");
     let lenient = Options { skip_bad: true, ..options(Format::Text) };
     assert!(matches!(read_as(b"\n\n", &lenient), Err(Error::Empty { .. })));
     for pack in [gzip, zstd, xz] {
