@@ -544,8 +544,9 @@ impl Drop for Odd {
 #[test]
 fn a_panicking_drop_keeps_nothing_else_from_leaving_p13() {
     type Dropping = Cache<u64, Arc<Odd>, AnyPolicy>;
+    type Operation = fn(&Dropping);
     // What it does, and how many entries stay.
-    let operations: [(fn(&Dropping), usize); 5] = [
+    let operations: [(Operation, usize); 5] = [
         (|cache| cache.set_capacity(cache.capacity() / 100), 10),
         (Cache::clear, 0),
         (|cache| cache.retain(|&key, _| key >= 990), 10),
@@ -574,6 +575,7 @@ fn a_panicking_drop_keeps_nothing_else_from_leaving_p13() {
                 assert_eq!(cache.len(), stay, "operation {number}");
                 assert_eq!(dropped.load(Ordering::Relaxed), 1000 - stay as u64);
                 cache.validate();
+                // What stays would panic too.
                 std::mem::forget(cache);
             }
         });
