@@ -188,4 +188,10 @@ mod tests {
         assert!(advice.to_string().contains("needs more than was simulated: 9.0 % at 20 entries"));
         assert_eq!(advise(&[(OPTIMUM, 10, 5.0)]), None);
     }
+
+    #[test]
+    fn twice_the_largest_capacity_there_can_be_adds_nothing() {
+        let advice = advise(&[("lru", u64::MAX / 2 + 1, 80.0)]).expect("advice");
+        assert_eq!(advice.doubling, Some(0.0));
+    }
 }

@@ -116,5 +116,8 @@ fn what_cannot_be_is_explained() {
     explained(&["--ttl", "1m"], "no times");
     explained(&["--stripes", "3"], "power of two");
     let missing = Path::new("no/such.trace");
-    lab().arg("curve").arg(missing).assert().code(2).stderr(contains("no/such.trace"));
+    // The file and the cause, each once.
+    let once =
+        "larder-lab: no/such.trace: cannot be read: No such file or directory (os error 2)\n";
+    lab().arg("curve").arg(missing).assert().code(2).stderr(once);
 }
