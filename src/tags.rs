@@ -106,13 +106,15 @@ impl Registry {
         self.removals.load(Ordering::Acquire)
     }
 
-    /// Notes what tags an entry has whose value is of the time when there had been `born` removals.
-    /// Call it before the value can become visible.
-    pub(crate) fn tag(&self, hashes: &[u64], born: u64) -> Option<Box<TagSet>> {
+    /// Notes what tags an entry has whose value is of the time when there had been `born` removals (`None`:
+    /// of now). Call it before the value can become visible.
+    pub(crate) fn tag(&self, hashes: &[u64], born: Option<u64>) -> Option<Box<TagSet>> {
         if hashes.is_empty() {
             return None;
         }
         let mut tags = lock(&self.tags);
+        // Under the lock: a tag that is forgotten in between would seem to be removed since.
+        let born = born.unwrap_or_else(|| self.removals());
         if tags.known.len() >= FEW && tags.known.len() == tags.known.capacity() {
             tags.forget_unused();
         }

@@ -326,8 +326,7 @@ where
     ) -> Write<K, V> {
         let tags = self.context.tagger.as_ref().and_then(|tagger| {
             let hashes = (tagger.tags_of)(&key, &value);
-            let registry = &tagger.registry;
-            registry.tag(&hashes, born.unwrap_or_else(|| registry.removals()))
+            tagger.registry.tag(&hashes, born)
         });
         Write { hash, entry: Some((key, value)), weight, tags, when, version: None }
     }
