@@ -6,7 +6,6 @@
 //! what a load finds.
 
 use std::{
-    collections::VecDeque,
     future::poll_fn,
     hash::{BuildHasher, Hash},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -16,13 +15,12 @@ use std::{
     time::Duration,
 };
 
-use hashbrown::HashMap;
-
 use super::{
     LoadingCache, Shared,
     builder::Backoff,
     keep::jittered,
     loader::Loader,
+    queue::{Batch, Queue, Waiting},
     timer::Alarm,
     writer::{Hold, Write, WriteError, Writer, run},
 };
@@ -31,7 +29,8 @@ use crate::{
     hash,
     outbox::forget_panic,
     policy::Policy,
-    sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering, lock},
+    sync::{Arc, AtomicUsize, Mutex, MutexGuard, Ordering, lock, try_lock},
+    table::{deny_reentry, enter_user_code},
 };
 
 /// How the queue is used.
@@ -47,22 +46,15 @@ pub(super) struct Queueing {
 /// The writes that the store does not have yet.
 pub(super) struct Behind<K, V> {
     queueing: Queueing,
+    hasher: ahash::RandomState,
     /// The number of unwritten keys, for who only wants to know whether there are any.
     unwritten: AtomicUsize,
-    queue: Mutex<Queue<K, V>>,
+    state: Mutex<State<K, V>>,
 }
 
-struct Queue<K, V> {
-    writes: HashMap<K, Place<V>, ahash::RandomState>,
-    /// The keys that wait, the oldest first.
-    order: VecDeque<K>,
-    /// On their way to the store, where they may have arrived already.
-    batch: Arc<[(K, Write<V>)]>,
-    /// The number of the last write.
-    number: u64,
-    /// The number below which all are written.
-    written: u64,
-    /// Writes what there is, while `is_writing`.
+struct State<K, V> {
+    queue: Queue<K, V>,
+    /// Writes what there is, while `is_writing`, and callers are to drive it.
     job: Weak<Job>,
     is_writing: bool,
     /// Whether a job was let go before it was done, by a spawner that is no more: then those who wait
@@ -73,36 +65,33 @@ struct Queue<K, V> {
     waiter: u64,
 }
 
-struct Place<V> {
-    /// Of the oldest write of this key that is not on its way.
-    number: u64,
-    /// `None` while the newest one is on its way.
-    write: Option<Write<V>>,
-}
-
 impl<K, V> Behind<K, V>
 where
     K: Hash + Eq + Clone,
     V: Clone,
 {
     pub(super) fn new(queueing: Queueing) -> Self {
-        let queue = Queue {
-            writes: HashMap::with_hasher(hash::random_state()),
-            order: VecDeque::new(),
-            batch: Arc::new([]),
-            number: 0,
-            written: 0,
+        let state = State {
+            queue: Queue::new(),
             job: Weak::new(),
             is_writing: false,
             is_deserted: false,
             waiters: Vec::new(),
             waiter: 0,
         };
-        Self { queueing, unwritten: AtomicUsize::new(0), queue: Mutex::new(queue) }
+        Self {
+            queueing,
+            hasher: hash::random_state(),
+            unwritten: AtomicUsize::new(0),
+            state: Mutex::new(state),
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue<K, V>> {
-        lock(&self.queue)
+    fn lock(&self) -> MutexGuard<'_, State<K, V>> {
+        try_lock(&self.state).unwrap_or_else(|| {
+            deny_reentry();
+            lock(&self.state)
+        })
     }
 
     /// The number of keys the store does not have the newest write of.
@@ -119,88 +108,53 @@ where
 
     #[cold]
     fn queued(&self, key: &K) -> Option<Write<V>> {
-        let queue = self.lock();
-        match &queue.writes.get(key)?.write {
-            Some(write) => Some(write.clone()),
-            None => {
-                let sent = queue.batch.iter().find(|(sent, _)| sent == key);
-                sent.map(|(_, write)| write.clone())
-            }
-        }
+        let hash = self.hasher.hash_one(key);
+        let state = self.lock();
+        let _user = enter_user_code::<K, V>();
+        state.queue.newest(hash, key).cloned()
+    }
+
+    /// The number of the newest write of a key.
+    fn find(&self, hash: u64, key: &K, queue: &Queue<K, V>) -> Option<u64> {
+        let _user = enter_user_code::<K, V>();
+        queue.find(hash, key)
     }
 
     fn count(&self, queue: &Queue<K, V>) {
         // Release: pairs with the Acquire in `len`: who evicts the value afterwards and loads the key
         // finds it here.
-        self.unwritten.store(queue.writes.len(), Ordering::Release);
+        self.unwritten.store(queue.len(), Ordering::Release);
     }
 
-    /// Queues a write; gives it back if there are too many.
-    fn push(&self, key: &K, write: Write<V>) -> Result<(), Write<V>> {
-        // Dropped after the lock is released.
-        let mut overtaken = None;
-        let mut queue = self.lock();
-        let is_full = queue.writes.len() >= self.queueing.most;
-        queue.number += 1;
-        let number = queue.number;
-        match queue.writes.get_mut(key) {
-            Some(Place { write: waiting @ Some(_), .. }) => overtaken = waiting.replace(write),
-            Some(place) => {
-                *place = Place { number, write: Some(write) };
-                queue.order.push_back(key.clone());
-            }
-            None if is_full => return Err(write),
-            None => {
-                queue.writes.insert(key.clone(), Place { number, write: Some(write) });
-                queue.order.push_back(key.clone());
-            }
-        }
-        self.count(&queue);
-        drop(queue);
-        drop(overtaken);
-        Ok(())
+    /// Queues a write; gives it back if there are too many. Answers with what it overtook, to be dropped.
+    fn push(&self, key: &K, write: Write<V>) -> Result<Option<Waiting<K, V>>, Write<V>> {
+        let hash = self.hasher.hash_one(key);
+        let write = Waiting { hash, key: key.clone(), write };
+        let mut state = self.lock();
+        let former = self.find(hash, key, &state.queue);
+        let pushed = state.queue.push(former, write, self.queueing.most);
+        self.count(&state.queue);
+        drop(state);
+        pushed.map_err(|refused| refused.write)
     }
 
-    /// The next batch, or the last one if that was not accepted. If there is none, nobody is writing
-    /// any more.
-    fn next_batch(&self) -> Arc<[(K, Write<V>)]> {
-        let mut queue = self.lock();
-        let Queue { writes, order, batch, is_writing, .. } = &mut *queue;
-        if batch.is_empty() {
-            let size = order.len().min(self.queueing.batch);
-            *batch = order
-                .drain(..size)
-                .map(|key| {
-                    let place = writes.get_mut(&key).expect("every key in order has a write");
-                    let write = place.write.take().expect("not on its way");
-                    (key, write)
-                })
-                .collect();
-        }
-        *is_writing = !batch.is_empty();
-        Arc::clone(batch)
-    }
-
-    /// The store accepted the batch.
-    fn accept(&self) {
-        let mut queue = self.lock();
-        let batch = std::mem::replace(&mut queue.batch, Arc::new([]));
-        for (key, _) in &*batch {
-            if queue.writes.get(key).is_some_and(|place| place.write.is_none()) {
-                queue.writes.remove(key);
-            }
-        }
-        let oldest = queue.order.front().and_then(|key| queue.writes.get(key));
-        queue.written = oldest.map_or(queue.number + 1, |place| place.number);
-        self.count(&queue);
-        self.tell(queue);
+    /// The next batch, or the last one if that was not accepted. If it is empty, nobody is writing any
+    /// more.
+    fn next_batch(&self) -> Batch<K, V> {
+        let mut state = self.lock();
+        let batch = state.queue.send(self.queueing.batch);
+        state.is_writing = !batch.is_empty();
+        batch
     }
 
     /// Wakes all who wait for something to be written.
-    fn tell(&self, mut queue: MutexGuard<'_, Queue<K, V>>) {
-        let waiters = std::mem::take(&mut queue.waiters);
-        drop(queue);
-        waiters.into_iter().for_each(|(_, waker)| waker.wake());
+    fn tell(&self, mut state: MutexGuard<'_, State<K, V>>) {
+        let waiters = std::mem::take(&mut state.waiters);
+        drop(state);
+        for (_, waker) in waiters {
+            // One that panics must not keep the others waiting.
+            forget_panic(catch_unwind(AssertUnwindSafe(|| waker.wake())));
+        }
     }
 }
 
@@ -220,26 +174,26 @@ where
     V: Clone,
 {
     fn new(behind: &'a Behind<K, V>) -> Self {
-        let mut queue = behind.lock();
-        queue.waiter += 1;
-        Self { behind, number: queue.waiter }
+        let mut state = behind.lock();
+        state.waiter += 1;
+        Self { behind, number: state.waiter }
     }
 
     /// Whether it is done; if not, this will be woken when something was written.
     fn look(&self, is_done: impl Fn(&Queue<K, V>) -> bool, waker: Waker) -> bool {
-        let mut queue = self.behind.lock();
-        let is_done = is_done(&queue);
-        let former = queue.leave(self.number);
+        let mut state = self.behind.lock();
+        let is_done = is_done(&state.queue);
+        let former = state.leave(self.number);
         if !is_done {
-            queue.waiters.push((self.number, waker));
+            state.waiters.push((self.number, waker));
         }
-        drop(queue);
+        drop(state);
         drop(former);
         is_done
     }
 }
 
-impl<K, V> Queue<K, V> {
+impl<K, V> State<K, V> {
     fn leave(&mut self, waiter: u64) -> Option<(u64, Waker)> {
         let own = self.waiters.iter().position(|&(number, _)| number == waiter)?;
         Some(self.waiters.swap_remove(own))
@@ -257,14 +211,41 @@ where
     }
 }
 
-/// Notices when the job is let go of before it is done.
+/// Sees to the queue on behalf of a job, and notices when that is let go of before it is done.
 struct Watch<K, V>
 where
     K: Hash + Eq + Clone,
     V: Clone,
 {
     behind: Arc<Behind<K, V>>,
+    /// Whether those who wait drive the job. Then it ends with every batch that is accepted: nobody is kept
+    /// who has no more to wait for, and nothing is begun that he then would give up.
+    is_driven: bool,
     is_over: bool,
+}
+
+impl<K, V> Watch<K, V>
+where
+    K: Hash + Eq + Clone,
+    V: Clone,
+{
+    fn next_batch(&mut self) -> Option<Batch<K, V>> {
+        let batch = self.behind.next_batch();
+        self.is_over = batch.is_empty();
+        (!self.is_over).then_some(batch)
+    }
+
+    /// The store accepted the batch.
+    fn accept(&mut self) {
+        let mut state = self.behind.lock();
+        let accepted = state.queue.accept();
+        self.behind.count(&state.queue);
+        state.is_writing = !self.is_driven;
+        self.is_over = self.is_driven;
+        // Whoever still waits will start the next job.
+        self.behind.tell(state);
+        drop(accepted);
+    }
 }
 
 impl<K, V> Drop for Watch<K, V>
@@ -274,10 +255,10 @@ where
 {
     fn drop(&mut self) {
         if !self.is_over {
-            let mut queue = self.behind.lock();
-            queue.is_writing = false;
-            queue.is_deserted = true;
-            self.behind.tell(queue);
+            let mut state = self.behind.lock();
+            state.is_writing = false;
+            state.is_deserted = true;
+            self.behind.tell(state);
         }
     }
 }
@@ -361,8 +342,8 @@ where
     /// [`flush`](Self::flush) for async code. Dropping it does no harm.
     pub async fn flush_async(&self) {
         let behind = &self.shared.behind;
-        let until = behind.lock().number;
-        self.wait_written(|queue| queue.writes.is_empty() || queue.written > until).await;
+        let until = behind.lock().queue.numbers().end;
+        self.wait_written(|queue| queue.written() >= until).await;
     }
 
     /// The number of keys whose newest write the store does not have yet.
@@ -379,20 +360,27 @@ where
         loop {
             let lead = self.shared.hold(key).await.ok_or(WriteError::Reentrant)?;
             match behind.push(key, write) {
-                Ok(()) => {
+                Ok(overtaken) => {
                     self.start_writing(false);
+                    drop(overtaken);
                     return Ok(lead);
                 }
                 Err(refused) => write = refused,
             }
             drop(lead);
-            self.wait_written(|queue| queue.writes.len() < behind.queueing.most).await;
+            self.wait_written(|queue| queue.len() < behind.queueing.most).await;
         }
     }
 
     /// Waits until the store has the newest write of `key`, which the caller holds.
     pub(super) async fn wait_written_of(&self, key: &K) {
-        self.wait_written(|queue| !queue.writes.contains_key(key)).await;
+        let behind = &self.shared.behind;
+        let hash = behind.hasher.hash_one(key);
+        let newest = behind.find(hash, key, &behind.lock().queue);
+        // Who holds the key queues nothing newer, and nobody else does.
+        if let Some(newest) = newest {
+            self.wait_written(|queue| queue.written() > newest).await;
+        }
     }
 
     /// Waits for something to be written, and sees to it that somebody writes.
@@ -424,21 +412,20 @@ where
     /// with the job if it is the caller's to drive.
     fn start_writing(&self, will_drive: bool) -> Option<Arc<Job>> {
         let shared = &self.shared;
-        let mut queue = shared.behind.lock();
-        let spawner = shared.spawner.as_ref().filter(|_| !queue.is_deserted);
-        if queue.is_writing {
-            let job = queue.job.upgrade();
-            drop(queue);
-            return job.filter(|_| spawner.is_none());
+        let mut state = shared.behind.lock();
+        if state.is_writing {
+            return state.job.upgrade();
         }
-        if spawner.is_none() && !will_drive {
+        let spawner = shared.spawner.as_ref().filter(|_| !state.is_deserted);
+        let is_driven = spawner.is_none();
+        if is_driven && !will_drive {
             return None;
         }
-        let watch = Watch { behind: Arc::clone(&shared.behind), is_over: false };
+        let watch = Watch { behind: Arc::clone(&shared.behind), is_driven, is_over: false };
         let job = Job::new(Box::pin(Arc::clone(shared).write_all(watch)));
-        queue.job = Arc::downgrade(&job);
-        queue.is_writing = true;
-        drop(queue);
+        state.job = if is_driven { Arc::downgrade(&job) } else { Weak::new() };
+        state.is_writing = true;
+        drop(state);
         match spawner {
             Some(spawn) => {
                 spawn(Box::pin(Driver::new(job)));
@@ -460,22 +447,22 @@ where
     P: Policy,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// Writes batch after batch until there is nothing left.
+    /// Writes batch after batch until there is nothing left, or until one is accepted where those who wait
+    /// for that drive this.
     async fn write_all(self: Arc<Self>, mut watch: Watch<K, V>) {
-        let behind = &self.behind;
         let mut failures = 0;
-        loop {
-            let batch = behind.next_batch();
-            if batch.is_empty() {
-                watch.is_over = true;
-                return;
-            }
+        while !watch.is_over
+            && let Some(batch) = watch.next_batch()
+        {
             if self.write_batch(&batch).await {
-                behind.accept();
+                watch.accept();
                 failures = 0;
+                // The user's `Drop` must not end the writing.
+                forget_panic(catch_unwind(AssertUnwindSafe(|| drop(batch))));
             } else {
                 failures += 1;
-                self.pause(jittered(behind.queueing.retry.delay(failures))).await;
+                let delay = self.behind.queueing.retry.delay(failures);
+                self.pause(jittered(delay)).await;
             }
         }
     }

@@ -15,6 +15,7 @@ mod kept;
 mod limit;
 mod load;
 pub mod loader;
+mod queue;
 mod timer;
 mod writer;
 
