@@ -8,7 +8,7 @@
 use std::{
     future::poll_fn,
     hash::{BuildHasher, Hash},
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::pin,
     sync::Weak,
     task::{Context, Poll, Waker},
@@ -57,8 +57,8 @@ struct State<K, V> {
     /// Writes what there is, while `is_writing`, and callers are to drive it.
     job: Weak<Job>,
     is_writing: bool,
-    /// Whether a job was let go before it was done, by a spawner that is no more: then those who wait
-    /// drive it.
+    /// Whether the last job was let go before it was done, by a spawner that panicked or is no more: then
+    /// those who wait drive the next one.
     is_deserted: bool,
     waiters: Vec<(u64, Waker)>,
     /// The number of the last waiter.
@@ -305,8 +305,8 @@ where
         key: K,
         value: V,
     ) -> Result<Option<V>, WriteError<<L as Writer<K, V>>::Error>> {
-        let lead = self.queue(&key, Write::Put(value.clone())).await?;
-        Ok(self.insert_as_leader(lead, key, value))
+        let (own, write) = (key.clone(), Write::Put(value.clone()));
+        self.queue(&own, write, |lead| self.insert_as_leader(lead, key, value)).await
     }
 
     /// Removes from the cache now and from the store soon; see [`put_behind`](Self::put_behind).
@@ -328,8 +328,7 @@ where
         &self,
         key: K,
     ) -> Result<Option<V>, WriteError<<L as Writer<K, V>>::Error>> {
-        let lead = self.queue(&key, Write::Remove).await?;
-        Ok(self.remove_as_leader(lead, &key))
+        self.queue(&key, Write::Remove, |lead| self.remove_as_leader(lead, &key)).await
     }
 
     /// Waits until the store has everything that was written behind before this was called, blocking
@@ -352,24 +351,35 @@ where
         self.shared.behind.len()
     }
 
-    /// Queues a write, once there is room, and answers with the lead of its key: until that is
-    /// dropped nobody else loads or writes it, so the cache sees the writes of a key in the order of
-    /// the queue.
-    async fn queue(&self, key: &K, mut write: Write<V>) -> Result<Hold<K, V, L>, Refused<K, V, L>> {
+    /// Queues a write, once there is room, and makes the cache follow by `change`, which is given the lead of
+    /// the key: until that is dropped nobody else loads or writes it, so the cache sees the writes of a key
+    /// in the order of the queue.
+    async fn queue<T>(
+        &self,
+        key: &K,
+        mut write: Write<V>,
+        change: impl FnOnce(Hold<K, V, L>) -> T,
+    ) -> Result<T, Refused<K, V, L>> {
         let behind = &self.shared.behind;
-        loop {
+        let (lead, overtaken) = loop {
             let lead = self.shared.hold(key).await.ok_or(WriteError::Reentrant)?;
             match behind.push(key, write) {
-                Ok(overtaken) => {
-                    self.start_writing(false);
-                    drop(overtaken);
-                    return Ok(lead);
-                }
+                Ok(overtaken) => break (lead, overtaken),
                 Err(refused) => write = refused,
             }
             drop(lead);
             self.wait_written(|queue| queue.len() < behind.queueing.most).await;
+        };
+        // The store will have it whatever happens here: should the weigher or the like panic, the key is
+        // removed, and loaded from the queue.
+        let changed = catch_unwind(AssertUnwindSafe(|| change(lead)));
+        if changed.is_err() {
+            let remove = || drop(self.shared.cache.remove(key));
+            forget_panic(catch_unwind(AssertUnwindSafe(remove)));
         }
+        self.start_writing(false);
+        drop(overtaken);
+        Ok(changed.unwrap_or_else(|panic| resume_unwind(panic)))
     }
 
     /// Waits until the store has the newest write of `key`, which the caller holds.
@@ -416,7 +426,9 @@ where
         if state.is_writing {
             return state.job.upgrade();
         }
-        let spawner = shared.spawner.as_ref().filter(|_| !state.is_deserted);
+        // A spawner that failed is tried again with the next write; who waits does not rely on it.
+        let may_spawn = !(will_drive && state.is_deserted);
+        let spawner = shared.spawner.as_ref().filter(|_| may_spawn);
         let is_driven = spawner.is_none();
         if is_driven && !will_drive {
             return None;
@@ -425,14 +437,14 @@ where
         let job = Job::new(Box::pin(Arc::clone(shared).write_all(watch)));
         state.job = if is_driven { Arc::downgrade(&job) } else { Weak::new() };
         state.is_writing = true;
+        state.is_deserted &= is_driven;
         drop(state);
-        match spawner {
-            Some(spawn) => {
-                spawn(Box::pin(Driver::new(job)));
-                None
-            }
-            None => Some(job),
-        }
+        let Some(spawn) = spawner else { return Some(job) };
+        // A runtime that is not there panics. But the write is queued and will be made, so that is no more
+        // than a job let go of: the panic hook has told, and whoever waits drives the next one.
+        let spawn = || spawn(Box::pin(Driver::new(job)));
+        forget_panic(catch_unwind(AssertUnwindSafe(spawn)));
+        None
     }
 }
 
