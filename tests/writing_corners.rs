@@ -21,7 +21,7 @@ use std::{
 };
 
 use larder::{
-    Cache, LoadingBuilder, LoadingCache,
+    Cache, LoadError, LoadingBuilder, LoadingCache, WriteError,
     loader::{Loaded, Loader, Write, Writer},
     time::ManualTicker,
 };
@@ -491,4 +491,74 @@ fn a_weigher_that_panics_does_not_part_cache_and_store_p13() {
     assert_eq!(store.row(1), Some(13));
     cache.put_behind(key(1), value(14)).unwrap();
     check(&cache, &store);
+}
+
+/// What the writer of the queue got when it called back, `act` being run once.
+fn called_back<T: Send + 'static>(
+    size: usize,
+    drive: impl FnOnce(&Loading) + Send + 'static,
+    act: impl Fn(&Loading) -> T + Send + Sync + 'static,
+) -> T {
+    let store = Store::default();
+    let cache = builder(&store).write_queue(size, 1).build();
+    let (calling, was_called) = (cache.clone(), AtomicBool::new(false));
+    let (answer, answers) = mpsc::channel();
+    store.within(move |_| {
+        if !was_called.swap(true, SeqCst) {
+            answer.send(act(&calling)).unwrap();
+        }
+    });
+    cache.put_behind(key(1), value(1)).unwrap();
+    cache.put_behind(key(2), value(2)).unwrap();
+    let driving = cache.clone();
+    in_time(move || drive(&driving));
+    let answer = answers.try_recv().expect("it was driven");
+    check(&cache, &store);
+    answer
+}
+
+#[test]
+fn a_writer_that_waits_for_itself_is_told_p14() {
+    let put = |cache: &Loading| cache.put_behind(key(3), value(3)).map(drop);
+    assert_eq!(called_back(2, Loading::flush, put), Err(WriteError::Reentrant), "full");
+    assert_eq!(called_back(3, Loading::flush, put), Ok(()));
+    let through = |cache: &Loading| cache.put_through(key(1), value(3)).map(drop);
+    assert_eq!(called_back(9, Loading::flush, through), Err(WriteError::Reentrant));
+    let other = |cache: &Loading| cache.put_through(key(3), value(3)).map(drop);
+    assert_eq!(called_back(9, Loading::flush, other), Ok(()));
+    let flush = |cache: &Loading| catch_unwind(AssertUnwindSafe(|| cache.flush()));
+    let told = called_back(9, Loading::flush, flush).expect_err("it would wait for itself");
+    let told = told.downcast::<&str>().expect("a message");
+    assert!(told.contains("from inside its own writer"), "{told}");
+    // Nor does an async one wait.
+    let flush = |cache: &Loading| {
+        let cache = cache.clone();
+        let mut flush = Task::new(async move { cache.flush_async().await });
+        catch_unwind(AssertUnwindSafe(|| flush.poll().is_pending())).is_err()
+    };
+    assert!(called_back(9, Loading::flush, flush));
+}
+
+#[test]
+fn a_writer_that_asks_for_the_key_whose_write_waits_for_it_is_told_p14() {
+    let drive = |cache: &Loading| drop(cache.put_through(key(1), value(3)).unwrap());
+    let get = |cache: &Loading| {
+        cache.remove(&key(1));
+        cache.get(&key(1)).map(|value| value.content)
+    };
+    assert_eq!(called_back(9, drive, get), Err(LoadError::Reentrant));
+    let put = |cache: &Loading| cache.put_behind(key(1), value(3)).map(drop);
+    assert_eq!(called_back(9, drive, put), Err(WriteError::Reentrant));
+    let other = |cache: &Loading| cache.get(&key(2)).map(|value| value.content);
+    assert_eq!(called_back(9, drive, other), Ok(2));
+}
+
+#[test]
+fn a_flush_inside_the_writer_of_another_cache_is_no_matter() {
+    let store = Store::default();
+    let other = cache(&store);
+    other.put_behind(key(1), value(1)).unwrap();
+    let flushing = other.clone();
+    called_back(9, Loading::flush, move |_| flushing.flush());
+    assert_eq!((store.row(1), other.unwritten()), (Some(1), 0));
 }

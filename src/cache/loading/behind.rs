@@ -21,6 +21,7 @@ use super::{
     keep::jittered,
     loader::Loader,
     queue::{Batch, Queue, Waiting},
+    sending::{Sending, Within},
     timer::Alarm,
     writer::{Hold, Write, WriteError, Writer, run},
 };
@@ -276,7 +277,8 @@ where
     /// [`put_behind_async`](Self::put_behind_async).
     ///
     /// # Errors
-    /// [`WriteError::Reentrant`] if this thread is computing the key.
+    /// [`WriteError::Reentrant`] if this thread is computing the key, or runs the writer of the queue, which
+    /// is full.
     pub fn put_behind(
         &self,
         key: K,
@@ -290,16 +292,19 @@ where
     /// **What is lost when.** Writes are queued in memory: at most
     /// [`write_queue`](crate::LoadingBuilder::write_queue) keys, of each the newest write. They are
     /// sent in batches by the [`spawner`](crate::LoadingBuilder::spawner); without one, by those who
-    /// [`flush`](Self::flush) or find the queue full. A batch that the store refuses is sent again
-    /// after a while, without end. If the process ends, or the last handle of a cache without a
+    /// [`flush`](Self::flush) or find the queue full, or if it panics or has dropped what it was given. A
+    /// batch that the store refuses is sent again after a while, without end. If the process ends, or the last handle of a cache without a
     /// spawner is dropped, the queue is lost; nothing is lost of what was written before a
     /// [`flush`](Self::flush) that has returned.
     ///
     /// A key whose entry is evicted, expires or is removed before the store has it is loaded from the
     /// queue.
     ///
+    /// If this is dropped while it waits for room, nothing is queued; what it was sending is given up as
+    /// [`flush_async`](Self::flush_async) says.
+    ///
     /// # Errors
-    /// [`WriteError::Reentrant`] if this thread is computing the key.
+    /// As [`put_behind`](Self::put_behind).
     pub async fn put_behind_async(
         &self,
         key: K,
@@ -312,7 +317,7 @@ where
     /// Removes from the cache now and from the store soon; see [`put_behind`](Self::put_behind).
     ///
     /// # Errors
-    /// [`WriteError::Reentrant`] if this thread is computing the key.
+    /// As [`put_behind`](Self::put_behind).
     pub fn remove_behind(
         &self,
         key: K,
@@ -323,7 +328,7 @@ where
     /// [`remove_behind`](Self::remove_behind) for async code.
     ///
     /// # Errors
-    /// [`WriteError::Reentrant`] if this thread is computing the key.
+    /// As [`put_behind`](Self::put_behind).
     pub async fn remove_behind_async(
         &self,
         key: K,
@@ -334,15 +339,27 @@ where
     /// Waits until the store has everything that was written behind before this was called, blocking
     /// the thread. It goes on trying as long as the store refuses; to give up after a while use
     /// [`flush_async`](Self::flush_async) with the time-out of your runtime.
+    ///
+    /// # Panics
+    /// If the writer of the queue calls this: it would wait for itself.
     pub fn flush(&self) {
         run(self.flush_async());
     }
 
-    /// [`flush`](Self::flush) for async code. Dropping it does no harm.
+    /// [`flush`](Self::flush) for async code. Dropping it loses nothing; but if it was the last to drive a
+    /// batch, where no spawner does, that is given up half-way and sent again later.
+    ///
+    /// # Panics
+    /// If the writer of the queue waits for this: it would wait for itself.
     pub async fn flush_async(&self) {
         let behind = &self.shared.behind;
         let until = behind.lock().queue.numbers().end;
-        self.wait_written(|queue| queue.written() >= until).await;
+        let written = self.wait_written(|queue| queue.written() >= until).await;
+        assert!(
+            written.is_ok(),
+            "the cache was flushed from inside its own writer, and would wait for the very batch that is being \
+             written; flush it once the writer has returned"
+        );
     }
 
     /// The number of keys whose newest write the store does not have yet.
@@ -368,7 +385,8 @@ where
                 Err(refused) => write = refused,
             }
             drop(lead);
-            self.wait_written(|queue| queue.len() < behind.queueing.most).await;
+            let has_room = |queue: &Queue<K, V>| queue.len() < behind.queueing.most;
+            self.wait_written(has_room).await.map_err(|Within| WriteError::Reentrant)?;
         };
         // The store will have it whatever happens here: should the weigher or the like panic, the key is
         // removed, and loaded from the queue.
@@ -382,30 +400,43 @@ where
         Ok(changed.unwrap_or_else(|panic| resume_unwind(panic)))
     }
 
-    /// Waits until the store has the newest write of `key`, which the caller holds.
-    pub(super) async fn wait_written_of(&self, key: &K) {
+    /// Waits until the store has the newest write of `key`, which is held by `lead`.
+    pub(super) async fn wait_written_of(
+        &self,
+        lead: &Hold<K, V, L>,
+        key: &K,
+    ) -> Result<(), Refused<K, V, L>> {
         let behind = &self.shared.behind;
         let hash = behind.hasher.hash_one(key);
         let newest = behind.find(hash, key, &behind.lock().queue);
         // Who holds the key queues nothing newer, and nobody else does.
-        if let Some(newest) = newest {
-            self.wait_written(|queue| queue.written() > newest).await;
-        }
+        let Some(newest) = newest else { return Ok(()) };
+        let mut written = pin!(self.wait_written(|queue| queue.written() > newest));
+        poll_fn(|context| {
+            // The writer may run in here, and must not wait for the key either.
+            let _running = lead.run();
+            written.as_mut().poll(context)
+        })
+        .await
+        .map_err(|Within| WriteError::Reentrant)
     }
 
     /// Waits for something to be written, and sees to it that somebody writes.
-    async fn wait_written(&self, is_done: impl Fn(&Queue<K, V>) -> bool) {
+    async fn wait_written(&self, is_done: impl Fn(&Queue<K, V>) -> bool) -> Result<(), Within> {
         let waiter = Waiter::new(&self.shared.behind);
         let mut driver = None;
         poll_fn(|context| {
             while !waiter.look(&is_done, context.waker().clone()) {
+                if Sending::is_on_this_thread(&self.shared.behind) {
+                    return Poll::Ready(Err(Within));
+                }
                 if self.drive_writing(&mut driver, context).is_pending() {
                     return Poll::Pending;
                 }
             }
-            Poll::Ready(())
+            Poll::Ready(Ok(()))
         })
-        .await;
+        .await
     }
 
     /// Drives the writing on, unless a spawner does. Ready when the job at hand is done.
@@ -482,11 +513,14 @@ where
     /// Answers whether the store accepted it.
     async fn write_batch(&self, batch: &[(K, Write<V>)]) -> bool {
         let mut write = pin!(async { self.loader.write_many(batch).await });
-        poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| write.as_mut().poll(context))) {
-            Ok(polled) => polled.map(|written| written.is_ok()),
-            Err(panic) => {
-                forget_panic::<()>(Err(panic));
-                Poll::Ready(false)
+        poll_fn(|context| {
+            let _sending = Sending::enter(&self.behind);
+            match catch_unwind(AssertUnwindSafe(|| write.as_mut().poll(context))) {
+                Ok(polled) => polled.map(|written| written.is_ok()),
+                Err(panic) => {
+                    forget_panic::<()>(Err(panic));
+                    Poll::Ready(false)
+                }
             }
         })
         .await

@@ -16,6 +16,7 @@ mod limit;
 mod load;
 pub mod loader;
 mod queue;
+mod sending;
 mod timer;
 mod writer;
 

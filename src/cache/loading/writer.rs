@@ -78,6 +78,17 @@ pub trait Writer<K, V>: Send + Sync + 'static {
     /// Writes several keys, none of which occurs twice, for the queue of
     /// [`put_behind`](crate::LoadingCache::put_behind). After an error all of them are written again,
     /// so that must do no harm. By default they are written one after the other.
+    ///
+    /// Without a [`spawner`](crate::LoadingBuilder::spawner) those who wait drive this. If the last of them
+    /// is dropped, such as a cancelled [`flush_async`](crate::LoadingCache::flush_async), it is given up
+    /// half-way, and all of the batch is written again later: that, too, must do no harm.
+    ///
+    /// It may use the cache, but not wait for what waits for it. Waiting for the queue is noticed if it
+    /// happens on the thread that polls this: [`flush`](crate::LoadingCache::flush) panics, which counts as an
+    /// error of this, and a write that finds the queue full, or a
+    /// [`put_through`](crate::LoadingCache::put_through) of a key that is not written yet, answers with
+    /// [`WriteError::Reentrant`]. On other threads they wait for ever if this waits for them, and so does a
+    /// load of a key that somebody is about to write through the cache.
     fn write_many(
         &self,
         writes: &[(K, Write<V>)],
@@ -143,7 +154,8 @@ impl<V> Write<V> {
 pub enum WriteError<E> {
     /// The store refused it with this.
     Failed(E),
-    /// The key is being computed by this very thread: waiting would never end.
+    /// The key is being computed by this very thread, or this thread is writing the batch that would have to be
+    /// written first: waiting would never end.
     Reentrant,
 }
 
@@ -303,7 +315,7 @@ where
     ) -> Result<Hold<K, V, L>, WriteError<<L as Writer<K, V>>::Error>> {
         let lead = self.shared.hold(key).await.ok_or(WriteError::Reentrant)?;
         if self.unwritten() > 0 {
-            self.wait_written_of(key).await;
+            self.wait_written_of(&lead, key).await?;
         }
         Ok(lead)
     }
