@@ -98,6 +98,35 @@ fn writing_behind_against_a_flush() {
     });
 }
 
+/// Two who flush while each batch is of one key: each job ends with its batch, and whoever still waits goes
+/// on with the next.
+#[test]
+fn flushes_that_drive_each_other_on() {
+    model(|| {
+        let store = Store::default();
+        let cache = Cache::<u64, u64>::builder()
+            .capacity(4)
+            .stripes(1)
+            .policy(Fifo::default())
+            .hasher(Identity::default())
+            .clock(ManualTicker::new())
+            .loader(store.clone())
+            .write_queue(2, 1)
+            .build();
+        let flush = |content: u64| {
+            let (cache, store) = (cache.clone(), store.clone());
+            move || {
+                cache.put_behind(key(content), content).unwrap();
+                cache.flush();
+                assert!(store.written().contains(&content), "flushed, and not written");
+            }
+        };
+        together(flush(1), flush(2));
+        assert_eq!(store.written().len(), 2, "written more than once");
+        assert_eq!((cache.unwritten(), cache.flights()), (0, 0));
+    });
+}
+
 /// A write through the cache and one behind it reach the store in the order in which the cache saw
 /// them.
 #[test]
