@@ -459,6 +459,29 @@ fn a_job_that_was_let_go_of_is_spawned_anew() {
     check_spawned(&cache, &store, &spawned);
 }
 
+#[test]
+fn what_comes_while_those_who_wait_write_is_spawned_p17() {
+    let store = Store(Arc::new(Inner { pending: 1, ..Inner::default() }));
+    let (cache, is_down, spawned) = spawning(&store);
+    is_down.store(true, SeqCst);
+    cache.put_behind(key(1), value(1)).unwrap();
+    let flushing = cache.clone();
+    let mut flush = Task::new(async move { flushing.flush_async().await });
+    while store.batches().is_empty() {
+        assert!(flush.is_woken(), "told that nobody else writes");
+        assert!(flush.poll().is_pending());
+    }
+    is_down.store(false, SeqCst);
+    cache.put_behind(key(2), value(2)).unwrap();
+    assert_eq!(spawned.lock().unwrap().len(), 0, "one writes at a time");
+    assert!(flush.poll().is_ready());
+    let mut job = Task::new(spawned.lock().unwrap().pop().expect("there is more"));
+    while job.poll().is_pending() {
+        assert!(job.is_woken(), "forgotten");
+    }
+    assert_eq!((store.row(2), cache.unwritten()), (Some(2), 0));
+}
+
 /// As `check`, with a thread for what is spawned.
 fn check_spawned(cache: &Loading, store: &Store, spawned: &Arc<Mutex<Vec<Job>>>) {
     let (is_over, jobs) = (Arc::new(AtomicBool::new(false)), Arc::clone(spawned));

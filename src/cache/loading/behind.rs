@@ -207,7 +207,8 @@ where
     V: Clone,
 {
     fn drop(&mut self) {
-        let own = self.behind.lock().leave(self.number);
+        // Without `deny_reentry`: it may be a panic by which this is dropped.
+        let own = lock(&self.behind.state).leave(self.number);
         drop(own);
     }
 }
@@ -256,7 +257,7 @@ where
 {
     fn drop(&mut self) {
         if !self.is_over {
-            let mut state = self.behind.lock();
+            let mut state = lock(&self.behind.state);
             state.is_writing = false;
             state.is_deserted = true;
             self.behind.tell(state);
@@ -291,10 +292,10 @@ where
     ///
     /// **What is lost when.** Writes are queued in memory: at most
     /// [`write_queue`](crate::LoadingBuilder::write_queue) keys, of each the newest write. They are
-    /// sent in batches by the [`spawner`](crate::LoadingBuilder::spawner); without one, by those who
-    /// [`flush`](Self::flush) or find the queue full, or if it panics or has dropped what it was given. A
-    /// batch that the store refuses is sent again after a while, without end. If the process ends, or the last handle of a cache without a
-    /// spawner is dropped, the queue is lost; nothing is lost of what was written before a
+    /// sent in batches by the [`spawner`](crate::LoadingBuilder::spawner); without one, or where it panics or
+    /// drops what it is given, by those who [`flush`](Self::flush) or find the queue full. A batch that the
+    /// store refuses is sent again after a while, without end. If the process ends, or the last handle of a
+    /// cache without a spawner is dropped, the queue is lost; nothing is lost of what was written before a
     /// [`flush`](Self::flush) that has returned.
     ///
     /// A key whose entry is evicted, expires or is removed before the store has it is loaded from the
@@ -423,6 +424,7 @@ where
 
     /// Waits for something to be written, and sees to it that somebody writes.
     async fn wait_written(&self, is_done: impl Fn(&Queue<K, V>) -> bool) -> Result<(), Within> {
+        deny_reentry();
         let waiter = Waiter::new(&self.shared.behind);
         let mut driver = None;
         poll_fn(|context| {
@@ -433,6 +435,10 @@ where
                 if self.drive_writing(&mut driver, context).is_pending() {
                     return Poll::Pending;
                 }
+            }
+            if driver.is_some() {
+                // What is left is a spawner's again, if there is one.
+                self.start_writing(false);
             }
             Poll::Ready(Ok(()))
         })
@@ -457,7 +463,7 @@ where
         if state.is_writing {
             return state.job.upgrade();
         }
-        // A spawner that failed is tried again with the next write; who waits does not rely on it.
+        // A spawner that failed is tried again for what comes next; who waits does not rely on it.
         let may_spawn = !(will_drive && state.is_deserted);
         let spawner = shared.spawner.as_ref().filter(|_| may_spawn);
         let is_driven = spawner.is_none();
