@@ -311,8 +311,8 @@ where
         key: K,
         value: V,
     ) -> Result<Option<V>, WriteError<<L as Writer<K, V>>::Error>> {
-        let (own, write) = (key.clone(), Write::Put(value.clone()));
-        self.queue(&own, write, |lead| self.insert_as_leader(lead, key, value)).await
+        let (lead, overtaken) = self.queue(&key, Write::Put(value.clone())).await?;
+        Ok(self.follow(overtaken, || self.insert_as_leader(lead, key, value)))
     }
 
     /// Removes from the cache now and from the store soon; see [`put_behind`](Self::put_behind).
@@ -334,7 +334,8 @@ where
         &self,
         key: K,
     ) -> Result<Option<V>, WriteError<<L as Writer<K, V>>::Error>> {
-        self.queue(&key, Write::Remove, |lead| self.remove_as_leader(lead, &key)).await
+        let (lead, overtaken) = self.queue(&key, Write::Remove).await?;
+        Ok(self.follow(overtaken, || self.remove_as_leader(lead, &key)))
     }
 
     /// Waits until the store has everything that was written behind before this was called, blocking
@@ -369,36 +370,34 @@ where
         self.shared.behind.len()
     }
 
-    /// Queues a write, once there is room, and makes the cache follow by `change`, which is given the lead of
-    /// the key: until that is dropped nobody else loads or writes it, so the cache sees the writes of a key
-    /// in the order of the queue.
-    async fn queue<T>(
+    /// Queues a write, once there is room, and answers with the lead of its key: until that is dropped nobody
+    /// else loads or writes it, so the cache sees the writes of a key in the order of the queue. And with the
+    /// write that it overtook.
+    async fn queue(
         &self,
         key: &K,
         mut write: Write<V>,
-        change: impl FnOnce(Hold<K, V, L>) -> T,
-    ) -> Result<T, Refused<K, V, L>> {
+    ) -> Result<(Hold<K, V, L>, Option<Waiting<K, V>>), Refused<K, V, L>> {
         let behind = &self.shared.behind;
-        let (lead, overtaken) = loop {
+        loop {
             let lead = self.shared.hold(key).await.ok_or(WriteError::Reentrant)?;
             match behind.push(key, write) {
-                Ok(overtaken) => break (lead, overtaken),
+                Ok(overtaken) => return Ok((lead, overtaken)),
                 Err(refused) => write = refused,
             }
             drop(lead);
             let has_room = |queue: &Queue<K, V>| queue.len() < behind.queueing.most;
             self.wait_written(has_room).await.map_err(|Within| WriteError::Reentrant)?;
-        };
-        // The store will have it whatever happens here: should the weigher or the like panic, the key is
-        // removed, and loaded from the queue.
-        let changed = catch_unwind(AssertUnwindSafe(|| change(lead)));
-        if changed.is_err() {
-            let remove = || drop(self.shared.cache.remove(key));
-            forget_panic(catch_unwind(AssertUnwindSafe(remove)));
         }
+    }
+
+    /// Has the cache follow the queue, and a spawner what was queued. The store will have it whatever happens
+    /// here: a panic in `change`, which removes the key then, is handed on at the end.
+    fn follow<T>(&self, overtaken: Option<Waiting<K, V>>, change: impl FnOnce() -> T) -> T {
+        let changed = catch_unwind(AssertUnwindSafe(change));
         self.start_writing(false);
         drop(overtaken);
-        Ok(changed.unwrap_or_else(|panic| resume_unwind(panic)))
+        changed.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
     /// Waits until the store has the newest write of `key`, which is held by `lead`.
