@@ -109,7 +109,8 @@
 //! | bucket (one word) | its entries' values and lanes, its chain | after the stripe's; a leaf; two at a split | spins, yields, sleeps |
 //! | outbox | the queue of notices | alone | parks |
 //! | flights of a list | who computes which key, who waits, once somebody does | after the stripe's; a leaf | parks |
-//! | job, write queue, cap on loads | their state, never while user code runs | leaves | parks |
+//! | job, cap on loads | their state, never while user code runs | leaves | parks |
+//! | write queue | its order; keys' `Eq` runs under it, and a value's `Clone` when a load finds it there | a leaf | parks |
 //! | tag registry, counters' numbers, shadows of the default policy | their lists | leaves | parks (the shadows: tries only) |
 //!
 //! The bucket's lock, and the stripe's, which is the same, has no wake-up list: releasing is a plain

@@ -40,7 +40,7 @@ use std::{any::Any, fmt, ops::Deref};
 
 use crate::sync::{self, Arc, OnceLock, ThreadId};
 use list::{List, mark};
-use seats::wake_all;
+pub(crate) use seats::wake_all;
 
 /// The flights of a cache.
 #[derive(Debug)]

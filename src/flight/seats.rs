@@ -1,6 +1,11 @@
 //! The places of those who wait for one thing, each with the waker to wake.
 
-use std::task::Waker;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    task::Waker,
+};
+
+use crate::outbox::forget_panic;
 
 /// Places in a row. Who takes one is told its number, and gives it up himself.
 #[derive(Debug, Default)]
@@ -42,7 +47,9 @@ impl Seats {
     }
 }
 
-/// Wakes all, with no lock held.
-pub(super) fn wake_all(wakers: Vec<Waker>) {
-    wakers.into_iter().for_each(Waker::wake);
+/// Wakes all, with no lock held. One that panics must not keep the others asleep.
+pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
+    for waker in wakers {
+        forget_panic(catch_unwind(AssertUnwindSafe(|| waker.wake())));
+    }
 }

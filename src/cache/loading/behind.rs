@@ -26,7 +26,7 @@ use super::{
     writer::{Hold, Write, WriteError, Writer, run},
 };
 use crate::{
-    flight::{Driver, Job},
+    flight::{Driver, Job, wake_all},
     hash,
     outbox::forget_panic,
     policy::Policy,
@@ -152,10 +152,7 @@ where
     fn tell(&self, mut state: MutexGuard<'_, State<K, V>>) {
         let waiters = std::mem::take(&mut state.waiters);
         drop(state);
-        for (_, waker) in waiters {
-            // One that panics must not keep the others waiting.
-            forget_panic(catch_unwind(AssertUnwindSafe(|| waker.wake())));
-        }
+        wake_all(waiters.into_iter().map(|(_, waker)| waker));
     }
 }
 

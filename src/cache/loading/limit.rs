@@ -6,7 +6,10 @@ use std::{
     task::{Poll, Waker},
 };
 
-use crate::sync::{Arc, Mutex, lock};
+use crate::{
+    flight::wake_all,
+    sync::{Arc, Mutex, lock},
+};
 
 /// What happens to a load when as many are under way as there may be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,7 +93,7 @@ impl Limit {
         let wakers: Vec<_> =
             state.queue.iter_mut().filter_map(|place| place.waker.take()).collect();
         drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
     }
 
     /// Takes a permit if there is one. (Then nobody waits for it.)
@@ -121,7 +124,7 @@ impl Limit {
         next.is_served = true;
         let waker = next.waker.take();
         drop(state);
-        waker.into_iter().for_each(Waker::wake);
+        wake_all(waker);
     }
 }
 

@@ -1,17 +1,10 @@
 //! Waking tasks after a while: one thread for the whole process, there only while somebody sleeps, and a
 //! moment longer.
 
-use std::{
-    collections::BTreeMap,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::LazyLock,
-    task::Waker,
-    thread,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::LazyLock, task::Waker, thread, time::Duration};
 
 use crate::{
-    outbox::forget_panic,
+    flight::wake_all,
     sync::{Condvar, Mutex, MutexGuard, lock, wait_for},
     time::{Clock, nanos},
 };
@@ -127,10 +120,7 @@ impl Timer {
     ) -> MutexGuard<'a, Sleepers> {
         let first = sleepers.queue.pop_first();
         drop(sleepers);
-        if let Some((_, waker)) = first {
-            // A waker that panics must not keep the others asleep.
-            forget_panic(catch_unwind(AssertUnwindSafe(|| waker.wake())));
-        }
+        wake_all(first.map(|(_, waker)| waker));
         lock(&self.sleepers)
     }
 }

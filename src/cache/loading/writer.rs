@@ -18,7 +18,6 @@ use super::{
     loader::{Loaded, LoadedMany, Loader},
 };
 use crate::{
-    LoadError,
     flight::{Asker, Flights, Joined, Lead, Waited, block_on},
     outbox::forget_panic,
     policy::Policy,
@@ -163,7 +162,10 @@ impl<E: fmt::Display> fmt::Display for WriteError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Failed(error) => write!(f, "the store refused the write: {error}"),
-            Self::Reentrant => LoadError::<E>::Reentrant.fmt(f),
+            Self::Reentrant => f.write_str(
+                "this very thread is computing the key, or runs the writer that would have to write \
+                 something else first; finish that before",
+            ),
         }
     }
 }
