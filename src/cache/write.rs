@@ -178,13 +178,14 @@ where
     #[inline]
     pub(super) fn upsert(&self, key: K, mut value: V, own: Own) -> Option<V> {
         let hash = self.hash(&key);
-        self.flights.supersede(hash);
+        let is_superseded = self.flights.supersede_seen(hash);
         let stripe = self.stripe(hash);
         if !self.context.is_plain || self.context.is_timed() || stripe.samples(hash) {
-            return self.upsert_watched(stripe, hash, (key, value), own);
+            return self.upsert_watched(stripe, (hash, is_superseded), (key, value), own);
         }
         let (spot, entry) = (stripe.table.approach_to_write(hash), (&key, &mut value));
-        if stripe.replace_in_place(&self.context, spot, hash, entry, None) {
+        let may_write = || is_superseded || !self.flights.may_have(hash);
+        if stripe.replace_in_place(&self.context, spot, hash, entry, None, may_write) {
             self.count_update(hash, 1);
             // Before the answer is made, which nobody would drop should this panic.
             drop(key);
@@ -206,7 +207,7 @@ where
     fn upsert_watched(
         &self,
         stripe: &Stripe<K, V, P>,
-        hash: u64,
+        (hash, is_superseded): (u64, bool),
         (key, mut value): (K, V),
         own: Own,
     ) -> Option<V> {
@@ -217,8 +218,9 @@ where
         let weight = self.weight_of(&key, &value);
         let renewal = Some(Renewal { when, weight, deadlines });
         let entry = (&key, &mut value);
+        let may_write = || is_superseded || !self.flights.may_have(hash);
         if self.context.is_swappable
-            && stripe.replace_in_place(&self.context, spot, hash, entry, renewal)
+            && stripe.replace_in_place(&self.context, spot, hash, entry, renewal, may_write)
         {
             self.count_update(hash, weight);
             self.tidy(when.now);
@@ -229,12 +231,14 @@ where
         self.bring_in(hash, (key, value), weight, when)
     }
 
-    /// Writes what could not be replaced in place: most often a new key.
+    /// Writes what could not be replaced in place: most often a new key. Supersedes loads.
     #[inline(never)]
     fn bring_in(&self, hash: u64, entry: (K, V), weight: u64, when: When) -> Option<V> {
         let mut entry = Some(entry);
         if self.context.is_plain {
-            let admission = self.stripe(hash).admit(&self.context, hash, &mut entry, when, || true);
+            let may_write = || !self.flights.may_have(hash);
+            let stripe = self.stripe(hash);
+            let admission = stripe.admit(&self.context, hash, &mut entry, when, may_write);
             if admission != Admission::Undecided {
                 self.context.record_write(hash, 1);
                 self.part(admission, entry);
@@ -243,6 +247,7 @@ where
             }
         }
         let entry = entry.expect("undecided");
+        self.flights.supersede(hash);
         match self.write(&mut self.tag((hash, None), entry, weight, when), None) {
             Written::Done(old) => old,
             Written::Unwanted(..) => None,

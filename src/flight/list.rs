@@ -11,10 +11,7 @@ use std::sync::Weak;
 use hashbrown::HashTable;
 
 use super::{Job, Landing, seats::Seats};
-use crate::{
-    sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, ThreadId, lock},
-    table::await_changes,
-};
+use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, ThreadId, lock};
 
 /// No flight.
 const FREE: u64 = 0;
@@ -139,7 +136,7 @@ impl<K, V> List<K, V> {
     /// Begins a flight without listing it, if there is no other.
     #[inline]
     pub(super) fn begin(&self, hash: u64) -> bool {
-        // SeqCst: pairs with the load in `word_after_changes`. If what the loader reads is older than what a
+        // SeqCst: pairs with the load in `may_have`. If what the loader reads is older than what a
         // writer wrote elsewhere before he looked there, he sees the flight. It pairs with the
         // Release in `end` and `Listed::drop` too: what the one before stored is there.
         self.word.compare_exchange(FREE, mark(hash), Ordering::SeqCst, Ordering::Relaxed).is_ok()
@@ -148,16 +145,18 @@ impl<K, V> List<K, V> {
     /// Ends a flight that was never listed.
     #[inline]
     pub(super) fn end(&self, hash: u64) -> bool {
-        // Release: pairs with the SeqCst in `begin` and `word_after_changes`; what the flight stored was
+        // Release: pairs with the SeqCst in `begin` and `may_have`; what the flight stored was
         // stored before.
         self.word.compare_exchange(mark(hash), FREE, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
     /// Whether a flight of that hash was begun and is not over, as far as can be told without the
-    /// lock: if not, there is none.
+    /// lock: if not, there is none, and one that begins will read what this thread changed before it took
+    /// a lock by an exchange, if it took one.
     #[inline]
     pub(super) fn may_have(&self, hash: u64) -> bool {
-        let word = self.word_after_changes();
+        // SeqCst: see `begin`.
+        let word = self.word.load(Ordering::SeqCst);
         word == LISTED || word == mark(hash)
     }
 
@@ -170,16 +169,8 @@ impl<K, V> List<K, V> {
 
     /// Whether there is no flight.
     pub(super) fn is_free(&self) -> bool {
-        self.word_after_changes() == FREE
-    }
-
-    /// The word as it is once all this thread changed in any cache can be seen: a flight that is not
-    /// in it yet will read what was changed.
-    #[inline]
-    fn word_after_changes(&self) -> u64 {
-        await_changes();
         // SeqCst: see `begin`.
-        self.word.load(Ordering::SeqCst)
+        self.word.load(Ordering::SeqCst) == FREE
     }
 
     /// Lists what is in the air, and keeps the lock.
@@ -271,8 +262,7 @@ impl<K, V> Listed<'_, K, V> {
 impl<K, V> Drop for Listed<'_, K, V> {
     fn drop(&mut self) {
         if self.air.flights.is_empty() {
-            // Release: pairs with the SeqCst in `List::begin` and
-            // `List::word_after_changes`. The lock is held.
+            // Release: pairs with the SeqCst in `List::begin` and `List::may_have`. The lock is held.
             self.list.word.store(FREE, Ordering::Release);
         }
     }

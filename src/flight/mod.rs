@@ -34,13 +34,16 @@ pub(crate) use job::{BoxFuture, Driver, Job};
 pub(crate) use lead::Lead;
 pub(crate) use park::block_on;
 pub(crate) use running::Running;
+pub(crate) use seats::wake_all;
 pub(crate) use wait::{Wait, Waited};
 
 use std::{any::Any, fmt, ops::Deref};
 
-use crate::sync::{self, Arc, OnceLock, ThreadId};
+use crate::{
+    sync::{self, Arc, OnceLock, ThreadId},
+    table::await_changes,
+};
 use list::{List, mark};
-pub(crate) use seats::wake_all;
 
 /// The flights of a cache.
 #[derive(Debug)]
@@ -168,21 +171,43 @@ impl<K, V> Flights<K, V> {
     }
 
     /// Tells a flight of this hash that the key is about to be written or removed. To be called
-    /// before that is done. Answers whether there is one.
+    /// before that is done. Answers whether there is one. One that begins later reads what this thread
+    /// changed, in any cache.
     #[inline]
     pub(crate) fn supersede(&self, hash: u64) -> bool {
+        await_changes();
         let list = self.list(hash);
         list.may_have(hash) && supersede_in(list, hash)
     }
 
+    /// [`supersede`](Self::supersede) if a flight can be seen already, without waiting for that; answers
+    /// whether it did. If not, the caller has to look with [`may_have`](Self::may_have) under the lock
+    /// under which he writes.
+    #[inline]
+    pub(crate) fn supersede_seen(&self, hash: u64) -> bool {
+        let is_seen = self.may_have(hash);
+        if is_seen {
+            self.supersede(hash);
+        }
+        is_seen
+    }
+
+    /// Whether there may be a flight of this hash.
+    #[inline]
+    pub(crate) fn may_have(&self, hash: u64) -> bool {
+        self.list(hash).may_have(hash)
+    }
+
     /// The same for all keys.
     pub(crate) fn supersede_all(&self) {
+        await_changes();
         let lists = self.lists.iter().filter(|list| !list.is_free());
         lists.for_each(|list| list.lock().supersede_all());
     }
 
     /// Keeps who joins later from sharing the outcome of any flight there is.
     pub(crate) fn close_all(&self) {
+        await_changes();
         let lists = self.lists.iter().filter(|list| !list.is_free());
         lists.for_each(|list| list.lock().all().for_each(|flight| flight.is_closed = true));
     }
