@@ -79,8 +79,10 @@
 //! *What overtakes a load wins.* A write or removal marks the key's flight as superseded, and then
 //! acts. The leader looks at that mark under the stripe's lock, when it is about to store; that of
 //! the two which comes second there sees the other. A mark costs nothing while no key of that list
-//! is being computed: one load of its word, once what this thread changed has arrived where the leader
-//! would see it (below). A conditional write marks the flight once its condition
+//! is being computed: one load of its word, under the lock under which the key is written. (The exchange that
+//! took it has also seen to it that what this thread changed elsewhere, such as in the cache behind this
+//! one, has arrived: a leader who begins now reads it. Where no lock is taken there is a flag for that, see
+//! below.) A conditional write marks the flight once its condition
 //! holds, under the stripe's lock: one that changes nothing overtakes nothing. A removal that found
 //! a flight takes the stripe's lock even if the key is surely absent, because the leader may have
 //! looked already and not yet stored. The value goes to those who joined before the mark; who joins
