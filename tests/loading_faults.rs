@@ -24,7 +24,7 @@ use larder::{
     Cache, Compute, Expiry, LoadError, LoadingCache, WhenFull, WriteError,
     loader::{self, Loaded, Loader, Writer},
     policy::Lru,
-    time::ManualTicker,
+    time::{ManualTicker, Ticker},
 };
 use tasks::{Gate, Task};
 
@@ -362,6 +362,14 @@ fn what_expires_while_it_is_computed_loses_nothing() {
     });
     assert_eq!(changed.compute(|value| Compute::Put(value.unwrap() + 1)), Some(4));
     assert_eq!(cache.get(&1), Some(4));
+    // One step after the other.
+    cache.insert(1, 1);
+    let changed = cache.entry(1).and_modify(|value| *value += 10);
+    let computed = changed.compute(|value| {
+        ticker.advance(2 * SECOND);
+        Compute::Put(value.unwrap() + 1)
+    });
+    assert_eq!((computed, cache.get(&1)), (Some(12), Some(12)));
     // What is removed meanwhile wins, by its key as well as by its tag.
     let removals: [fn(&Cache<u32, u32>); 2] =
         [|cache| _ = cache.remove(&1), |cache| _ = cache.remove_tag(&0)];
@@ -375,6 +383,72 @@ fn what_expires_while_it_is_computed_loses_nothing() {
         });
         assert_eq!((computed, cache.get(&1)), (Some(2), None));
     }
+}
+
+#[test]
+fn what_is_computed_with_a_tag_that_is_removed_meanwhile_is_not_stored_p16() {
+    for is_present in [false, true] {
+        let tags = |_: &u32, value: &u32| (*value > 99).then_some(7);
+        let cache = Cache::<u32, u32>::builder().capacity(10).tags(tags).build();
+        cache.insert(9, 100);
+        if is_present {
+            cache.insert(1, 1);
+        }
+        let computed = cache.entry(1).compute(|_| {
+            assert!(cache.remove_tag(&7));
+            Compute::Put(101)
+        });
+        assert_eq!((computed, cache.get(&1)), (Some(101), is_present.then_some(1)));
+        cache.validate();
+    }
+}
+
+/// Loads by way of another's default `load_many`.
+struct Outer;
+struct Panicking;
+
+impl Loader<u32, u32> for Panicking {
+    type Error = ();
+
+    async fn load(&self, _: &u32) -> Result<Loaded<u32>, ()> {
+        panic!("as planned")
+    }
+}
+
+impl Loader<u32, u32> for Outer {
+    type Error = ();
+
+    async fn load(&self, key: &u32) -> Result<Loaded<u32>, ()> {
+        Panicking.load_many(&[*key]).await?.pop().expect("one")
+    }
+}
+
+#[test]
+fn a_panic_stays_one_through_a_bulk_of_another_loader() {
+    let builder = Cache::<u32, u32>::builder().capacity(10).loader(Outer);
+    assert_eq!(builder.negative_ttl(SECOND).build().get(&1), Err(LoadError::Panicked));
+}
+
+/// A clock behind a lock, which a panic poisons.
+#[derive(Clone, Debug, Default)]
+struct Locked(Arc<Mutex<Duration>>);
+
+impl Ticker for Locked {
+    fn now(&self) -> Duration {
+        *self.0.lock().unwrap()
+    }
+}
+
+#[test]
+fn a_clock_that_panics_while_a_load_does_aborts_nothing_p13() {
+    let clock = Locked::default();
+    let cache = Cache::<u32, u32>::builder().capacity(10).stats(true).clock(clock.clone()).build();
+    let load = || -> u32 {
+        let _held = clock.0.lock().unwrap();
+        panic!("as planned")
+    };
+    assert!(panics(|| cache.get_or_insert_with(&1, load)));
+    assert_eq!(cache.flights(), 0);
 }
 
 /// An entry lives for a minute, or until it is read.

@@ -284,7 +284,8 @@ where
         // Where the old one had gone, what is there now is this, unless it was overtaken or refused: then
         // the old version stands for what will not be stored over.
         let version_now = || inner.version(self.lead.hash(), &self.key);
-        let stored = stored.or_else(|| self.lead.stands().then(version_now).flatten());
+        // In this order: who writes supersedes first.
+        let stored = stored.or_else(|| version_now().filter(|_| self.lead.stands()));
         self.seen = Some((value, stored.unwrap_or(version)));
         self
     }
@@ -348,7 +349,7 @@ where
         leaving: &mut Departures<'_, K, V, P, S>,
     ) -> Option<u64> {
         let entry = match version {
-            Some(version) => match self.put_over(lead, entry, version, leaving) {
+            Some(version) => match self.put_over(lead, entered, entry, version, leaving) {
                 Over::Done(version) => return version,
                 // It expired or was evicted meanwhile.
                 Over::Gone(entry) => entry,
@@ -364,22 +365,26 @@ where
     fn put_over(
         &self,
         lead: &Lead<&Flights<K, V>>,
-        (key, value): (K, V),
+        entered: Started,
+        entry: (K, V),
         version: u64,
         leaving: &mut Departures<'_, K, V, P, S>,
     ) -> Over<(K, V)> {
         let running = lead.run();
-        let mut write = self.prepare(key, value, Own::Rules);
+        let mut write = self.prepare_dated(lead.hash(), entered, entry);
         drop(running);
+        if write.has_dead_tag() {
+            leaving.unwanted.extend(write.entry);
+            return Over::Done(None);
+        }
         write.version = Some(0);
         let is_gone = Cell::new(false);
         let is_unchanged = |now: Option<(&V, u64)>| {
             is_gone.set(now.is_none());
             now.is_some_and(|(_, now)| now == version)
         };
-        let hash = write.hash;
-        let supersede = || _ = self.flights.supersede(hash);
-        let condition = Condition::Present(&is_unchanged, &supersede);
+        // The only flight there can be is the caller's own, which goes on standing.
+        let condition = Condition::Present(&is_unchanged, &|| ());
         self.write_into(&mut write, Some(condition), leaving);
         match write.entry {
             Some(entry) if is_gone.get() => return Over::Gone(entry),

@@ -7,6 +7,7 @@ use std::{
     convert::Infallible,
     hash::{BuildHasher, Hash},
     mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,
 };
 
@@ -21,9 +22,10 @@ use super::{
 use crate::{
     LoadError, ToKey,
     flight::{Asker, Flights, Hangar, Joined, Landing, Lead, Outcome, Waited, block_on},
+    outbox::forget_panic,
     policy::Policy,
     stats::Event,
-    stripe::{Admission, Condition, Over, When},
+    stripe::{Admission, Condition, Over, When, Write},
     sync::Arc,
     table::deny_reentry,
     time::nanos,
@@ -373,6 +375,17 @@ where
         tagger.is_some_and(|tagger| tagger.registry.removals() != started.born)
     }
 
+    /// Weighs, tags and dates a value that may have been made from that moment on.
+    pub(super) fn prepare_dated(
+        &self,
+        hash: u64,
+        started: Started,
+        (key, value): (K, V),
+    ) -> Write<K, V> {
+        let when = self.when(hash, &key, &value, Own::Rules);
+        self.weigh((hash, Some(started.born)), (key, value), when)
+    }
+
     /// How long a load took that is timed, in nanoseconds.
     pub(super) fn took(&self, started: Started) -> u64 {
         self.context.clock.now().saturating_sub(started.at)
@@ -431,7 +444,9 @@ where
         let _running = lead.run();
         let failing = OnPanic(|| {
             if self.context.counters.is_some() {
-                self.count_load(self.took(started), false);
+                // The clock may panic too.
+                let count = || self.count_load(self.took(started), false);
+                forget_panic(catch_unwind(AssertUnwindSafe(count)));
             }
         });
         let done = code();

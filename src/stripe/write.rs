@@ -49,6 +49,11 @@ impl<K, V> Write<K, V> {
         self.entry.as_ref().map(|(key, _)| key).expect("not yet written")
     }
 
+    /// Whether one of the value's tags was removed since it was made.
+    pub(crate) fn has_dead_tag(&self) -> bool {
+        self.tags.as_deref().is_some_and(TagSet::is_dead)
+    }
+
     fn take(&mut self) -> (K, V) {
         self.entry.take().expect("written once")
     }

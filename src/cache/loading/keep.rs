@@ -53,6 +53,10 @@ where
         // The user's code that runs here, if there is any, is told if it asks for the key.
         let runs_code = needs_drop::<(K, V)>() || self.expiry.is_some() || !inner.context.is_plain;
         let running = runs_code.then(|| lead.run());
+        let loaded = match loaded {
+            Ok(loaded) if loaded.has_panicked => Err(LoadError::Panicked),
+            loaded => loaded,
+        };
         let result = match loaded {
             Ok(Loaded { value: Some(value), time_to_live, .. }) => {
                 let (kept, own) = self.fresh(key, value, time_to_live, took);
