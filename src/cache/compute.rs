@@ -29,9 +29,10 @@ where
     /// The entry of `key`, to be looked at and changed as one step.
     ///
     /// Computations through `entry` exclude each other per key, and loads, so a counter counted this
-    /// way loses nothing, as long as its entry is not evicted between two computations; this waits for another's. They do not exclude plain
-    /// [`insert`](Self::insert) and [`remove`](Self::remove): what these do while a closure runs
-    /// wins, and the closure's result is returned but not stored, as if it had come just before.
+    /// way loses nothing, as long as its entry is not evicted between two computations; this waits for
+    /// another's. They do not exclude plain [`insert`](Self::insert) and [`remove`](Self::remove): what
+    /// these do while a closure runs wins, and the closure's result is returned but not stored, as if
+    /// it had come just before.
     /// Closures run under no lock, and may use the cache, entries of other keys included.
     ///
     /// Two threads that each hold an entry and ask for the other's wait for ever, as with any locks:

@@ -230,8 +230,8 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     /// Swaps the value of a living entry without the stripe's lock, for caches without listener and
     /// tags, whose stripes have nothing to keep up to date. Changes nothing if there is no such entry,
     /// if its weight would change, if its deadline would come nearer (which the timer wheel would
-    /// have to know), or if it is not to be written, which is asked under its lock. Answers whether it swapped. `renewal` is told where entries have deadlines or
-    /// weights.
+    /// have to know), or if it is not to be written, which is asked under its lock. Answers whether it
+    /// swapped. `renewal` is told where entries have deadlines or weights.
     #[inline(always)]
     pub(crate) fn replace_in_place<S: BuildHasher>(
         &self,
