@@ -1,5 +1,6 @@
 //! What a hit does: count it in the entry's mark, and now and then note it for the shadows.
 
+use super::chances::Chances;
 use super::memory::is_correlated;
 use super::outlook::Advice;
 use super::ring::Event;
@@ -12,11 +13,22 @@ use crate::sync::{Arc, AtomicU16, Ordering};
 pub(super) const STAMP_BITS: u32 = 5;
 const FREQUENCY: u8 = 0b11;
 const IN_MAIN: u8 = 0b100;
+/// Where the stamp is, or in the main queue the second chances.
 const STAMP: u32 = 3;
+const _: () = assert!(Chances::BITS == STAMP_BITS);
 
-/// The mark of an entry in the main queue with this frequency.
-pub(super) const fn main_mark(frequency: u8) -> u8 {
-    IN_MAIN | frequency
+/// The mark of an entry in the main queue with this frequency, which had these second chances.
+pub(super) const fn main_mark(frequency: u8, chances: Chances) -> u8 {
+    chances.bits() << STAMP | IN_MAIN | frequency
+}
+
+/// The mark of an entry that has just come into the main queue.
+pub(super) const MOVED_TO_MAIN: u8 = main_mark(0, Chances::NONE);
+
+/// The second chances of an entry in the main queue. A hit that was noted while it moved there may have
+/// left the mark as it was in the small queue, with a stamp.
+pub(super) const fn chances(mark: u8) -> Chances {
+    if mark & IN_MAIN == 0 { Chances::NONE } else { Chances::of(mark >> STAMP) }
 }
 
 /// The mark of an entry that came into the small queue at `stamp`.

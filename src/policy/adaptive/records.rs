@@ -9,6 +9,7 @@ pub(super) const SMALL: u64 = 1;
 pub(super) const MAIN: u64 = 2;
 pub(super) const FREQUENCY: u32 = 2;
 pub(super) const MAX_FREQUENCY: u64 = 3;
+/// Where the stamp is, or in the main queue the second chances.
 pub(super) const STAMP: u32 = 4;
 pub(super) const STAMP_BITS: u32 = 6;
 

@@ -5,7 +5,8 @@
 
 use std::fmt;
 
-use crate::policy::parts::Mixed;
+use super::chances::Chances;
+use crate::policy::parts::{Mixed, Sketch};
 
 /// Queue moves one choice may take before the tail of the main queue goes whatever its frequency.
 /// 16 cost nothing in hit ratio yet, 8 cost a tenth of a point.
@@ -161,16 +162,17 @@ pub(super) trait Queues {
     fn frequency(seen: Self::Seen) -> u8;
     /// Moves the small queue's tail, `entry`, to the head of the main queue, with frequency 0.
     fn promote(&mut self, entry: Self::Entry, seen: Self::Seen);
-    /// Moves the main queue's tail, `entry`, to its head, with its frequency one lower.
+    /// The second chances of an entry of the main queue.
+    fn chances(seen: Self::Seen) -> Chances;
+    /// Moves the main queue's tail, `entry`, to its head, with its frequency one lower and one more
+    /// second chance, for which the sketch lets time pass.
     fn spare(&mut self, entry: Self::Entry, seen: Self::Seen);
     /// The hash of an entry of the small queue.
     fn hash(&self, entry: Self::Entry) -> Mixed;
     /// The hash of the main queue's tail, `entry`, which often stays so for a while.
     fn main_tail_hash(&mut self, entry: Self::Entry) -> Mixed;
-    /// Tells the frequency sketch, if the setting has one, of the main queue's tail, `entry`.
-    fn count_main_tail(&mut self, entry: Self::Entry);
-    /// How often the sketch has seen a hash.
-    fn estimate(&self, hash: Mixed) -> u8;
+    /// The frequency sketch: it has counted insertions, and the second chances of who has left.
+    fn sketch(&mut self) -> &mut Sketch;
     fn random(&mut self) -> u64;
 }
 
@@ -209,11 +211,22 @@ pub(super) fn choose<Q: Queues>(
         queues.promote(entry, seen);
         moves -= 1;
     };
-    let victim = main_victim(queues, moves)?;
-    match candidate {
-        None => Some(Victim { entry: victim, ghost: None }),
-        Some(candidate) => Some(duel(queues, candidate, victim)),
+    let (victim, seen) = main_victim(queues, moves)?;
+    if let Some(candidate) = candidate {
+        return Some(duel(queues, candidate, (victim, seen)));
     }
+    if parameters.duel {
+        let hash = queues.main_tail_hash(victim);
+        hand_over::<Q>(queues, hash, seen);
+    }
+    Some(Victim { entry: victim, ghost: None })
+}
+
+/// Tells the sketch of the second chances of who leaves the main queue.
+#[inline]
+fn hand_over<Q: Queues>(queues: &mut Q, hash: Mixed, seen: Q::Seen) {
+    let sketch = queues.sketch();
+    sketch.restore(hash, Q::chances(seen).count(sketch.generation()));
 }
 
 /// Whether what was seen of the small queue's tail lets it go to the main queue without further ado.
@@ -229,32 +242,34 @@ fn is_proven<Q: Queues>(seen: Q::Seen, parameters: &Parameters) -> bool {
 fn duel<Q: Queues>(
     queues: &mut Q,
     (candidate, seen): (Q::Entry, Q::Seen),
-    victim: Q::Entry,
+    (victim, victim_seen): (Q::Entry, Q::Seen),
 ) -> Victim<Q::Entry> {
     let victim_hash = queues.main_tail_hash(victim);
     let hash = queues.hash(candidate);
-    let estimate = queues.estimate(hash);
-    let is_admitted = queues.estimate(victim_hash) < estimate
+    let sketch = queues.sketch();
+    let estimate = sketch.estimate(hash);
+    let chances = Q::chances(victim_seen).count(sketch.generation());
+    let is_admitted = sketch.estimate(victim_hash) + chances < estimate
         || (estimate >= LUCKY_ESTIMATE && queues.random().is_multiple_of(LUCKY_ONE_IN));
     if is_admitted {
+        hand_over::<Q>(queues, victim_hash, victim_seen);
         queues.promote(candidate, seen);
         return Victim { entry: victim, ghost: Some(victim_hash) };
     }
     Victim { entry: candidate, ghost: Some(hash) }
 }
 
-/// The first entry from the main queue's tail on that no hit was counted for; those before it, as
-/// many as there are moves, get a second chance.
+/// The first entry from the main queue's tail on that no hit was counted for, and what was seen of it;
+/// those before it, as many as there are moves, get a second chance.
 #[inline]
-fn main_victim<Q: Queues>(queues: &mut Q, mut moves: u32) -> Option<Q::Entry> {
+fn main_victim<Q: Queues>(queues: &mut Q, mut moves: u32) -> Option<(Q::Entry, Q::Seen)> {
     loop {
         let tail = queues.main_tail()?;
         let seen = queues.look(tail);
         if moves == 0 || Q::frequency(seen) == 0 {
-            return Some(tail);
+            return Some((tail, seen));
         }
         moves -= 1;
-        queues.count_main_tail(tail);
         queues.spare(tail, seen);
     }
 }

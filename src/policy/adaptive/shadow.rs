@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 
+use super::chances::Chances;
 use super::greedy::Greedy;
 use super::judge::{CANDIDATES, FOLLOWER, GREEDY_DUAL, Judge, SHADOWS};
 use super::memory::{Clock, Memory, is_correlated};
@@ -14,7 +15,7 @@ use super::records::{
     FREQUENCY, LANE, MAIN, MAX_FREQUENCY, PLACE, Record, Records, SMALL, STAMP, STAMP_BITS,
 };
 use super::setting::{Goal, Parameters, Queues, Setting, choose};
-use crate::policy::parts::{Mixed, spread};
+use crate::policy::parts::{Mixed, Sketch, spread};
 
 /// Entries from which a shadow is large: allocating for it takes its time.
 const LARGE: usize = 2048;
@@ -142,8 +143,8 @@ impl View<'_> {
 
 impl Queues for View<'_> {
     type Entry = u32;
-    /// The frequency.
-    type Seen = u8;
+    /// Its state in this shadow.
+    type Seen = u64;
 
     #[inline]
     fn small_is_over(&self) -> bool {
@@ -161,29 +162,38 @@ impl Queues for View<'_> {
     }
 
     #[inline]
-    fn look(&self, entry: u32) -> u8 {
-        let lane = self.records.records[entry as usize].lane(self.number);
-        (lane >> FREQUENCY & MAX_FREQUENCY) as u8
+    fn look(&self, entry: u32) -> u64 {
+        self.records.records[entry as usize].lane(self.number)
     }
 
     #[inline]
-    fn frequency(seen: u8) -> u8 {
-        seen
+    fn frequency(seen: u64) -> u8 {
+        (seen >> FREQUENCY & MAX_FREQUENCY) as u8
     }
 
-    fn promote(&mut self, entry: u32, _: u8) {
+    #[inline]
+    fn chances(seen: u64) -> Chances {
+        Chances::of((seen >> STAMP) as u8)
+    }
+
+    fn promote(&mut self, entry: u32, _: u64) {
         self.shadow.small.pop_back();
         self.shadow.small_weight -= u64::from(self.record(entry).weight);
         self.push_main(entry);
     }
 
     #[inline]
-    fn spare(&mut self, entry: u32, _: u8) {
+    fn spare(&mut self, entry: u32, seen: u64) {
         self.shadow.main.pop_back();
         self.shadow.main.push_front(entry);
+        let sketch = &mut self.shadow.memory.sketch;
+        // Without counters (in most) this does nothing.
+        sketch.pass(1);
+        let chances = Self::chances(seen).and_one(sketch.generation());
+        let frequency = u64::from(Self::frequency(seen)) - 1;
+        let lane = u64::from(chances.bits()) << STAMP | frequency << FREQUENCY | MAIN;
         let number = self.number;
-        let record = self.record(entry);
-        record.set_lane(number, record.lane(number) - (1 << FREQUENCY));
+        self.record(entry).set_lane(number, lane);
     }
 
     #[inline]
@@ -197,17 +207,8 @@ impl Queues for View<'_> {
     }
 
     #[inline]
-    fn count_main_tail(&mut self, entry: u32) {
-        // Without counters (in most) this does nothing.
-        if self.shadow.memory.sketch.is_allocated() {
-            let hash = self.hash(entry);
-            self.shadow.memory.sketch.add(hash, 1);
-        }
-    }
-
-    #[inline]
-    fn estimate(&self, hash: Mixed) -> u8 {
-        self.shadow.memory.sketch.estimate(hash)
+    fn sketch(&mut self) -> &mut Sketch {
+        &mut self.shadow.memory.sketch
     }
 
     fn random(&mut self) -> u64 {

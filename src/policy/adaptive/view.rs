@@ -1,11 +1,12 @@
 //! A stripe's queues and entries as the rules of `setting` see them.
 
 use super::Adaptive;
-use super::recorder::{frequency, main_mark};
+use super::chances::Chances;
+use super::recorder::{MOVED_TO_MAIN, chances, frequency, main_mark};
 use super::setting::Queues;
 use super::shadow::xorshift;
 use crate::Slot;
-use crate::policy::parts::Mixed;
+use crate::policy::parts::{Mixed, Sketch};
 use crate::policy::{Mark, Residents};
 
 /// A stripe's queues together with its entries: what [`choose`] works on. If some entries may be
@@ -51,7 +52,7 @@ impl<'a, R: Residents, const RANKED: bool> Queues for View<'a, R, RANKED> {
         let Adaptive { links, small, main, small_weight, main_weight, is_uniform, .. } =
             &mut *self.stripe;
         main.take_back_of(small, links, entry);
-        seen.set(main_mark(0));
+        seen.set(MOVED_TO_MAIN);
         if !*is_uniform {
             let weight = u128::from(self.residents.weight(entry));
             *small_weight -= weight;
@@ -61,7 +62,10 @@ impl<'a, R: Residents, const RANKED: bool> Queues for View<'a, R, RANKED> {
 
     #[inline]
     fn spare(&mut self, entry: Slot, seen: &'a Mark) {
-        seen.set(main_mark(frequency(seen.get()).saturating_sub(1)));
+        let (content, sketch) = (seen.get(), &mut self.stripe.memory.sketch);
+        sketch.pass(1);
+        let chances = chances(content).and_one(sketch.generation());
+        seen.set(main_mark(frequency(content).saturating_sub(1), chances));
         let is_ranked = RANKED && self.stripe.ranked.contains(entry);
         if is_ranked {
             self.stripe.unrank(entry);
@@ -89,16 +93,13 @@ impl<'a, R: Residents, const RANKED: bool> Queues for View<'a, R, RANKED> {
     }
 
     #[inline]
-    fn count_main_tail(&mut self, entry: Slot) {
-        if self.stripe.parameters.duel {
-            let hash = self.main_tail_hash(entry);
-            self.stripe.memory.sketch.add(hash, 1);
-        }
+    fn sketch(&mut self) -> &mut Sketch {
+        &mut self.stripe.memory.sketch
     }
 
     #[inline]
-    fn estimate(&self, hash: Mixed) -> u8 {
-        self.stripe.memory.sketch.estimate(hash)
+    fn chances(seen: &'a Mark) -> Chances {
+        chances(seen.get())
     }
 
     #[inline]

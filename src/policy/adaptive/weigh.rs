@@ -1,7 +1,7 @@
 //! What a stripe does only where its entries differ in weight.
 
 use super::Adaptive;
-use super::recorder::{frequency, main_mark};
+use super::recorder::{MOVED_TO_MAIN, frequency};
 use super::setting::{Setting, Victim};
 use crate::Slot;
 use crate::policy::parts::GreedyDual;
@@ -30,7 +30,7 @@ impl Adaptive {
             self.main_weight += self.counted(weight);
             let cost = self.shared.goal().cost(weight);
             self.ranked.insert(slot, cost, 1 + u16::from(frequency(mark.get())));
-            mark.set(main_mark(0));
+            mark.set(MOVED_TO_MAIN);
         }
     }
 
@@ -49,7 +49,7 @@ impl Adaptive {
         let entry = self.ranked.victim(|slot| {
             let mark = residents.mark(slot);
             let hits = frequency(mark.get());
-            mark.set(main_mark(0));
+            mark.set(MOVED_TO_MAIN);
             (goal.cost(residents.weight(slot)), hits)
         })?;
         Some(Victim { entry, ghost: None })

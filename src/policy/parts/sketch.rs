@@ -29,7 +29,7 @@ const HALVED: u64 = 0x7777_7777_7777_7777;
 
 /// The sketch. A new one has no counters: it ignores increments and estimates 0 until
 /// [`reset`](Self::reset) gives it some.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Sketch {
     /// A power of two of them, or none. An item uses one of the eight counters in each half.
     blocks: Vec<u64>,
@@ -40,6 +40,21 @@ pub(crate) struct Sketch {
     limit: u64,
     /// The first block that the halving under way has yet to reach; the length if there is none.
     sweep: usize,
+    /// How many halvings there were.
+    generation: u8,
+}
+
+impl Default for Sketch {
+    fn default() -> Self {
+        Self {
+            blocks: Vec::new(),
+            shift: 0,
+            increments: 0,
+            limit: u64::MAX,
+            sweep: 0,
+            generation: 0,
+        }
+    }
 }
 
 impl Sketch {
@@ -65,6 +80,23 @@ impl Sketch {
     /// Counts `times` sightings of a hash.
     #[inline]
     pub(crate) fn add(&mut self, hash: Mixed, times: u8) {
+        self.restore(hash, times);
+        self.pass(times);
+    }
+
+    /// Lets as much time pass as so many sightings take, which are counted elsewhere until they are
+    /// [restored](Self::restore).
+    #[inline]
+    pub(crate) fn pass(&mut self, times: u8) {
+        self.increments += u64::from(times);
+        if self.increments >= self.limit || self.sweep < self.blocks.len() {
+            self.age();
+        }
+    }
+
+    /// Counts sightings for which the time has [passed](Self::pass) before.
+    #[inline]
+    pub(crate) fn restore(&mut self, hash: Mixed, times: u8) {
         let index = self.index(hash);
         let Some(block) = self.blocks.get_mut(index) else { return };
         let shifts = shifts(hash);
@@ -74,10 +106,12 @@ impl Sketch {
         for (counter, shift) in counters.into_iter().zip(shifts) {
             *block += raised.saturating_sub(counter) << shift;
         }
-        self.increments += u64::from(times);
-        if self.increments >= self.limit || self.sweep < self.blocks.len() {
-            self.age();
-        }
+    }
+
+    /// How many halvings were begun, modulo 256. What is counted elsewhere is to be halved as often.
+    #[inline]
+    pub(crate) fn generation(&self) -> u8 {
+        self.generation
     }
 
     /// How often a hash was seen of late, at most 15; never too low for what was
@@ -100,6 +134,7 @@ impl Sketch {
     fn age(&mut self) {
         if self.increments >= self.limit && self.sweep >= self.blocks.len() {
             self.increments /= 2;
+            self.generation = self.generation.wrapping_add(1);
             self.sweep = 0;
         }
         let end = (self.sweep + SWEEP).min(self.blocks.len());
