@@ -1,7 +1,8 @@
 //! A one-stripe cache of keys for testing policies without the table, the locks and the values.
 //!
 //! It calls a policy the way the cache does: `maintain` before every structural call and right
-//! after a hit that asked for it, `victim` until the newcomer fits.
+//! after a hit that asked for it, `victim` until the newcomer fits. The policy's recorder sees hits
+//! on entries of weight 0, but the policy is not told of them.
 
 use std::collections::HashMap;
 
@@ -81,12 +82,7 @@ impl<P: Policy> Sim<P> {
         self.accesses += 1;
         if let Some(&slot) = self.index.get(&key) {
             self.hits += 1;
-            let (mark, hash) = (self.slots.mark(slot), hash_of(key));
-            let mut is_due = self.recorder.on_hit(slot, mark);
-            if self.recorder.samples(hash) {
-                is_due |= self.recorder.on_sample(hash);
-            }
-            if is_due {
+            if self.record_hit(slot) {
                 self.policy.maintain(&self.slots);
             }
             return true;
@@ -97,6 +93,13 @@ impl<P: Policy> Sim<P> {
         false
     }
 
+    /// Answers whether the policy should be maintained soon.
+    fn record_hit(&self, slot: Slot) -> bool {
+        let (mark, hash) = (self.slots.mark(slot), self.slots.hash(slot));
+        let is_due = self.recorder.on_hit(slot, mark);
+        is_due | (self.recorder.samples(hash) && self.recorder.on_sample(hash))
+    }
+
     fn insert(&mut self, key: u64, weight: u64) {
         self.policy.maintain(&self.slots);
         let slot = self.free.pop().unwrap_or_else(|| self.new_slot());
@@ -104,9 +107,12 @@ impl<P: Policy> Sim<P> {
         self.slots.keys[slot.index()] = key;
         self.slots.weights[slot.index()] = weight;
         let has_room = self.weight + u128::from(weight) <= u128::from(self.capacity);
-        let newcomer = Newcomer { slot, hash: hash_of(key), weight, has_room };
         self.index.insert(key, slot);
         self.weight += u128::from(weight);
+        if weight == 0 {
+            return;
+        }
+        let newcomer = Newcomer { slot, hash: hash_of(key), weight, has_room };
         if self.exchanges && weight == 1 && !has_room {
             let victim = self.policy.exchange(newcomer, &self.slots);
             self.forget(victim);
@@ -124,11 +130,17 @@ impl<P: Policy> Sim<P> {
         slot
     }
 
+    /// Shows a resident entry to the policy as a newcomer for which there is room.
+    fn track(&mut self, slot: Slot) {
+        self.slots.mark(slot).set(0);
+        let (hash, weight) = (self.slots.hash(slot), self.slots.weight(slot));
+        self.policy.on_insert(Newcomer { slot, hash, weight, has_room: true }, &self.slots);
+    }
+
     /// Evicts until the capacity is kept.
     fn make_room(&mut self, newcomer: Option<Slot>) {
         while self.weight > u128::from(self.capacity) {
-            let victim = self.policy.victim(&self.slots).expect("something to evict");
-            assert_ne!(self.slots.weight(victim), 0, "evicting {victim:?} makes no room");
+            let victim = self.victim();
             let cause =
                 if Some(victim) == newcomer { RemovalCause::Rejected } else { RemovalCause::Size };
             self.policy.on_remove(victim, cause, &self.slots);
@@ -136,11 +148,38 @@ impl<P: Policy> Sim<P> {
         }
     }
 
+    /// Evicts others until the entry in `slot` may weigh so much more. If the policy names the entry
+    /// itself, it is out of the policy's sight meanwhile.
+    fn make_room_beside(&mut self, slot: Slot, more: u64) {
+        let mut is_hidden = false;
+        while self.weight + u128::from(more) > u128::from(self.capacity) {
+            let victim = self.victim();
+            if victim == slot {
+                self.policy.on_remove(slot, RemovalCause::Replaced, &self.slots);
+                is_hidden = true;
+                continue;
+            }
+            self.policy.on_remove(victim, RemovalCause::Size, &self.slots);
+            self.forget(victim);
+        }
+        if is_hidden {
+            self.track(slot);
+        }
+    }
+
+    fn victim(&mut self) -> Slot {
+        let victim = self.policy.victim(&self.slots).expect("something to evict");
+        assert_ne!(self.slots.weight(victim), 0, "evicting {victim:?} makes no room");
+        victim
+    }
+
     /// Removes `key` as a user would.
     pub(crate) fn remove(&mut self, key: u64) {
         if let Some(&slot) = self.index.get(&key) {
             self.policy.maintain(&self.slots);
-            self.policy.on_remove(slot, RemovalCause::Explicit, &self.slots);
+            if self.slots.weight(slot) > 0 {
+                self.policy.on_remove(slot, RemovalCause::Explicit, &self.slots);
+            }
             self.take_out(slot);
         }
     }
@@ -158,17 +197,28 @@ impl<P: Policy> Sim<P> {
         self.free.push(slot);
     }
 
-    /// Replaces the value of `key` by one of another weight.
+    /// Replaces the value of `key` by one of another weight, which is also a hit. Room is made first:
+    /// whoever weighs something again has it.
     pub(crate) fn reweigh(&mut self, key: u64, weight: u64) {
         let Some(&slot) = self.index.get(&key) else { return };
         if weight > self.capacity {
             return self.remove(key);
         }
         self.policy.maintain(&self.slots);
-        let old = std::mem::replace(&mut self.slots.weights[slot.index()], weight);
+        let old = self.slots.weight(slot);
+        self.make_room_beside(slot, weight.saturating_sub(old));
+        if old > 0 && weight == 0 {
+            self.policy.on_remove(slot, RemovalCause::Replaced, &self.slots);
+        }
+        self.slots.weights[slot.index()] = weight;
         self.weight = self.weight - u128::from(old) + u128::from(weight);
-        self.policy.on_weight(slot, old, weight);
-        self.make_room(None);
+        // What the recorder asks for is done at the next structural call.
+        self.record_hit(slot);
+        match (old, weight) {
+            (0, 1..) => self.track(slot),
+            (1.., 1..) if old != weight => self.policy.on_weight(slot, old, weight),
+            _ => {}
+        }
     }
 
     /// Moves the entry of `key` to a free slot, as the table does when it grows or shrinks.
@@ -179,7 +229,9 @@ impl<P: Policy> Sim<P> {
         self.slots.marks[to.index()].set(self.slots.marks[from.index()].get());
         self.slots.keys[to.index()] = key;
         self.slots.weights[to.index()] = self.slots.weights[from.index()];
-        self.policy.on_move(from, to);
+        if self.slots.weight(to) > 0 {
+            self.policy.on_move(from, to);
+        }
         self.index.insert(key, to);
         self.free.push(from);
     }
@@ -205,16 +257,17 @@ impl<P: Policy> Sim<P> {
         u64::try_from(self.weight).expect("within the capacity")
     }
 
-    /// Checks the policy, and that its ranking names all entries, each once.
+    /// Checks the policy, and that its ranking names all entries that weigh something, each once.
     pub(crate) fn validate(&self) {
-        let mut slots: Vec<Slot> = self.index.values().copied().collect();
+        let slots = self.index.values().copied();
+        let mut slots: Vec<Slot> = slots.filter(|&slot| self.slots.weight(slot) > 0).collect();
         slots.sort_unstable();
         assert!(self.weight() <= self.capacity, "over capacity");
         assert_eq!(self.policy.len(), slots.len(), "tracked entries");
         self.policy.validate(&slots, &self.slots);
         let mut ranking = self.policy.ranking(&self.slots);
         ranking.sort_unstable();
-        assert_eq!(ranking, slots, "a ranking of all entries");
+        assert_eq!(ranking, slots, "a ranking of all tracked entries");
     }
 
     pub(crate) fn hit_percent(&self) -> f64 {

@@ -64,7 +64,7 @@ pub(crate) fn random_operations<P: Policy>(make: impl Fn() -> P) {
             match stream.below(20) {
                 0 => sim.remove(key),
                 1 => sim.relocate(key),
-                2 => sim.reweigh(key, stream.below(4)),
+                2 => sim.reweigh(key, stream.below(4) * stream.below(4)),
                 3 => _ = sim.access_weighted(key, stream.below(capacity + 2)),
                 4 => _ = sim.access_weighted(key, 0),
                 5 if stream.below(100) == 0 => sim.clear(),
