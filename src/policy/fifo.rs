@@ -33,11 +33,7 @@ impl Policy for Fifo {
     }
 
     fn on_insert(&mut self, newcomer: Newcomer, _: &impl Residents) {
-        self.line.insert(newcomer.slot, newcomer.weight);
-    }
-
-    fn on_weight(&mut self, slot: Slot, old: u64, new: u64) {
-        self.line.reweigh(slot, old, new);
+        self.line.insert(newcomer.slot);
     }
 
     fn on_remove(&mut self, slot: Slot, _: RemovalCause, _: &impl Residents) {
@@ -66,8 +62,8 @@ impl Policy for Fifo {
         self.line.len()
     }
 
-    fn validate(&self, slots: &[Slot], residents: &impl Residents) {
-        self.line.validate(slots, |slot| residents.weight(slot));
+    fn validate(&self, slots: &[Slot], _: &impl Residents) {
+        self.line.validate(slots);
     }
 }
 

@@ -7,13 +7,9 @@
 //! * values are rounded to powers of the square root of two;
 //! * hits count when an entry would have to go, up to three at once;
 //! * a newcomer competes with the others: one that is worth less than what would have to make room
-//!   is refused. The paper lets it in whatever it costs;
-//! * an entry that weighs nothing has no priority while it does.
-//!
-//! Invariant: an entry is ranked exactly if it weighs something.
+//!   is refused. The paper lets it in whatever it costs.
 
 use super::parts::GreedyDual;
-use super::parts::queue::{Links, Queue};
 use super::recorders::Count;
 use super::{Newcomer, Policy, Residents};
 use crate::{RemovalCause, Slot};
@@ -21,17 +17,9 @@ use crate::{RemovalCause, Slot};
 /// Greedy-dual by size and frequency. Where weights differ widely, it keeps many light entries for
 /// each heavy one, and has more hits for that, though fewer of the weight. Where all weigh the same
 /// it is a plain LFU with ageing. An entry costs 24 bytes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Gdsf {
     ranked: GreedyDual,
-    links: Links,
-    weightless: Queue,
-}
-
-impl Default for Gdsf {
-    fn default() -> Self {
-        Self { ranked: GreedyDual::default(), links: Links::default(), weightless: Queue::new(0) }
-    }
 }
 
 impl Gdsf {
@@ -39,22 +27,6 @@ impl Gdsf {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
-    }
-
-    fn add(&mut self, slot: Slot, weight: u64) {
-        if weight == 0 {
-            self.weightless.push_front(&mut self.links, slot);
-        } else {
-            self.ranked.insert(slot, weight, 1);
-        }
-    }
-
-    fn take(&mut self, slot: Slot) {
-        if self.ranked.contains(slot) {
-            self.ranked.remove(slot);
-        } else {
-            self.weightless.unlink(&mut self.links, slot);
-        }
     }
 }
 
@@ -70,28 +42,19 @@ impl Policy for Gdsf {
     }
 
     fn on_insert(&mut self, newcomer: Newcomer, _: &impl Residents) {
-        self.add(newcomer.slot, newcomer.weight);
+        self.ranked.insert(newcomer.slot, newcomer.weight, 1);
     }
 
-    fn on_weight(&mut self, slot: Slot, old: u64, new: u64) {
-        if old > 0 && new > 0 {
-            self.ranked.renew(slot, new, 0);
-        } else if old != new {
-            self.take(slot);
-            self.add(slot, new);
-        }
+    fn on_weight(&mut self, slot: Slot, _: u64, new: u64) {
+        self.ranked.renew(slot, new, 0);
     }
 
     fn on_remove(&mut self, slot: Slot, _: RemovalCause, _: &impl Residents) {
-        self.take(slot);
+        self.ranked.remove(slot);
     }
 
     fn on_move(&mut self, from: Slot, to: Slot) {
-        if self.ranked.contains(from) {
-            self.ranked.replace(from, to);
-        } else {
-            self.weightless.replace(&mut self.links, from, to);
-        }
+        self.ranked.replace(from, to);
     }
 
     fn victim(&mut self, residents: &impl Residents) -> Option<Slot> {
@@ -113,22 +76,18 @@ impl Policy for Gdsf {
         let mut slots = self.ranked.coldest();
         // Each mark is read once: hits change them meanwhile.
         slots.sort_by_cached_key(|&slot| residents.mark(slot).get());
-        slots.extend(self.weightless.iter_from_back(&self.links));
         slots
     }
 
     fn len(&self) -> usize {
-        self.ranked.len() + self.weightless.len()
+        self.ranked.len()
     }
 
-    fn validate(&self, slots: &[Slot], residents: &impl Residents) {
+    fn validate(&self, slots: &[Slot], _: &impl Residents) {
         self.ranked.validate();
-        self.weightless.validate(&self.links);
-        assert_eq!(self.links.count(), self.weightless.len(), "a link belongs to a queue");
         assert_eq!(slots.len(), self.len(), "the number of entries");
         for &slot in slots {
-            let is_ranked = self.ranked.contains(slot);
-            assert_eq!(is_ranked, residents.weight(slot) != 0, "{slot:?} is in the right place");
+            assert!(self.ranked.contains(slot), "{slot:?} is ranked");
         }
     }
 }

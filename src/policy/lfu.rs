@@ -6,12 +6,11 @@
 //! Where priorities are equal, who has been there longest goes. Deviations:
 //!
 //! * hits come through lossy rings (as in `lru.rs`): exact with one thread, nearly so with many;
-//! * hits are counted up to a million, and priorities end at 2^44, when ageing would;
-//! * an entry that weighs nothing has no priority while it does.
+//! * hits are counted up to a million, and priorities end at 2^44, when ageing would.
 //!
-//! Invariant: an entry with weight is in the queue of its priority.
+//! Invariant: an entry is in the queue of its priority.
 
-use super::parts::queue::{Links, Queue};
+use super::parts::queue::Links;
 use super::parts::{Buffer, Levels, PerSlot};
 use super::recorders::Log;
 use super::{Newcomer, Policy, Residents};
@@ -58,25 +57,20 @@ struct Ranking {
     links: Links,
     ranks: PerSlot<Rank>,
     levels: Levels,
-    ranked: usize,
-    weightless: Queue,
+    len: usize,
     /// The priority of the last victim.
     age: u64,
     /// The entry for which room is being made: it comes in as if after that.
     newcomer: Option<Slot>,
 }
 
-const RANKED: u8 = 0;
-const WEIGHTLESS: u8 = 1;
-
 impl Default for Ranking {
     fn default() -> Self {
         Self {
             links: Links::default(),
             ranks: PerSlot::new(Rank::NONE),
-            levels: Levels::new(RANKED),
-            ranked: 0,
-            weightless: Queue::new(WEIGHTLESS),
+            levels: Levels::default(),
+            len: 0,
             age: 0,
             newcomer: None,
         }
@@ -84,30 +78,22 @@ impl Default for Ranking {
 }
 
 impl Ranking {
-    fn add(&mut self, slot: Slot, weight: u64) {
-        if weight == 0 {
-            self.weightless.push_front(&mut self.links, slot);
-        } else {
-            let rank = Rank::new(1, self.age);
-            self.ranks.insert(slot, rank);
-            self.levels.join(&mut self.links, slot, rank.priority());
-            self.ranked += 1;
-        }
+    fn add(&mut self, slot: Slot) {
+        let rank = Rank::new(1, self.age);
+        self.ranks.insert(slot, rank);
+        self.levels.join(&mut self.links, slot, rank.priority());
+        self.len += 1;
     }
 
-    /// Takes an entry out; answers its priority if it had one.
-    fn take(&mut self, slot: Slot) -> Option<u64> {
+    /// Takes an entry out; answers its priority.
+    fn take(&mut self, slot: Slot) -> u64 {
         if self.newcomer == Some(slot) {
             self.newcomer = None;
         }
-        if self.weightless.contains(&self.links, slot) {
-            self.weightless.unlink(&mut self.links, slot);
-            return None;
-        }
         let rank = self.ranks.remove(slot);
         self.levels.leave(&mut self.links, slot, rank.priority());
-        self.ranked -= 1;
-        Some(rank.priority())
+        self.len -= 1;
+        rank.priority()
     }
 
     /// Counts a hit, unless the entry left or weighs nothing.
@@ -139,31 +125,17 @@ impl Ranking {
         if self.newcomer == Some(from) {
             self.newcomer = Some(to);
         }
-        if self.weightless.contains(&self.links, from) {
-            return self.weightless.replace(&mut self.links, from, to);
-        }
         let rank = self.ranks.remove(from);
         self.ranks.insert(to, rank);
         self.levels.replace(&mut self.links, (from, to), rank.priority());
     }
 
-    fn len(&self) -> usize {
-        self.ranked + self.weightless.len()
-    }
-
-    fn validate(&self, slots: &[Slot], residents: &impl Residents) {
-        let ranked = self.levels.validate(&self.links, |slot| self.ranks.get(slot).priority());
-        self.weightless.validate(&self.links);
-        assert_eq!(
-            (ranked, self.ranks.iter().count()),
-            (self.ranked, self.ranked),
-            "ranked entries"
-        );
-        assert_eq!(self.links.count(), self.len(), "a link belongs to a queue");
-        assert_eq!(slots.len(), self.len(), "the number of entries");
+    fn validate(&self, slots: &[Slot]) {
+        let queued = self.levels.validate(&self.links, |slot| self.ranks.get(slot).priority());
+        let counts = [queued, self.ranks.iter().count(), self.links.count(), slots.len()];
+        assert_eq!(counts, [self.len; 4], "queued, ranked, linked and expected entries");
         for &slot in slots {
-            let queue = if residents.weight(slot) == 0 { WEIGHTLESS } else { RANKED };
-            assert_eq!(self.links.queue_of(slot), Some(queue), "{slot:?} is in the right queue");
+            assert_ne!(self.ranks.get(slot), Rank::NONE, "{slot:?} is tracked");
         }
         assert!(self.newcomer.is_none_or(|slot| slots.contains(&slot)), "the newcomer is there");
     }
@@ -189,21 +161,13 @@ impl Policy for Lfu {
     }
 
     fn on_insert(&mut self, newcomer: Newcomer, _: &impl Residents) {
-        self.ranking.add(newcomer.slot, newcomer.weight);
-        let needs_room = !newcomer.has_room && newcomer.weight > 0;
-        self.ranking.newcomer = needs_room.then_some(newcomer.slot);
-    }
-
-    fn on_weight(&mut self, slot: Slot, old: u64, new: u64) {
-        if (old == 0) != (new == 0) {
-            self.ranking.take(slot);
-            self.ranking.add(slot, new);
-        }
+        self.ranking.add(newcomer.slot);
+        self.ranking.newcomer = (!newcomer.has_room).then_some(newcomer.slot);
     }
 
     fn on_remove(&mut self, slot: Slot, cause: RemovalCause, _: &impl Residents) {
         let priority = self.ranking.take(slot);
-        if let (RemovalCause::Size, Some(priority)) = (cause, priority) {
+        if cause == RemovalCause::Size {
             self.ranking.grow_older(priority);
         }
     }
@@ -228,18 +192,17 @@ impl Policy for Lfu {
     }
 
     fn ranking(&self, _: &impl Residents) -> Vec<Slot> {
-        let Ranking { links, levels, weightless, .. } = &self.ranking;
+        let Ranking { links, levels, .. } = &self.ranking;
         let levels = levels.sorted().into_iter();
-        let ranked = levels.flat_map(|(_, level)| level.iter_from_back(links));
-        ranked.chain(weightless.iter_from_back(links)).collect()
+        levels.flat_map(|(_, level)| level.iter_from_back(links)).collect()
     }
 
     fn len(&self) -> usize {
-        self.ranking.len()
+        self.ranking.len
     }
 
-    fn validate(&self, slots: &[Slot], residents: &impl Residents) {
-        self.ranking.validate(slots, residents);
+    fn validate(&self, slots: &[Slot], _: &impl Residents) {
+        self.ranking.validate(slots);
     }
 }
 

@@ -6,7 +6,8 @@
 //! ring before anyone can drain it lose the oldest of them.
 //!
 //! A drained slot may have left or been taken over by another entry in the meantime: then a hit is
-//! ignored or counts for the wrong one, by contract harmless.
+//! ignored or counts for the wrong one, by contract harmless. Ignored are also hits on what weighs
+//! nothing, which the rings hold although the policy is not told of it.
 
 use super::parts::{Buffer, Line};
 use super::recorders::Log;
@@ -41,11 +42,7 @@ impl Policy for Lru {
     }
 
     fn on_insert(&mut self, newcomer: Newcomer, _: &impl Residents) {
-        self.line.insert(newcomer.slot, newcomer.weight);
-    }
-
-    fn on_weight(&mut self, slot: Slot, old: u64, new: u64) {
-        self.line.reweigh(slot, old, new);
+        self.line.insert(newcomer.slot);
     }
 
     fn on_remove(&mut self, slot: Slot, _: RemovalCause, _: &impl Residents) {
@@ -79,8 +76,8 @@ impl Policy for Lru {
         self.line.len()
     }
 
-    fn validate(&self, slots: &[Slot], residents: &impl Residents) {
-        self.line.validate(slots, |slot| residents.weight(slot));
+    fn validate(&self, slots: &[Slot], _: &impl Residents) {
+        self.line.validate(slots);
     }
 }
 

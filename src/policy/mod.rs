@@ -139,8 +139,8 @@ pub trait Policy: Debug + Send + Sync + Sized + 'static {
     /// [`RemovalCause::Replaced`], and comes as a newcomer should it ever weigh something again.
     fn on_insert(&mut self, newcomer: Newcomer, residents: &impl Residents);
 
-    /// The entry's value was replaced and its weight changed from `old` to `new`. By default nothing
-    /// happens: for policies that do not go by weight.
+    /// The entry's value was replaced and its weight changed from `old` to `new`, neither of which is
+    /// 0. By default nothing happens: for policies that do not go by weight.
     fn on_weight(&mut self, slot: Slot, old: u64, new: u64) {
         let _ = (slot, old, new);
     }
@@ -155,7 +155,7 @@ pub trait Policy: Debug + Send + Sync + Sized + 'static {
 
     /// The entry that should make room. It stays tracked until [`on_remove`](Self::on_remove);
     /// asked again before that, the policy may name it again. `None` only if it tracks nothing
-    /// that may be evicted (an entry of weight 0 never needs to go, but may be named).
+    /// that may be evicted.
     ///
     /// Lazy promotion happens here. One call does a bounded amount of work.
     fn victim(&mut self, residents: &impl Residents) -> Option<Slot>;

@@ -1,15 +1,13 @@
 //! Whoever the die names: the yardstick that a policy must beat to be worth its memory.
 //!
-//! Invariant: the entries that weigh something lie in a gapless list, and each knows its place in
-//! it; the others know only that they are there. It must not look at marks or hashes.
+//! Invariant: the entries lie in a gapless list, and each knows its place in it. It must not look at
+//! marks or hashes.
 
 use super::parts::{PerSlot, Stream};
 use super::recorders::Forget;
 use super::{Newcomer, Policy, Residents};
 use crate::{RemovalCause, Slot};
 
-/// The place of an entry that weighs nothing.
-const WEIGHTLESS: u32 = u32::MAX - 1;
 /// What lies in either array where there is nothing.
 const NOTHING: u32 = u32::MAX;
 
@@ -21,7 +19,6 @@ pub struct Random {
     /// Where in the list the entry of a slot is.
     places: PerSlot<u32>,
     listed: u32,
-    weightless: usize,
     /// The victim named last, until it or the list changes: asked again, name it again.
     named: Option<Slot>,
     /// The entry for which room is being made, which the die passes over.
@@ -54,7 +51,6 @@ impl Random {
             list: PerSlot::new(NOTHING),
             places: PerSlot::new(NOTHING),
             listed: 0,
-            weightless: 0,
             named: None,
             newcomer: None,
             stream: seed.map_or_else(Stream::default, Stream::seeded),
@@ -62,43 +58,8 @@ impl Random {
         }
     }
 
-    fn add(&mut self, slot: Slot, weight: u64) {
-        if weight == 0 {
-            self.places.insert(slot, WEIGHTLESS);
-            self.weightless += 1;
-        } else {
-            self.places.insert(slot, self.listed);
-            self.list.insert(Slot::new(self.listed), slot.as_u32());
-            self.listed += 1;
-        }
-    }
-
-    fn take(&mut self, slot: Slot) {
-        for holder in [&mut self.named, &mut self.newcomer] {
-            if *holder == Some(slot) {
-                *holder = None;
-            }
-        }
-        let place = self.places.remove(slot);
-        if place == WEIGHTLESS {
-            self.weightless -= 1;
-            return;
-        }
-        // The last in the list fills the gap.
-        self.listed -= 1;
-        let last = self.list.remove(Slot::new(self.listed));
-        if place != self.listed {
-            *self.list.get_mut(Slot::new(place)) = last;
-            *self.places.get_mut(Slot::new(last)) = place;
-        }
-    }
-
     fn at(&self, place: u32) -> Slot {
         Slot::new(self.list.get(Slot::new(place)))
-    }
-
-    fn iter(&self) -> impl Iterator<Item = Slot> + '_ {
-        (0..self.listed).map(|place| self.at(place))
     }
 }
 
@@ -115,27 +76,32 @@ impl Policy for Random {
     }
 
     fn on_insert(&mut self, newcomer: Newcomer, _: &impl Residents) {
-        self.add(newcomer.slot, newcomer.weight);
+        self.places.insert(newcomer.slot, self.listed);
+        self.list.insert(Slot::new(self.listed), newcomer.slot.as_u32());
+        self.listed += 1;
         self.newcomer = (!newcomer.has_room).then_some(newcomer.slot);
     }
 
-    fn on_weight(&mut self, slot: Slot, old: u64, new: u64) {
-        if (old == 0) != (new == 0) {
-            self.take(slot);
-            self.add(slot, new);
-        }
-    }
-
     fn on_remove(&mut self, slot: Slot, _: RemovalCause, _: &impl Residents) {
-        self.take(slot);
+        for holder in [&mut self.named, &mut self.newcomer] {
+            if *holder == Some(slot) {
+                *holder = None;
+            }
+        }
+        let place = self.places.remove(slot);
+        // The last in the list fills the gap.
+        self.listed -= 1;
+        let last = self.list.remove(Slot::new(self.listed));
+        if place != self.listed {
+            *self.list.get_mut(Slot::new(place)) = last;
+            *self.places.get_mut(Slot::new(last)) = place;
+        }
     }
 
     fn on_move(&mut self, from: Slot, to: Slot) {
         let place = self.places.remove(from);
         self.places.insert(to, place);
-        if place != WEIGHTLESS {
-            *self.list.get_mut(Slot::new(place)) = to.as_u32();
-        }
+        *self.list.get_mut(Slot::new(place)) = to.as_u32();
         for holder in [&mut self.named, &mut self.newcomer] {
             if *holder == Some(from) {
                 *holder = Some(to);
@@ -160,25 +126,23 @@ impl Policy for Random {
         *self = Self::seeded(self.seed);
     }
 
-    /// There is no order but that of the list, with those that are never evicted last.
+    /// There is no order but that of the list.
     fn ranking(&self, _: &impl Residents) -> Vec<Slot> {
-        let weightless = self.places.iter().filter(|&(_, place)| place == WEIGHTLESS);
-        self.iter().chain(weightless.map(|(slot, _)| slot)).collect()
+        (0..self.listed).map(|place| self.at(place)).collect()
     }
 
     fn len(&self) -> usize {
-        self.listed as usize + self.weightless
+        self.listed as usize
     }
 
-    fn validate(&self, slots: &[Slot], residents: &impl Residents) {
-        assert_eq!(self.list.iter().count(), self.listed as usize, "the list has no gap");
+    fn validate(&self, slots: &[Slot], _: &impl Residents) {
+        assert_eq!(self.list.iter().count(), self.len(), "the list has no gap");
         assert_eq!(self.places.iter().count(), self.len(), "every entry has a place");
         assert_eq!(slots.len(), self.len(), "the number of entries");
         for &slot in slots {
             let place = self.places.get(slot);
             assert_ne!(place, NOTHING, "{slot:?} is tracked");
-            assert_eq!(place == WEIGHTLESS, residents.weight(slot) == 0, "{slot:?} is listed");
-            assert!(place == WEIGHTLESS || self.at(place) == slot, "{slot:?} is at its place");
+            assert_eq!(self.at(place), slot, "{slot:?} is at its place");
         }
         for slot in [self.named, self.newcomer].into_iter().flatten() {
             assert!(slots.contains(&slot), "{slot:?} is an entry");

@@ -11,8 +11,7 @@
 //! * the small queue's tenth is of what the stripe holds, which may differ from its fair share;
 //! * ghosts are fingerprints, counted in entries, not in weight: rarely, one is taken for another;
 //! * an entry heavier than the small queue is admitted to it and leaves with the next newcomer;
-//! * a search passes at most [`MAX_STEPS`] entries, then takes whom it has reached;
-//! * an entry that weighs nothing is in neither queue while it does.
+//! * a search passes at most [`MAX_STEPS`] entries, then takes whom it has reached.
 
 use super::parts::{Duo, Ghost, Mixed, Place};
 use super::recorders::Count;
@@ -191,7 +190,7 @@ impl Policy for S3Fifo {
                 Place::Small if count < PROMOTE_AT => 0,
                 Place::Small => 2,
                 Place::Main if count == 0 => 1,
-                _ => 2 + count,
+                Place::Main => 2 + count,
             }
         })
     }

@@ -3,11 +3,8 @@
 //! After Zhang, Yang, Yue, Vigfusson and Rashmi, "SIEVE is Simpler than LRU: an Efficient Turn-Key
 //! Eviction Algorithm for Web Caches", NSDI 2024. Entries never move: the hand goes from the back
 //! to the front, clears the bit of a visited entry and stops at the first unvisited one, which is
-//! the victim. Deviations:
-//!
-//! * the hand clears at most [`MAX_STEPS`] bits for one victim; then the entry it has reached goes,
-//!   visited or not, so that one insert cannot sweep a whole stripe;
-//! * an entry that weighs nothing is not in the queue while it does.
+//! the victim. Deviation: the hand clears at most [`MAX_STEPS`] bits for one victim; then the entry
+//! it has reached goes, visited or not, so that one insert cannot sweep a whole stripe.
 //!
 //! Invariant: the hand, if set, is in the queue.
 
@@ -43,17 +40,6 @@ impl Sieve {
         self.line.ahead(slot).filter(|&ahead| Some(ahead) != self.newcomer)
     }
 
-    /// Takes the hand and the newcomer off an entry that is about to leave the queue.
-    #[inline]
-    fn let_go(&mut self, slot: Slot) {
-        if self.hand == Some(slot) {
-            self.hand = self.next(slot);
-        }
-        if self.newcomer == Some(slot) {
-            self.newcomer = None;
-        }
-    }
-
     /// The queue in the order in which the hand will reach it.
     fn iter_from_hand(&self) -> impl Iterator<Item = Slot> + '_ {
         let start = self.hand.or(self.line.back());
@@ -75,19 +61,17 @@ impl Policy for Sieve {
     }
 
     fn on_insert(&mut self, newcomer: Newcomer, _: &impl Residents) {
-        self.line.insert(newcomer.slot, newcomer.weight);
+        self.line.insert(newcomer.slot);
         self.newcomer = (!newcomer.has_room).then_some(newcomer.slot);
     }
 
-    fn on_weight(&mut self, slot: Slot, old: u64, new: u64) {
-        if (old == 0) != (new == 0) {
-            self.let_go(slot);
-            self.line.reweigh(slot, old, new);
-        }
-    }
-
     fn on_remove(&mut self, slot: Slot, _: RemovalCause, _: &impl Residents) {
-        self.let_go(slot);
+        if self.hand == Some(slot) {
+            self.hand = self.next(slot);
+        }
+        if self.newcomer == Some(slot) {
+            self.newcomer = None;
+        }
         self.line.remove(slot);
     }
 
@@ -124,17 +108,17 @@ impl Policy for Sieve {
     fn ranking(&self, residents: &impl Residents) -> Vec<Slot> {
         let (unvisited, visited): (Vec<_>, Vec<_>) =
             self.iter_from_hand().partition(|&slot| residents.mark(slot).get() == 0);
-        [unvisited, visited, self.line.iter_weightless().collect()].concat()
+        [unvisited, visited].concat()
     }
 
     fn len(&self) -> usize {
         self.line.len()
     }
 
-    fn validate(&self, slots: &[Slot], residents: &impl Residents) {
-        self.line.validate(slots, |slot| residents.weight(slot));
+    fn validate(&self, slots: &[Slot], _: &impl Residents) {
+        self.line.validate(slots);
         if let Some(hand) = self.hand {
-            assert!(self.line.queues(hand), "the hand is on an entry");
+            assert!(slots.contains(&hand), "the hand is on an entry");
         }
         if let Some(newcomer) = self.newcomer {
             assert!(slots.contains(&newcomer), "the newcomer is an entry");

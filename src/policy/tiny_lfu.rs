@@ -13,8 +13,7 @@
 //! * an entry seen often enough wins one comparison in [`LUCK`] that it would lose, so that nobody
 //!   can keep it out for ever by making others look frequent;
 //! * a search passes at most [`MAX_STEPS`] entries, then takes whom it has reached;
-//! * an entry that weighs nothing is in neither queue while it does. Where entries have weights,
-//!   one comparison with the first victim decides.
+//! * where entries have weights, one comparison with the first victim decides.
 
 use std::error::Error;
 use std::fmt;
@@ -253,7 +252,7 @@ impl Policy for TinyLfu {
             match place {
                 Place::Small if count == 0 => 0,
                 Place::Small => 2,
-                _ => 1 + count,
+                Place::Main => 1 + count,
             }
         })
     }

@@ -1,8 +1,7 @@
-//! Two queues with weights, a small one for newcomers and a main one for the proven, and beside
-//! them the entries that weigh nothing.
+//! Two queues with weights, a small one for newcomers and a main one for the proven.
 //!
-//! Invariant: an entry is in exactly one of them, in the last exactly if it weighs nothing, and the
-//! weights are the sums over the queues. It must not know what makes an entry worth keeping.
+//! Invariant: an entry is in exactly one of them, and the weights are the sums over the queues. It
+//! must not know what makes an entry worth keeping.
 
 use super::queue::{Links, Queue};
 use crate::Slot;
@@ -14,7 +13,6 @@ pub(crate) struct Duo {
     links: Links,
     small: Weighed,
     main: Weighed,
-    weightless: Queue,
     /// The entry for which room is being made. Policies are mostly written as if it came in only
     /// afterwards.
     newcomer: Option<(Slot, u64)>,
@@ -32,23 +30,17 @@ struct Weighed {
 pub(crate) enum Place {
     Small,
     Main,
-    Weightless,
 }
 
 impl Place {
     #[inline]
     const fn of(queue: u8) -> Self {
-        match queue {
-            SMALL => Self::Small,
-            MAIN => Self::Main,
-            _ => Self::Weightless,
-        }
+        if queue == SMALL { Self::Small } else { Self::Main }
     }
 }
 
 const SMALL: u8 = 0;
 const MAIN: u8 = 1;
-const WEIGHTLESS: u8 = 2;
 
 impl Default for Duo {
     fn default() -> Self {
@@ -56,7 +48,6 @@ impl Default for Duo {
             links: Links::default(),
             small: Weighed { queue: Queue::new(SMALL), weight: 0 },
             main: Weighed { queue: Queue::new(MAIN), weight: 0 },
-            weightless: Queue::new(WEIGHTLESS),
             newcomer: None,
         }
     }
@@ -66,7 +57,9 @@ impl Duo {
     /// Takes a newcomer in at the front of the main or of the small queue.
     #[inline]
     pub(crate) fn insert(&mut self, newcomer: Newcomer, to_main: bool) {
-        self.push(newcomer.slot, newcomer.weight, to_main);
+        let weighed = if to_main { &mut self.main } else { &mut self.small };
+        weighed.queue.push_front(&mut self.links, newcomer.slot);
+        weighed.weight += u128::from(newcomer.weight);
         self.newcomer = (!newcomer.has_room).then_some((newcomer.slot, newcomer.weight));
     }
 
@@ -81,43 +74,25 @@ impl Duo {
         let weighed = match place {
             Place::Small => &mut self.small,
             Place::Main => &mut self.main,
-            Place::Weightless => {
-                self.weightless.close(&mut self.links, slot, cut);
-                return place;
-            }
         };
         weighed.queue.close(&mut self.links, slot, cut);
         weighed.weight -= u128::from(weight);
         place
     }
 
-    /// Follows a change of weight: an entry keeps its place unless it gains its first weight (then
-    /// it comes in at the front of the small queue) or loses its last.
+    /// Follows a change of weight: an entry keeps its place.
     pub(crate) fn reweigh(&mut self, slot: Slot, old: u64, new: u64) {
         if self.is_newcomer(slot) {
             self.newcomer = None;
         }
-        if (old == 0) != (new == 0) {
-            self.remove(slot, old);
-            self.push(slot, new, false);
-            return;
-        }
-        let weighed = match self.place(slot) {
-            Place::Small => &mut self.small,
-            Place::Main => &mut self.main,
-            Place::Weightless => return,
-        };
+        let weighed = if self.is_small(slot) { &mut self.small } else { &mut self.main };
         weighed.weight = weighed.weight - u128::from(old) + u128::from(new);
     }
 
     /// Gives the place of `from` to `to`.
     pub(crate) fn replace(&mut self, from: Slot, to: Slot) {
-        let queue = match self.place(from) {
-            Place::Small => &mut self.small.queue,
-            Place::Main => &mut self.main.queue,
-            Place::Weightless => &mut self.weightless,
-        };
-        queue.replace(&mut self.links, from, to);
+        let weighed = if self.is_small(from) { &mut self.small } else { &mut self.main };
+        weighed.queue.replace(&mut self.links, from, to);
         if let Some((slot, weight)) = self.newcomer
             && slot == from
         {
@@ -168,7 +143,7 @@ impl Duo {
     /// queue.
     #[inline]
     pub(crate) fn newcomer(&self) -> Option<(u64, bool)> {
-        self.newcomer.map(|(slot, weight)| (weight, self.place(slot) == Place::Small))
+        self.newcomer.map(|(slot, weight)| (weight, self.is_small(slot)))
     }
 
     /// Whether room is being made for `slot`.
@@ -177,13 +152,12 @@ impl Duo {
         self.newcomer.is_some_and(|(newcomer, _)| newcomer == slot)
     }
 
-    /// The number of entries, with and without weight.
+    /// The number of entries.
     pub(crate) const fn len(&self) -> usize {
-        self.small.queue.len() + self.main.queue.len() + self.weightless.len()
+        self.small.queue.len() + self.main.queue.len()
     }
 
-    /// The slots by rank, the oldest of a rank first and those in small before those in main; those
-    /// that weigh nothing come last.
+    /// The slots by rank, the oldest of a rank first and those in small before those in main.
     pub(crate) fn ranking(&self, rank: impl Fn(Slot, Place) -> u8) -> Vec<Slot> {
         let small = self.small.queue.iter_from_back(&self.links);
         let main = self.main.queue.iter_from_back(&self.links);
@@ -192,8 +166,7 @@ impl Duo {
         let main = main.map(|slot| (rank(slot, Place::Main), slot));
         let mut ranked: Vec<_> = small.chain(main).collect();
         ranked.sort_by_key(|&(rank, _)| rank);
-        let ranked = ranked.into_iter().map(|(_, slot)| slot);
-        ranked.chain(self.weightless.iter_from_back(&self.links)).collect()
+        ranked.into_iter().map(|(_, slot)| slot).collect()
     }
 
     /// Checks every link and sum, and that exactly `slots` are here.
@@ -207,13 +180,10 @@ impl Duo {
             let sum: u128 = weights.map(u128::from).sum();
             assert_eq!(sum, weighed.weight, "the weight of a queue");
         }
-        self.weightless.validate(&self.links);
         assert_eq!(self.links.count(), self.len(), "a link belongs to a queue");
         assert_eq!(slots.len(), self.len(), "the number of entries");
         for &slot in slots {
             assert!(self.links.queue_of(slot).is_some(), "{slot:?} is tracked");
-            let weightless = self.place(slot) == Place::Weightless;
-            assert_eq!(weightless, residents.weight(slot) == 0, "{slot:?} is in the right queue");
         }
         if let Some((slot, weight)) = self.newcomer {
             assert!(slots.contains(&slot), "the newcomer is an entry");
@@ -222,25 +192,15 @@ impl Duo {
     }
 
     #[inline]
-    fn push(&mut self, slot: Slot, weight: u64, to_main: bool) {
-        if weight == 0 {
-            return self.weightless.push_front(&mut self.links, slot);
-        }
-        let weighed = if to_main { &mut self.main } else { &mut self.small };
-        weighed.queue.push_front(&mut self.links, slot);
-        weighed.weight += u128::from(weight);
-    }
-
-    #[inline]
-    fn place(&self, slot: Slot) -> Place {
-        self.links.queue_of(slot).map_or(Place::Weightless, Place::of)
+    fn is_small(&self, slot: Slot) -> bool {
+        self.small.queue.contains(&self.links, slot)
     }
 
     /// Keeps a newcomer in the main queue in front of what moves there while room is made for it.
     #[inline]
     fn lead_newcomer(&mut self) {
         if let Some((slot, _)) = self.newcomer
-            && self.place(slot) == Place::Main
+            && !self.is_small(slot)
         {
             self.main.queue.move_to_front(&mut self.links, slot);
         }

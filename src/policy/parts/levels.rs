@@ -17,12 +17,10 @@ use crate::Slot;
 const NEAR: u64 = 64;
 
 /// The queues.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Levels {
     levels: HashTable<Level>,
     floor: u64,
-    /// The number that all the queues have: they tell their entries apart by priority.
-    number: u8,
 }
 
 #[derive(Debug)]
@@ -33,17 +31,14 @@ struct Level {
 }
 
 impl Levels {
-    pub(crate) const fn new(number: u8) -> Self {
-        Self { levels: HashTable::new(), floor: 0, number }
-    }
-
     /// Puts an entry into the queue of this priority.
     pub(crate) fn join(&mut self, links: &mut Links, slot: Slot, priority: u64) {
         self.floor = self.floor.min(priority);
         let is_it = |level: &Level| level.priority == priority;
         let hash = |level: &Level| spread(level.priority);
         let entry = self.levels.entry(spread(priority), is_it, hash);
-        let new = || Level { priority, queue: Queue::new(self.number) };
+        // All have the same number: they tell their entries apart by priority.
+        let new = || Level { priority, queue: Queue::new(0) };
         entry.or_insert_with(new).into_mut().queue.push_front(links, slot);
     }
 
@@ -127,7 +122,7 @@ mod tests {
     use super::*;
 
     fn levels(priorities: &[u64]) -> (Levels, Links) {
-        let (mut levels, mut links) = (Levels::new(0), Links::default());
+        let (mut levels, mut links) = (Levels::default(), Links::default());
         for (slot, &priority) in (0..).zip(priorities) {
             levels.join(&mut links, Slot::new(slot), priority);
         }
