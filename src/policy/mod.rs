@@ -68,7 +68,8 @@ pub trait Recorder: Debug + Send + Sync + 'static {
     /// Notes a hit on `slot`.
     ///
     /// Runs under the lock of the entry's bucket, so keep it to a few nanoseconds; where keys and values
-    /// are numbers under none, so that the entry may have left its slot by now, and another come. Answers
+    /// are numbers under none, so that the entry may have left its slot by now, and another come. Hits on
+    /// entries of weight 0, of which the policy is not told, are noted too. Answers
     /// whether [`Policy::maintain`] should be called soon (a buffer is full); the cache then tries,
     /// without waiting, to take the stripe's lock and to call it.
     fn on_hit(&self, slot: Slot, mark: &Mark) -> bool;

@@ -132,7 +132,6 @@ use crate::{RemovalCause, Slot};
 
 const SMALL: u8 = 0;
 const MAIN: u8 = 1;
-const WEIGHTLESS: u8 = 2;
 
 /// The default eviction policy: follows whichever of five settings suits the workload.
 ///
@@ -176,8 +175,6 @@ pub struct Adaptive {
     /// Whether every entry so far weighed 1, so that weights need not be asked for or added up.
     is_uniform: bool,
     parameters: Parameters,
-    /// Entries that weigh nothing: removing one makes no room, so none is ever a victim.
-    weightless: Queue,
     /// While greedy-dual is live, and until they have drained to the main queue, the entries are
     /// here. None ever where all weigh the same.
     ranked: GreedyDual,
@@ -239,7 +236,6 @@ impl Adaptive {
             links: Links::default(),
             small: Queue::new(SMALL),
             main: Queue::new(MAIN),
-            weightless: Queue::new(WEIGHTLESS),
             ranked: GreedyDual::default(),
             is_uniform: true,
             small_weight: 0,
@@ -272,11 +268,10 @@ impl Adaptive {
                 self.small.close(&mut self.links, slot, cut);
                 &mut self.small_weight
             }
-            MAIN => {
+            _ => {
                 self.main.close(&mut self.links, slot, cut);
                 &mut self.main_weight
             }
-            _ => return self.weightless.close(&mut self.links, slot, cut),
         };
         if !self.is_uniform {
             *total -= u128::from(weight());
@@ -315,11 +310,6 @@ impl Adaptive {
     ) {
         let Newcomer { slot, weight, .. } = *newcomer;
         let mark = residents.mark(slot);
-        if weight == 0 {
-            self.weightless.push_front(&mut self.links, slot);
-            mark.set(MOVED_TO_MAIN);
-            return;
-        }
         if is_ghost || self.parameters.small == 0 {
             self.main.push_front(&mut self.links, slot);
             self.main_weight += self.counted(weight);
@@ -341,7 +331,7 @@ impl Adaptive {
     fn take_in(&mut self, newcomer: &Newcomer, entries: usize, residents: &impl Residents) {
         let Newcomer { hash, weight, has_room, .. } = *newcomer;
         if let Some(id) = self.shared.sample(hash) {
-            self.shared.push(Event { id, weight: weight.max(1) });
+            self.shared.push(Event { id, weight });
         }
         if !has_room && self.memory.is_misfit(entries) {
             self.remember();
@@ -389,7 +379,7 @@ impl Adaptive {
     /// The entries that are in a queue.
     #[inline]
     fn queued(&self) -> usize {
-        self.small.len() + self.main.len() + self.weightless.len()
+        self.small.len() + self.main.len()
     }
 }
 
@@ -422,27 +412,18 @@ impl Policy for Adaptive {
 
     fn on_weight(&mut self, slot: Slot, old: u64, new: u64) {
         self.allow(new);
-        match (self.links.queue_of(slot), new) {
-            (Some(WEIGHTLESS), 0) => {}
-            (Some(WEIGHTLESS), _) => {
-                self.weightless.unlink(&mut self.links, slot);
-                self.main.push_front(&mut self.links, slot);
-                self.main_weight += u128::from(new);
-            }
-            (_, 0) => {
-                self.unlink(slot, || old);
-                self.weightless.push_front(&mut self.links, slot);
-            }
-            _ if self.is_uniform => {}
-            (None, _) => {
-                self.ranked.renew(slot, self.shared.goal().cost(new), 0);
-                self.main_weight = self.main_weight - u128::from(old) + u128::from(new);
-            }
-            (Some(SMALL), _) => {
-                self.small_weight = self.small_weight - u128::from(old) + u128::from(new)
-            }
-            _ => self.main_weight = self.main_weight - u128::from(old) + u128::from(new),
+        if self.is_uniform {
+            return;
         }
+        let total = match self.links.queue_of(slot) {
+            Some(SMALL) => &mut self.small_weight,
+            Some(_) => &mut self.main_weight,
+            None => {
+                self.ranked.renew(slot, self.shared.goal().cost(new), 0);
+                &mut self.main_weight
+            }
+        };
+        *total = *total - u128::from(old) + u128::from(new);
     }
 
     fn on_remove(&mut self, slot: Slot, cause: RemovalCause, residents: &impl Residents) {
@@ -463,7 +444,6 @@ impl Policy for Adaptive {
     fn on_move(&mut self, from: Slot, to: Slot) {
         match self.links.queue_of(from) {
             Some(SMALL) => self.small.replace(&mut self.links, from, to),
-            Some(WEIGHTLESS) => self.weightless.replace(&mut self.links, from, to),
             Some(_) => self.main.replace(&mut self.links, from, to),
             None => self.ranked.replace(from, to),
         }
@@ -495,7 +475,7 @@ impl Policy for Adaptive {
         self.take_in(&newcomer, self.queued(), residents);
         let parameters = self.parameters;
         let chosen = choose(&mut View::<_, false> { stripe: self, residents }, &parameters);
-        // Both queues are empty only if everything is weightless, which is not exchanged.
+        // Some, as the newcomer at least is queued.
         let Some(victim) = chosen else {
             self.unlink(newcomer.slot, || 1);
             return newcomer.slot;
@@ -543,7 +523,6 @@ impl Policy for Adaptive {
         for slot in self.ranked.coldest() {
             ranked.push((1 + frequency(residents.mark(slot).get()), slot));
         }
-        ranked.extend(self.weightless.iter_from_back(&self.links).map(|slot| (u8::MAX, slot)));
         ranked.sort_by_key(|&(rank, _)| rank);
         ranked.into_iter().map(|(_, slot)| slot).collect()
     }
@@ -558,15 +537,11 @@ impl Policy for Adaptive {
         self.ranked.validate();
         self.small.validate(&self.links);
         self.main.validate(&self.links);
-        self.weightless.validate(&self.links);
         let (mut small, mut main) = (0_u128, 0_u128);
         for &slot in slots {
             match self.links.queue_of(slot) {
                 Some(SMALL) => small += u128::from(residents.weight(slot)),
                 Some(MAIN) => main += u128::from(residents.weight(slot)),
-                Some(WEIGHTLESS) => {
-                    assert_eq!(residents.weight(slot), 0, "{slot:?} weighs nothing")
-                }
                 None if self.ranked.contains(slot) => main += u128::from(residents.weight(slot)),
                 other => panic!("{slot:?} is in queue {other:?}"),
             }
