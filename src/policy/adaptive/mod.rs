@@ -124,7 +124,7 @@ use setting::{Goal, Parameters, Queues, choose};
 use shared::Shared;
 use view::View;
 
-use super::parts::queue::{Links, Queue};
+use super::parts::unrolled::{Nodes, Unrolled};
 use super::parts::{GreedyDual, Mixed, spread};
 use super::{Newcomer, Policy, Residents};
 use crate::sync::Arc;
@@ -153,11 +153,11 @@ const MAIN: u8 = 1;
 // stripe's shard puts it at the beginning of a line.
 #[repr(C)]
 pub struct Adaptive {
-    small: Queue,
-    main: Queue,
+    small: Unrolled,
+    main: Unrolled,
     clock: Clock<STAMP_BITS>,
     memory: Memory,
-    links: Links,
+    nodes: Nodes,
     /// What the small queue may weigh.
     target: u64,
     shared: Arc<Shared>,
@@ -233,9 +233,9 @@ impl Adaptive {
         Self {
             shared,
             pulse: Arc::default(),
-            links: Links::default(),
-            small: Queue::new(SMALL),
-            main: Queue::new(MAIN),
+            nodes: Nodes::default(),
+            small: Unrolled::new(SMALL),
+            main: Unrolled::new(MAIN),
             ranked: GreedyDual::default(),
             is_uniform: true,
             small_weight: 0,
@@ -262,17 +262,11 @@ impl Adaptive {
             self.main_weight -= self.counted(weight());
             return;
         }
-        let cut = self.links.cut(slot);
-        let total = match cut.queue() {
-            SMALL => {
-                self.small.close(&mut self.links, slot, cut);
-                &mut self.small_weight
-            }
-            _ => {
-                self.main.close(&mut self.links, slot, cut);
-                &mut self.main_weight
-            }
+        let (queue, total) = match self.nodes.queue_of(slot) {
+            Some(SMALL) => (&mut self.small, &mut self.small_weight),
+            _ => (&mut self.main, &mut self.main_weight),
         };
+        queue.unlink(&mut self.nodes, slot);
         if !self.is_uniform {
             *total -= u128::from(weight());
         }
@@ -311,7 +305,7 @@ impl Adaptive {
         let Newcomer { slot, weight, .. } = *newcomer;
         let mark = residents.mark(slot);
         if is_ghost || self.parameters.small == 0 {
-            self.main.push_front(&mut self.links, slot);
+            self.main.push_front(&mut self.nodes, slot);
             self.main_weight += self.counted(weight);
             mark.set(MOVED_TO_MAIN);
             return;
@@ -320,7 +314,7 @@ impl Adaptive {
         if self.clock.insertion(&self.parameters, entries, small) {
             self.pulse.set_clock(self.clock.now(), self.clock.window());
         }
-        self.small.push_front(&mut self.links, slot);
+        self.small.push_front(&mut self.nodes, slot);
         self.small_weight += self.counted(weight);
         mark.set(small_mark(self.clock.now()));
     }
@@ -347,10 +341,10 @@ impl Adaptive {
     #[inline]
     fn drop_tail(&mut self, tail: Slot) {
         if self.small.back() == Some(tail) {
-            self.small.pop_back(&mut self.links, tail);
+            self.small.pop_back(&mut self.nodes, tail);
             return;
         }
-        self.main.pop_back(&mut self.links, tail);
+        self.main.pop_back(&mut self.nodes, tail);
         if self.champion == Some(tail) {
             self.champion = None;
         }
@@ -415,7 +409,7 @@ impl Policy for Adaptive {
         if self.is_uniform {
             return;
         }
-        let total = match self.links.queue_of(slot) {
+        let total = match self.nodes.queue_of(slot) {
             Some(SMALL) => &mut self.small_weight,
             Some(_) => &mut self.main_weight,
             None => {
@@ -442,9 +436,9 @@ impl Policy for Adaptive {
     }
 
     fn on_move(&mut self, from: Slot, to: Slot) {
-        match self.links.queue_of(from) {
-            Some(SMALL) => self.small.replace(&mut self.links, from, to),
-            Some(_) => self.main.replace(&mut self.links, from, to),
+        match self.nodes.queue_of(from) {
+            Some(SMALL) => self.small.replace(&mut self.nodes, from, to),
+            Some(_) => self.main.replace(&mut self.nodes, from, to),
             None => self.ranked.replace(from, to),
         }
         for known in [&mut self.doomed, &mut self.champion] {
@@ -503,7 +497,8 @@ impl Policy for Adaptive {
 
     fn clear(&mut self) {
         self.memory.release();
-        self.links.clear();
+        self.nodes.clear();
+        (self.small, self.main) = (Unrolled::new(SMALL), Unrolled::new(MAIN));
         self.ranked = GreedyDual::default();
         self.is_uniform = true;
         (self.small_weight, self.main_weight) = (0, 0);
@@ -513,11 +508,11 @@ impl Policy for Adaptive {
 
     fn ranking(&self, residents: &impl Residents) -> Vec<Slot> {
         let mut ranked: Vec<(u8, Slot)> = Vec::with_capacity(self.len());
-        for slot in self.small.iter_from_back(&self.links) {
+        for slot in self.small.iter_from_back(&self.nodes) {
             let is_safe = frequency(residents.mark(slot).get()) >= self.parameters.promote;
             ranked.push((if is_safe { 2 } else { 0 }, slot));
         }
-        for slot in self.main.iter_from_back(&self.links) {
+        for slot in self.main.iter_from_back(&self.nodes) {
             ranked.push((1 + frequency(residents.mark(slot).get()), slot));
         }
         for slot in self.ranked.coldest() {
@@ -533,13 +528,13 @@ impl Policy for Adaptive {
 
     fn validate(&self, slots: &[Slot], residents: &impl Residents) {
         assert_eq!(self.len(), slots.len(), "entries tracked");
-        assert_eq!(self.links.count(), self.queued(), "entries linked");
+        assert_eq!(self.nodes.count(), self.queued(), "entries queued");
         self.ranked.validate();
-        self.small.validate(&self.links);
-        self.main.validate(&self.links);
+        self.small.validate(&self.nodes);
+        self.main.validate(&self.nodes);
         let (mut small, mut main) = (0_u128, 0_u128);
         for &slot in slots {
-            match self.links.queue_of(slot) {
+            match self.nodes.queue_of(slot) {
                 Some(SMALL) => small += u128::from(residents.weight(slot)),
                 Some(MAIN) => main += u128::from(residents.weight(slot)),
                 None if self.ranked.contains(slot) => main += u128::from(residents.weight(slot)),

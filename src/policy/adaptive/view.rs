@@ -49,9 +49,9 @@ impl<'a, R: Residents, const RANKED: bool> Queues for View<'a, R, RANKED> {
 
     #[inline]
     fn promote(&mut self, entry: Slot, seen: &'a Mark) {
-        let Adaptive { links, small, main, small_weight, main_weight, is_uniform, .. } =
+        let Adaptive { nodes, small, main, small_weight, main_weight, is_uniform, .. } =
             &mut *self.stripe;
-        main.take_back_of(small, links, entry);
+        main.take_back_of(small, nodes, entry);
         seen.set(MOVED_TO_MAIN);
         if !*is_uniform {
             let weight = u128::from(self.residents.weight(entry));
@@ -70,11 +70,11 @@ impl<'a, R: Residents, const RANKED: bool> Queues for View<'a, R, RANKED> {
         if is_ranked {
             self.stripe.unrank(entry);
         }
-        let Adaptive { links, main, .. } = &mut *self.stripe;
+        let Adaptive { nodes, main, .. } = &mut *self.stripe;
         if is_ranked {
-            main.push_front(links, entry);
+            main.push_front(nodes, entry);
         } else {
-            main.rotate(links, entry);
+            main.rotate(nodes, entry);
         }
     }
 

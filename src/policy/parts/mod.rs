@@ -13,6 +13,7 @@ pub(crate) mod random;
 pub(crate) mod sketch;
 pub(crate) mod slots;
 mod spread;
+pub(crate) mod unrolled;
 
 pub(crate) use buffer::Buffer;
 pub(crate) use duo::{Duo, Place};

@@ -5,7 +5,8 @@
 //! move in constant time. They must not know weights, marks or why an entry moves.
 //!
 //! What the link of a queue's back says of its neighbour behind means nothing: so an entry can leave
-//! at the back without a look at the next one, whose link has long left the processor's cache.
+//! at the back without a look at the next one, whose link has long left the processor's cache. Where
+//! many are looked at from the back on, `unrolled.rs` is faster.
 
 use super::slots::PerSlot;
 use crate::Slot;
@@ -106,11 +107,6 @@ impl Links {
     #[inline]
     pub(crate) fn cut(&mut self, slot: Slot) -> Link {
         self.0.remove(slot)
-    }
-
-    /// Forgets all links and gives their memory back. The queues must be replaced by new ones.
-    pub(crate) fn clear(&mut self) {
-        self.0.clear();
     }
 
     /// The number of slots that are in a queue.
@@ -218,15 +214,6 @@ impl Queue {
         (self.back != slot.as_u32()).then(|| Slot::new(links.0.get(slot).behind()))
     }
 
-    /// Takes out `slot`, which must be at the back.
-    #[inline]
-    pub(crate) fn pop_back(&mut self, links: &mut Links, slot: Slot) {
-        debug_assert_eq!(self.back, slot.as_u32(), "{slot:?} is not at the back");
-        let link = links.cut(slot);
-        self.shorten(link);
-        self.len -= 1;
-    }
-
     /// Moves `slot`, which must be in this queue, to the front.
     #[inline]
     pub(crate) fn move_to_front(&mut self, links: &mut Links, slot: Slot) {
@@ -256,19 +243,6 @@ impl Queue {
         self.back = link.ahead();
         links.set_ahead(self.front, slot.as_u32());
         self.front = slot.as_u32();
-    }
-
-    /// Moves `slot`, which must be at the back of `other`, to the front of this queue.
-    #[inline]
-    pub(crate) fn take_back_of(&mut self, other: &mut Self, links: &mut Links, slot: Slot) {
-        debug_assert_eq!(other.back, slot.as_u32(), "{slot:?} is not at the back");
-        let to = Link::new(self.number, END, self.front);
-        let link = std::mem::replace(links.0.get_mut(slot), to);
-        debug_assert_eq!(link.queue(), other.number, "{slot:?} is in another queue");
-        other.shorten(link);
-        other.len -= 1;
-        self.lead(links, slot);
-        self.len += 1;
     }
 
     /// Gives the place of `from`, which must be in this queue, to `to`, which is in none.
@@ -394,7 +368,7 @@ mod tests {
                     model.remove(place);
                 }
                 _ => {
-                    let back = queue.back().inspect(|&slot| queue.pop_back(&mut links, slot));
+                    let back = queue.back().inspect(|&slot| queue.unlink(&mut links, slot));
                     assert_eq!(back.map(Slot::as_u32), model.pop_back());
                 }
             }

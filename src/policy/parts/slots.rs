@@ -8,7 +8,7 @@
 
 use crate::Slot;
 
-/// How many elements lie in a piece: 2 KiB of queue links.
+/// How many elements lie in a piece.
 const PIECE: usize = 256;
 
 /// A map from slot to `T`, kept as fixed-size pieces that are made where slots are occupied.
@@ -80,11 +80,6 @@ impl<T: Copy + PartialEq> PerSlot<T> {
         self.pieces[at] = Some(Box::new([vacant; PIECE]));
     }
 
-    /// Vacates every slot and gives the memory back.
-    pub(crate) fn clear(&mut self) {
-        self.pieces = Vec::new();
-    }
-
     /// The occupied slots, lowest first, and what they hold.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, T)> + '_ {
         let pieces = self.pieces.iter().enumerate();
@@ -119,7 +114,5 @@ mod tests {
         *array.get_mut(Slot::new(5)) = 9;
         assert_eq!(array.remove(Slot::new(5)), 9);
         assert_eq!(array.iter().collect::<Vec<_>>(), [(Slot::new(100_000), 8)]);
-        array.clear();
-        assert_eq!((array.iter().count(), array.pieces.capacity()), (0, 0));
     }
 }
