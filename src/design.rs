@@ -181,7 +181,8 @@
 //! `Sieve`: places in the queues, sketch and ghosts take 18 bytes an entry between them. Noting what the
 //! sketch and the ghosts are told in batches, so that their misses overlap, gained nothing; what did help was
 //! a sketch that does less (`policy/parts/sketch.rs`), shadows that rest (`policy/adaptive/watch.rs`), second
-//! chances that an entry counts itself (`policy/adaptive/chances.rs`), and queues in nodes.
+//! chances that an entry counts itself (`policy/adaptive/chances.rs`), and queues in nodes. Keeping the hashes of
+//! the small queue beside it, even to fetch ahead what its next victim is compared by, gained 1 to 3 % at most.
 //!
 //! **Queues in nodes.** Where most accesses hit, some four entries get a second chance for each newcomer. To
 //! find the next one by a link from the last was a miss each time, and each had to wait for the one before. In
