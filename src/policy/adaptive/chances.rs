@@ -2,9 +2,10 @@
 //!
 //! The sketch counts insertions and second chances. Telling it of each chance would mean hashing the
 //! key again and fetching a line of the sketch, for all the entries that are passed on the way to a
-//! victim. So an entry counts its own beside its hits, and the sketch is told when it leaves. The count
-//! ages as the sketch does: two bits say which halving it has last been through, and what was not
-//! passed for three has nothing left to halve.
+//! victim. So an entry counts its own beside its hits, and the sketch is told when it leaves as a victim
+//! of W-TinyLFU. The count ages as the sketch does: two bits say which halving it has last been through.
+//! After four it would look fresh again, but that takes forty times as many newcomers as there are entries,
+//! under settings that never look at the main queue's tail.
 
 /// The second chances of an entry: five bits, of which the lowest three are the count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,9 +13,11 @@ pub(super) struct Chances(u8);
 
 impl Chances {
     pub(super) const NONE: Self = Self(0);
-    pub(super) const BITS: u32 = Self::COUNT_BITS + 2;
+    pub(super) const BITS: u32 = 5;
     const COUNT_BITS: u32 = 3;
-    /// The most that are counted. More would change nothing: who is passed so often is not compared.
+    const GENERATIONS: u8 = 1 << (Self::BITS - Self::COUNT_BITS);
+    /// The most that are counted. With 3 or 15 the hit ratios are the same, but that 3 are too few to have
+    /// most of the weight hit.
     const MAX: u8 = (1 << Self::COUNT_BITS) - 1;
 
     /// Those in the lowest bits.
@@ -31,7 +34,7 @@ impl Chances {
     /// How many there were of late, in this generation of the sketch.
     #[inline]
     pub(super) const fn count(self, generation: u8) -> u8 {
-        let halvings = generation.wrapping_sub(self.0 >> Self::COUNT_BITS) % 4;
+        let halvings = generation.wrapping_sub(self.0 >> Self::COUNT_BITS) % Self::GENERATIONS;
         (self.0 & Self::MAX) >> halvings
     }
 
@@ -51,11 +54,12 @@ mod tests {
     #[test]
     fn chances_are_counted_and_halved_with_the_sketch() {
         let mut chances = Chances::NONE;
-        for count in 0..40 {
+        for count in 0..20 {
             assert_eq!(chances.count(0), count.min(7));
             chances = Chances::of(chances.and_one(0).bits());
         }
         assert_eq!([1, 2, 3].map(|generation| chances.count(generation)), [3, 1, 0]);
+        assert_eq!(chances.count(4), 7, "a whole round later");
         let later = chances.and_one(1);
         assert_eq!([1, 2, 3, 4].map(|generation| later.count(generation)), [4, 2, 1, 0]);
         let round = (0..=u8::MAX).fold(later, |chances, step| chances.and_one(step));

@@ -145,9 +145,10 @@ const MAIN: u8 = 1;
 /// and takes to another setting where that has more hits. If the weight of the hits is to be large,
 /// rather than their number, see [`by_weight`](Self::by_weight).
 ///
-/// Memory: 8 bytes per entry for the queues and, once the cache is full, about 4.5 for the ghost
-/// list, 4 to 8 for the sketch and about 2 for the shadows, but never less than some 30 KiB in all
-/// for a cache of more than 250 entries. Where weights differ, 32 bytes per entry for the queues.
+/// Memory: 8 bytes per entry for the queues (up to 12 where most are removed or expire) and, once the
+/// cache is full, about 4.5 for the ghost list, 4 to 8 for the sketch and about 2 for the shadows, but
+/// never less than some 30 KiB in all for a cache of more than 250 entries. Where weights differ, 24
+/// bytes per entry more for the queues.
 #[derive(Debug)]
 // In this order, so that what every newcomer changes lies together, apart from what it only reads. A
 // stripe's shard puts it at the beginning of a line.
@@ -161,8 +162,8 @@ pub struct Adaptive {
     /// What the small queue may weigh.
     target: u64,
     shared: Arc<Shared>,
-    /// An entry and its hash: the last to win a duel as the tail of the main queue. It stays there
-    /// and will be asked for its hash again.
+    /// An entry and its hash: the last tail of the main queue that was asked for it. Where it wins a duel
+    /// it stays there, and will be asked again.
     champion: Option<Slot>,
     champion_hash: Mixed,
     /// The entry last named by `victim`, while it is here, and the hash by which it is to be
@@ -185,6 +186,10 @@ pub struct Adaptive {
     /// The stripe's share of the capacity.
     share: u64,
 }
+
+// The queues and the clock fill the first line, and the ghosts and the sketch have one each.
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(std::mem::offset_of!(Adaptive, memory) == 64);
 
 impl Default for Adaptive {
     fn default() -> Self {
@@ -528,7 +533,7 @@ impl Policy for Adaptive {
 
     fn validate(&self, slots: &[Slot], residents: &impl Residents) {
         assert_eq!(self.len(), slots.len(), "entries tracked");
-        assert_eq!(self.nodes.count(), self.queued(), "entries queued");
+        self.nodes.validate([&self.small, &self.main]);
         self.ranked.validate();
         self.small.validate(&self.nodes);
         self.main.validate(&self.nodes);

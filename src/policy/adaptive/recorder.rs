@@ -110,3 +110,24 @@ impl AdaptiveRecorder {
         is_correlated::<STAMP_BITS>(now, content >> STAMP, window)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Chances, chances, frequency, main_mark, small_mark};
+
+    #[test]
+    fn marks_tell_hits_and_chances_apart() {
+        for count in 0..8 {
+            let some = (0..count).fold(Chances::NONE, |some, _| some.and_one(5));
+            for hits in 0..=3 {
+                let mark = main_mark(hits, some);
+                assert_eq!((frequency(mark), chances(mark)), (hits, some));
+            }
+        }
+    }
+
+    #[test]
+    fn a_stamp_is_not_taken_for_chances() {
+        assert!((0..32).all(|stamp| chances(small_mark(stamp) + 1) == Chances::NONE));
+    }
+}

@@ -165,13 +165,13 @@ pub(super) trait Queues {
     /// The second chances of an entry of the main queue.
     fn chances(seen: Self::Seen) -> Chances;
     /// Moves the main queue's tail, `entry`, to its head, with its frequency one lower and one more
-    /// second chance, for which the sketch lets time pass.
+    /// second chance. The sketch lets time pass for it, under any setting.
     fn spare(&mut self, entry: Self::Entry, seen: Self::Seen);
     /// The hash of an entry of the small queue.
     fn hash(&self, entry: Self::Entry) -> Mixed;
     /// The hash of the main queue's tail, `entry`, which often stays so for a while.
     fn main_tail_hash(&mut self, entry: Self::Entry) -> Mixed;
-    /// The frequency sketch: it has counted insertions, and the second chances of who has left.
+    /// The frequency sketch: it has counted insertions, and the second chances of victims.
     fn sketch(&mut self) -> &mut Sketch;
     fn random(&mut self) -> u64;
 }
@@ -198,8 +198,10 @@ pub(super) fn choose<Q: Queues>(
         }
         let small_tail = queues.small_tail().filter(|_| moves > 0);
         let Some(entry) = small_tail else {
-            let entry = main_tail.or_else(|| queues.small_tail())?;
-            return Some(Victim { entry, ghost: None });
+            if main_tail.is_some() {
+                break None;
+            }
+            return queues.small_tail().map(|entry| Victim { entry, ghost: None });
         };
         let seen = queues.look(entry);
         if !is_proven::<Q>(seen, parameters) {
@@ -216,17 +218,20 @@ pub(super) fn choose<Q: Queues>(
         return Some(duel(queues, candidate, (victim, seen)));
     }
     if parameters.duel {
-        let hash = queues.main_tail_hash(victim);
-        hand_over::<Q>(queues, hash, seen);
+        hand_over(queues, victim, seen);
     }
     Some(Victim { entry: victim, ghost: None })
 }
 
-/// Tells the sketch of the second chances of who leaves the main queue.
+/// Tells the sketch of the second chances of the main queue's tail, which leaves. Where nobody is compared
+/// it is not told: that would mean hashing a key.
 #[inline]
-fn hand_over<Q: Queues>(queues: &mut Q, hash: Mixed, seen: Q::Seen) {
-    let sketch = queues.sketch();
-    sketch.restore(hash, Q::chances(seen).count(sketch.generation()));
+fn hand_over<Q: Queues>(queues: &mut Q, tail: Q::Entry, seen: Q::Seen) {
+    let chances = Q::chances(seen).count(queues.sketch().generation());
+    if chances > 0 {
+        let hash = queues.main_tail_hash(tail);
+        queues.sketch().restore(hash, chances);
+    }
 }
 
 /// Whether what was seen of the small queue's tail lets it go to the main queue without further ado.
@@ -252,7 +257,7 @@ fn duel<Q: Queues>(
     let is_admitted = sketch.estimate(victim_hash) + chances < estimate
         || (estimate >= LUCKY_ESTIMATE && queues.random().is_multiple_of(LUCKY_ONE_IN));
     if is_admitted {
-        hand_over::<Q>(queues, victim_hash, victim_seen);
+        hand_over(queues, victim, victim_seen);
         queues.promote(candidate, seen);
         return Victim { entry: victim, ghost: Some(victim_hash) };
     }

@@ -50,6 +50,7 @@ impl Default for Sketch {
             blocks: Vec::new(),
             shift: 0,
             increments: 0,
+            // Without counters there is nothing to halve.
             limit: u64::MAX,
             sweep: 0,
             generation: 0,
@@ -58,7 +59,8 @@ impl Default for Sketch {
 }
 
 impl Sketch {
-    /// Forgets everything and sizes the sketch for `entries`. The memory comes zeroed from the
+    /// Forgets everything it has counted, and sizes the sketch for `entries`. The generation goes on, as what
+    /// is counted elsewhere keeps its meaning. The memory comes zeroed from the
     /// allocator, so a large sketch costs no more here than a small one.
     pub(crate) fn reset(&mut self, entries: usize) {
         // A stripe's share varies a little: a sixteenth more entries than a power of two must not
@@ -218,6 +220,20 @@ mod tests {
         }
         assert_eq!(sketch.sweep, sketch.blocks.len());
         assert_eq!((sketch.estimate(Mixed::new(1)), sketch.increments), (6, sketch.limit / 2));
+    }
+
+    #[test]
+    fn what_is_counted_elsewhere_takes_its_time_there() {
+        let mut sketch = sketch(100);
+        (0..50).for_each(|_| sketch.restore(Mixed::new(1), 3));
+        assert_eq!((sketch.estimate(Mixed::new(1)), sketch.generation()), (15, 0));
+        (0..2000).for_each(|_| sketch.pass(1));
+        assert_eq!((sketch.estimate(Mixed::new(1)), sketch.generation()), (7, 1));
+        sketch.reset(200);
+        assert_eq!((sketch.estimate(Mixed::new(1)), sketch.generation()), (0, 1));
+        let mut none = Sketch::default();
+        (0..2000).for_each(|_| none.pass(u8::MAX));
+        assert_eq!(none.generation(), 0, "without counters there is nothing to halve");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Invariant: an element never moves, so growing costs one small allocation, never a copy of what
 //! is there and never twice the memory. It must not know what the elements mean.
 //!
-//! Pieces stay until everything is cleared, and how many of their slots are occupied is not counted: that
+//! Pieces stay, and how many of their slots are occupied is not counted: that
 //! would be another cache line to write for each entry that comes and for each that goes.
 
 use crate::Slot;
@@ -42,7 +42,7 @@ impl<T: Copy + PartialEq> PerSlot<T> {
         &mut self.piece(slot)[slot.index() % PIECE]
     }
 
-    /// Occupies the vacant `slot` with `value`.
+    /// Occupies `slot` with `value`.
     #[inline]
     pub(crate) fn insert(&mut self, slot: Slot, value: T) {
         debug_assert!(value != self.vacant, "the vacant value cannot occupy a slot");

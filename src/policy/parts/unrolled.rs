@@ -7,18 +7,19 @@
 //! that fit into one node are merged. So an entry costs 8 bytes, and up to 4 more if most have left from
 //! within.
 //!
-//! Invariant: a slot is in at most one of the queues that share [`Nodes`]: it is in one if it is the member
-//! at its place, so who leaves need not have its place cleared. Of two neighbours that are neither the first
-//! nor the last node of their queue, the members do not fit into one. They must not know weights, marks or
-//! why an entry moves.
+//! Invariant: a slot is in at most one of the queues that share [`Nodes`], and is so if it is the member at
+//! its place. Who left has a hole there, or another has come; whoever moved has another place. So neither
+//! places nor what is left in a node that is given back need be cleared. Of two neighbours that are neither
+//! the node at the front nor the one at the back of their queue, the members do not fit into one. They must
+//! not know weights, marks or why an entry moves.
 //!
 //! `queue.rs` is for queues whose entries leave or move from within all the time.
 
 use super::slots::PerSlot;
 use crate::Slot;
 
-/// How many members a node has room for.
-const ROOM: usize = 128;
+/// How many members a node has room for: few in tests, so that many nodes come up.
+const ROOM: usize = if cfg!(test) { 4 } else { 128 };
 /// What is left where a member was. The largest index, so no slot is that.
 const HOLE: u32 = u32::MAX;
 /// No place, and no node.
@@ -30,9 +31,9 @@ struct Node {
     /// The next one towards the front and towards the back; the former also links spare ones.
     ahead: u32,
     behind: u32,
-    /// How many members and holes there are; not kept in the first node of a queue.
+    /// How many members and holes there are; not kept in the node at the front.
     filled: u16,
-    /// How many holes were left.
+    /// How many left a hole from within; in the node at the back there may be more.
     holes: u16,
     /// The number of the queue.
     queue: u8,
@@ -43,29 +44,22 @@ impl Node {
     const EMPTY: Self =
         Self { ahead: NONE, behind: NONE, filled: 0, holes: 0, queue: 0, members: [HOLE; ROOM] };
 
-    /// How many members there are; neither for the first nor for the last node of a queue.
+    /// How many members there are, in a node that is neither at the front nor at the back.
     fn live(&self) -> usize {
         usize::from(self.filled - self.holes)
     }
 }
 
-/// Where a member lies: a node and the index in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
-    node: u32,
-    at: u32,
+/// The node of a place: a place is its node's number times [`ROOM`], plus the index there.
+#[inline]
+const fn node_of(place: u32) -> u32 {
+    place / ROOM as u32
 }
 
-impl Place {
-    #[inline]
-    fn of(bits: u32) -> Self {
-        Self { node: bits / ROOM as u32, at: bits % ROOM as u32 }
-    }
-
-    #[inline]
-    fn bits(self) -> u32 {
-        self.node * ROOM as u32 + self.at
-    }
+/// The place of this index in a node; that of [`ROOM`] is the end of it.
+#[inline]
+const fn place_in(node: u32, at: u32) -> u32 {
+    node * ROOM as u32 + at
 }
 
 /// The nodes of the queues of one policy, and the places of all slots.
@@ -88,14 +82,14 @@ impl Nodes {
     /// The number of the queue that `slot` is in, if any.
     #[inline]
     pub(crate) fn queue_of(&self, slot: Slot) -> Option<u8> {
-        self.place_of(slot).map(|place| self.node(place.node).queue)
+        self.place_of(slot).map(|place| self.node(node_of(place)).queue)
     }
 
     /// Where `slot` is, if it is in a queue.
     #[inline]
-    fn place_of(&self, slot: Slot) -> Option<Place> {
-        let bits = self.places.get(slot);
-        (bits != NONE).then(|| Place::of(bits)).filter(|&place| self.member(place) == slot.as_u32())
+    fn place_of(&self, slot: Slot) -> Option<u32> {
+        let place = self.places.get(slot);
+        (place != NONE && self.member(place) == slot.as_u32()).then_some(place)
     }
 
     /// Forgets everything and gives the memory back. The queues must be replaced by new ones.
@@ -103,9 +97,20 @@ impl Nodes {
         *self = Self::default();
     }
 
-    /// The number of slots that are in a queue.
-    pub(crate) fn count(&self) -> usize {
-        self.places.iter().filter(|&(slot, _)| self.place_of(slot).is_some()).count()
+    /// Checks that nothing is in a queue but what these hold, and that every node is theirs or spare.
+    ///
+    /// # Panics
+    /// If it is not so.
+    pub(crate) fn validate<const N: usize>(&self, queues: [&Unrolled; N]) {
+        let places = self.places.iter().filter(|&(slot, _)| self.place_of(slot).is_some());
+        let len = queues.iter().map(|queue| queue.len()).sum();
+        assert_eq!(places.count(), len, "entries in the queues");
+        let known = |node: u32| (node != NONE).then_some(node);
+        let spare = std::iter::successors(known(self.spare), |&node| known(self.node(node).ahead));
+        let mut nodes: Vec<u32> =
+            queues.iter().flat_map(|queue| queue.nodes(self)).chain(spare).collect();
+        nodes.sort_unstable();
+        assert!(nodes.into_iter().eq(0..self.nodes.len() as u32), "each node in one place");
     }
 
     #[inline]
@@ -120,13 +125,13 @@ impl Nodes {
 
     /// The member at this place, or [`HOLE`].
     #[inline]
-    fn member(&self, Place { node, at }: Place) -> u32 {
-        self.node(node).members[at as usize % ROOM]
+    fn member(&self, place: u32) -> u32 {
+        self.node(node_of(place)).members[place as usize % ROOM]
     }
 
     #[inline]
-    fn set_member(&mut self, Place { node, at }: Place, member: u32) {
-        self.node_mut(node).members[at as usize % ROOM] = member;
+    fn set_member(&mut self, place: u32, member: u32) {
+        self.node_mut(node_of(place)).members[place as usize % ROOM] = member;
     }
 
     /// An empty node for the queue of this number.
@@ -138,7 +143,6 @@ impl Nodes {
         }
         let spare = self.spare;
         let node = self.node_mut(spare);
-        // What it had as members is overwritten before anybody looks.
         (node.queue, node.holes) = (queue, 0);
         self.spare = node.ahead;
         spare
@@ -159,9 +163,9 @@ impl Nodes {
             self.node_mut(to).filled = 0;
         }
         for member in members[..filled].iter().copied().filter(|&member| member != HOLE) {
-            let place = Place { node: to, at: u32::from(self.node(to).filled) };
+            let place = place_in(to, self.node(to).filled.into());
             self.set_member(place, member);
-            *self.places.get_mut(Slot::new(member)) = place.bits();
+            *self.places.get_mut(Slot::new(member)) = place;
             self.node_mut(to).filled += 1;
         }
     }
@@ -173,22 +177,20 @@ pub(crate) struct Unrolled {
     /// The member at the back.
     oldest: u32,
     /// Where it lies.
-    back: Place,
-    /// Where the next one will lie. At the end of its node, another is needed first.
-    front: Place,
+    back: u32,
+    /// The end of the members of its node: the end of the node if it is also the one at the front, where not
+    /// all of them may have come as yet.
+    back_end: u32,
+    /// Where the next one will lie, or the end of a node: then another is needed first. 0 if there was none.
+    front: u32,
     len: u32,
-    /// Where the members of the node at the back end. They may not reach that far as yet if it is also the
-    /// one at the front.
-    back_end: u16,
     number: u8,
 }
 
 impl Unrolled {
     /// An empty queue. `number` tells it from the others that share its [`Nodes`].
     pub(crate) const fn new(number: u8) -> Self {
-        // It has no node, and so none with room.
-        let nowhere = Place { node: NONE, at: ROOM as u32 };
-        Self { oldest: HOLE, back: nowhere, front: nowhere, len: 0, back_end: 0, number }
+        Self { oldest: HOLE, back: 0, back_end: 0, front: 0, len: 0, number }
     }
 
     pub(crate) const fn len(&self) -> usize {
@@ -200,14 +202,22 @@ impl Unrolled {
         (self.len > 0).then(|| Slot::new(self.oldest))
     }
 
+    /// The node at the front, once there is one.
+    #[inline]
+    fn front_node(&self) -> u32 {
+        node_of(self.front - 1)
+    }
+
     /// Puts `slot`, which is in no queue, at the front.
     #[inline]
     pub(crate) fn push_front(&mut self, nodes: &mut Nodes, slot: Slot) {
+        debug_assert_eq!(nodes.queue_of(slot), None, "{slot:?} is in a queue already");
         let place = self.lay_down(nodes, slot);
-        nodes.places.insert(slot, place.bits());
+        nodes.places.insert(slot, place);
         self.len += 1;
         if self.len == 1 {
-            self.begin_at(place, slot);
+            (self.oldest, self.back) = (slot.as_u32(), place);
+            self.back_end = place_in(node_of(place), ROOM as u32);
         }
     }
 
@@ -217,10 +227,11 @@ impl Unrolled {
         debug_assert_eq!(self.back(), Some(slot), "{slot:?} is not at the back");
         nodes.set_member(self.back, HOLE);
         self.len -= 1;
-        if self.len == 0 {
-            return self.start_over(nodes);
+        if self.len > 0 {
+            self.go_on(nodes);
+        } else if node_of(self.back) != self.front_node() {
+            self.leave_all(nodes);
         }
-        self.go_on(nodes);
     }
 
     /// Moves `slot`, which must be at the back, to the front.
@@ -232,7 +243,7 @@ impl Unrolled {
         }
         self.go_on(nodes);
         let place = self.lay_down(nodes, slot);
-        *nodes.places.get_mut(slot) = place.bits();
+        *nodes.places.get_mut(slot) = place;
     }
 
     /// Moves `slot`, which must be at the back of `other`, to the front of this queue.
@@ -247,19 +258,21 @@ impl Unrolled {
         if self.back() == Some(slot) {
             return self.pop_back(nodes, slot);
         }
-        let place = Place::of(nodes.places.get(slot));
-        debug_assert_eq!(nodes.queue_of(slot), Some(self.number), "{slot:?} is in another queue");
+        debug_assert_eq!(nodes.queue_of(slot), Some(self.number), "the queue of {slot:?}");
+        let Some(place) = nodes.place_of(slot) else { return };
         self.len -= 1;
         nodes.set_member(place, HOLE);
-        nodes.node_mut(place.node).holes += 1;
-        self.merge(nodes, place.node);
+        nodes.node_mut(node_of(place)).holes += 1;
+        self.merge(nodes, node_of(place));
     }
 
     /// Gives the place of `from`, which must be in this queue, to `to`, which is in none.
     pub(crate) fn replace(&mut self, nodes: &mut Nodes, from: Slot, to: Slot) {
-        let bits = nodes.places.get(from);
-        nodes.places.insert(to, bits);
-        nodes.set_member(Place::of(bits), to.as_u32());
+        debug_assert_eq!(nodes.queue_of(from), Some(self.number), "the queue of {from:?}");
+        debug_assert_eq!(nodes.queue_of(to), None, "{to:?} is in a queue already");
+        let place = nodes.places.get(from);
+        nodes.places.insert(to, place);
+        nodes.set_member(place, to.as_u32());
         if self.oldest == from.as_u32() {
             self.oldest = to.as_u32();
         }
@@ -267,14 +280,13 @@ impl Unrolled {
 
     /// The slots from the back to the front.
     pub(crate) fn iter_from_back<'a>(&self, nodes: &'a Nodes) -> impl Iterator<Item = Slot> + 'a {
-        let front = self.front;
-        let begin = (self.len > 0).then_some(self.back);
-        let places = std::iter::successors(begin, move |&Place { node, at }| {
-            let Node { ahead, filled, .. } = *nodes.node(node);
-            let is_end = node != front.node && at + 1 == u32::from(filled);
-            let next =
-                if is_end { Place { node: ahead, at: 0 } } else { Place { node, at: at + 1 } };
-            (next != front).then_some(next)
+        let newest = self.front.wrapping_sub(1);
+        let places = std::iter::successors((self.len > 0).then_some(self.back), move |&place| {
+            let Node { ahead, filled, .. } = *nodes.node(node_of(place));
+            let is_inner = node_of(place) != node_of(newest);
+            let is_last = is_inner && place + 1 == place_in(node_of(place), filled.into());
+            let next = if is_last { place_in(ahead, 0) } else { place + 1 };
+            (place != newest).then_some(next)
         });
         places.map(|place| nodes.member(place)).filter(|&member| member != HOLE).map(Slot::new)
     }
@@ -287,105 +299,125 @@ impl Unrolled {
         let mut len = 0;
         for slot in self.iter_from_back(nodes) {
             assert_eq!(nodes.queue_of(slot), Some(self.number), "{slot:?} is in its queue");
-            assert_eq!(nodes.member(Place::of(nodes.places.get(slot))), slot.as_u32(), "its place");
             len += 1;
             assert!(len <= self.len(), "more slots than counted, or a cycle");
         }
         assert_eq!(len, self.len(), "the length of the queue");
-        assert_eq!(self.back(), self.iter_from_back(nodes).next(), "the oldest");
-        let next = |&node: &u32| {
-            let ahead = nodes.node(node).ahead;
-            (node != self.front.node).then_some(ahead)
-        };
-        let all: Vec<u32> =
-            std::iter::successors((self.back.node != NONE).then_some(self.back.node), next)
-                .collect();
+        let all: Vec<u32> = self.nodes(nodes).collect();
         for pair in all.windows(2) {
             assert_eq!(nodes.node(pair[1]).behind, pair[0], "the link back");
         }
         for &node in &all {
             let Node { filled, holes, ref members, .. } = *nodes.node(node);
-            let end = if node == self.front.node { self.front.at as usize } else { filled.into() };
-            let left = members[..end].iter().filter(|&&member| member == HOLE).count();
-            assert!(node == self.back.node || left == usize::from(holes), "the holes of a node");
+            let is_front = node == self.front_node();
+            let end = if is_front { self.front - place_in(node, 0) } else { filled.into() };
+            let left = members[..end as usize].iter().filter(|&&member| member == HOLE).count();
+            if node != node_of(self.back) {
+                assert_eq!(left, usize::from(holes), "the holes of a node");
+            } else if self.len > 0 {
+                assert_eq!(nodes.member(self.back), self.oldest, "the oldest");
+                let end = if is_front { ROOM as u32 } else { filled.into() };
+                assert_eq!(self.back_end, place_in(node, end), "the end of the node at the back");
+            }
         }
-        let inner = &all[all.len().min(1)..all.len().saturating_sub(1).max(all.len().min(1))];
+        let inner = all.get(1..all.len().saturating_sub(1)).unwrap_or_default();
         for pair in inner.windows(2) {
             let live = nodes.node(pair[0]).live() + nodes.node(pair[1]).live();
             assert!(live > ROOM, "two nodes of {live} should be one");
         }
     }
 
+    /// Its nodes from the back to the front.
+    fn nodes<'a>(&self, nodes: &'a Nodes) -> impl Iterator<Item = u32> + 'a {
+        let ends = (self.front > 0).then(|| [node_of(self.back), self.front_node()]);
+        let next = move |&node: &u32| {
+            (Some(node) != ends.map(|[_, front]| front)).then(|| nodes.node(node).ahead)
+        };
+        std::iter::successors(ends.map(|[back, _]| back), next)
+    }
+
     /// Puts `slot` in front of all others; answers where.
     #[inline]
-    fn lay_down(&mut self, nodes: &mut Nodes, slot: Slot) -> Place {
+    fn lay_down(&mut self, nodes: &mut Nodes, slot: Slot) -> u32 {
         debug_assert_ne!(slot.as_u32(), HOLE, "the largest index is none of a slot");
-        if self.front.at as usize == ROOM {
+        if (self.front as usize).is_multiple_of(ROOM) {
             self.extend(nodes);
         }
         let place = self.front;
         nodes.set_member(place, slot.as_u32());
-        self.front.at += 1;
+        self.front += 1;
         place
     }
 
-    /// Makes the first member, `slot`, the oldest.
-    fn begin_at(&mut self, place: Place, slot: Slot) {
-        (self.back, self.back_end, self.oldest) = (place, ROOM as u16, slot.as_u32());
+    /// Adds a node at the front.
+    #[cold]
+    fn extend(&mut self, nodes: &mut Nodes) {
+        let former = (self.front > 0).then(|| self.front_node());
+        let node = nodes.take_spare(self.number);
+        self.front = place_in(node, 0);
+        let Some(former) = former else { return };
+        if self.len == 0 {
+            nodes.give_back(former);
+            return;
+        }
+        nodes.node_mut(node).behind = former;
+        (nodes.node_mut(former).ahead, nodes.node_mut(former).filled) = (node, ROOM as u16);
+        // Its own node is not at the front any more, even if nothing is there as yet.
+        self.front += 1;
+        self.merge(nodes, former);
+        self.front -= 1;
     }
 
     /// Goes on to the member in front of the oldest. There must be one, so in the node at the front it
     /// comes before its end.
     #[inline]
     fn go_on(&mut self, nodes: &mut Nodes) {
+        self.back += 1;
+        if self.back != self.back_end {
+            self.oldest = nodes.member(self.back);
+            if self.oldest != HOLE {
+                return;
+            }
+        }
+        self.go_far(nodes);
+    }
+
+    /// Goes on over holes and to other nodes.
+    #[cold]
+    fn go_far(&mut self, nodes: &mut Nodes) {
         loop {
-            self.back.at += 1;
-            if self.back.at == u32::from(self.back_end) {
+            if self.back == self.back_end {
                 self.leave_node(nodes);
             }
             self.oldest = nodes.member(self.back);
             if self.oldest != HOLE {
                 return;
             }
+            self.back += 1;
         }
     }
 
     /// Gives back the node at the back, of which no member is left.
-    #[cold]
     fn leave_node(&mut self, nodes: &mut Nodes) {
-        let former = self.back.node;
-        self.back = Place { node: nodes.node(former).ahead, at: 0 };
-        let is_first = self.back.node == self.front.node;
-        self.back_end = if is_first { ROOM as u16 } else { nodes.node(self.back.node).filled };
+        let former = node_of(self.back_end - 1);
+        let node = nodes.node(former).ahead;
+        let is_front = node == self.front_node();
+        let end = if is_front { ROOM as u32 } else { nodes.node(node).filled.into() };
+        (self.back, self.back_end) = (place_in(node, 0), place_in(node, end));
         nodes.give_back(former);
     }
 
-    /// Begins again in the node at the front, as nobody is left.
-    fn start_over(&mut self, nodes: &mut Nodes) {
-        while self.back.node != self.front.node {
+    /// Gives back all nodes but the one at the front, as nobody is left.
+    #[cold]
+    fn leave_all(&mut self, nodes: &mut Nodes) {
+        while node_of(self.back) != self.front_node() {
             self.leave_node(nodes);
         }
-        self.front.at = 0;
-        nodes.node_mut(self.front.node).holes = 0;
-    }
-
-    /// Adds a node at the front.
-    #[cold]
-    fn extend(&mut self, nodes: &mut Nodes) {
-        let former = self.front.node;
-        self.front = Place { node: nodes.take_spare(self.number), at: 0 };
-        nodes.node_mut(self.front.node).behind = former;
-        if former == NONE {
-            return;
-        }
-        let node = nodes.node_mut(former);
-        (node.ahead, node.filled) = (self.front.node, ROOM as u16);
-        self.merge(nodes, former);
     }
 
     /// Merges the node with a neighbour if the members of both fit into one.
     fn merge(&mut self, nodes: &mut Nodes, node: u32) {
-        let is_inner = |node: u32| node != self.front.node && node != self.back.node;
+        let is_inner = |node: u32| node != self.front_node() && node != node_of(self.back);
         if !is_inner(node) || nodes.node(node).holes == 0 {
             return;
         }
@@ -453,57 +485,69 @@ mod tests {
                 let found = queue.iter_from_back(&self.nodes).map(Slot::as_u32);
                 assert!(found.eq(model.iter().copied()), "the same slots in the same order");
             }
-            let len = self.models.iter().map(VecDeque::len).sum();
-            assert_eq!(self.nodes.count(), len);
+            self.nodes.validate(self.queues.each_ref());
+        }
+
+        /// Gives an entry another slot, which is free.
+        fn rename(&mut self, which: usize, index: u32, random: u64) {
+            let to = (random >> 20) as u32 % 3000;
+            if self.nodes.queue_of(Slot::new(to)).is_none() {
+                let queue = &mut self.queues[which];
+                queue.replace(&mut self.nodes, Slot::new(index), Slot::new(to));
+                let model = self.models[which].iter_mut().find(|member| **member == index);
+                *model.expect("the same") = to;
+            }
+        }
+
+        /// Does something to what is at the back.
+        fn turn(&mut self, which: usize, random: u64) {
+            let Some(back) = self.queues[which].back() else { return };
+            match (which, random % 4) {
+                (_, 0) => {
+                    self.queues[which].pop_back(&mut self.nodes, back);
+                    self.models[which].pop_front();
+                }
+                (0, 1) => {
+                    let [small, main] = &mut self.queues;
+                    main.take_back_of(small, &mut self.nodes, back);
+                    let moved = self.models[0].pop_front().expect("the same");
+                    self.models[1].push_back(moved);
+                }
+                _ => {
+                    self.queues[which].rotate(&mut self.nodes, back);
+                    self.models[which].rotate_left(1);
+                }
+            }
         }
 
         fn nodes_in_use(&self) -> usize {
-            let known = |node: u32| (node != super::NONE).then_some(node);
-            let next = |&node: &u32| known(self.nodes.node(node).ahead);
-            let spare = std::iter::successors(known(self.nodes.spare), next);
-            self.nodes.nodes.len() - spare.count()
+            self.queues.iter().map(|queue| queue.nodes(&self.nodes).count()).sum()
         }
     }
 
     #[test]
     fn two_queues_behave_like_two_lists() {
-        for seed in 0..4 {
-            let mut pair = Pair::new();
-            for step in 0..30_000_u64 {
-                let random = hash_of(step | seed << 32);
-                // Rarely pushed at first, then often: both sparse and full nodes come up.
-                let index = (random >> 40) as u32 % 1500;
-                let (slot, which) = (Slot::new(index), (random >> 8) as usize % 2);
-                match (pair.nodes.queue_of(slot), random % 8) {
-                    (None, _) => pair.push(which, index),
-                    (Some(which), 0) if pair.nodes.queue_of(Slot::new(index + 1500)).is_none() => {
-                        let to = index + 1500;
-                        let queue = &mut pair.queues[usize::from(which)];
-                        queue.replace(&mut pair.nodes, slot, Slot::new(to));
-                        queue.replace(&mut pair.nodes, Slot::new(to), slot);
-                    }
-                    (Some(_), 1) => {
-                        let Some(back) = pair.queues[which].back() else { continue };
-                        pair.queues[which].rotate(&mut pair.nodes, back);
-                        pair.models[which].rotate_left(1);
-                    }
-                    (Some(_), 2) => {
-                        let [small, main] = &mut pair.queues;
-                        let Some(back) = small.back() else { continue };
-                        main.take_back_of(small, &mut pair.nodes, back);
-                        let moved = pair.models[0].pop_front().expect("the same");
-                        pair.models[1].push_back(moved);
-                    }
-                    (Some(_), 3) if seed % 2 == 0 => {
-                        let Some(back) = pair.queues[which].back() else { continue };
-                        pair.queues[which].pop_back(&mut pair.nodes, back);
-                        pair.models[which].pop_front();
-                    }
-                    (Some(which), _) => pair.unlink(which.into(), index),
-                }
-                if step % 16 == 0 {
-                    pair.check();
-                }
+        let mut pair = Pair::new();
+        for step in 0..60_000_u64 {
+            let random = hash_of(step);
+            // They fill up, stay so for a while, and are drained.
+            let (is_filling, is_draining) = (step % 3000 < 1000, step % 3000 > 2000);
+            let index = (random >> 40) as u32 % if step / 3000 % 2 == 0 { 1500 } else { 40 };
+            let which = (random >> 8) as usize % 2;
+            match (pair.nodes.queue_of(Slot::new(index)), random % 8) {
+                (None, 1..) if !is_draining => pair.push(which, index),
+                (Some(which), 0) => pair.rename(which.into(), index, random >> 3),
+                (Some(which), 1) => pair.unlink(which.into(), index),
+                (Some(which), _) if is_draining => pair.unlink(which.into(), index),
+                _ if is_filling => {}
+                _ => pair.turn(which, random >> 3),
+            }
+            if step % 8 == 0 {
+                pair.check();
+            }
+            if step % 20_000 == 12_345 {
+                pair = Pair { nodes: pair.nodes, ..Pair::new() };
+                pair.nodes.clear();
             }
         }
     }
