@@ -26,16 +26,9 @@ use larder::{
     policy::Lru,
     time::{ManualTicker, Ticker},
 };
-use tasks::{Gate, Task};
+use tasks::{Gate, Task, in_time};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// What `run` gives, on a thread of its own, as what hangs is to fail.
-fn in_time<T: Debug + Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
-    let (tell, told) = mpsc::channel();
-    thread::spawn(move || tell.send(run()));
-    told.recv_timeout(Duration::from_secs(20)).expect("no hang and no panic")
-}
 
 fn panics<T>(run: impl FnOnce() -> T) -> bool {
     catch_unwind(AssertUnwindSafe(run)).is_err()

@@ -7,17 +7,14 @@ mod tasks;
 use std::{
     cell::Cell,
     collections::HashMap,
-    future::poll_fn,
     hash::{Hash, Hasher},
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, OnceLock,
-        atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
+        atomic::{AtomicBool, Ordering::SeqCst},
         mpsc,
     },
-    task::Poll,
     thread,
-    time::Duration,
 };
 
 use larder::{
@@ -25,20 +22,7 @@ use larder::{
     loader::{Loaded, Loader, Write, Writer},
     time::ManualTicker,
 };
-use tasks::Task;
-
-/// Runs `act` on a thread of its own, and fails if it hangs.
-fn in_time<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
-    let (sender, receiver) = mpsc::channel();
-    let thread = thread::spawn(move || {
-        let outcome = act();
-        _ = sender.send(());
-        outcome
-    });
-    let outcome = receiver.recv_timeout(Duration::from_secs(20));
-    assert_ne!(outcome, Err(mpsc::RecvTimeoutError::Timeout), "it hangs");
-    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
-}
+use tasks::{Task, in_time, pend};
 
 thread_local! {
     /// Which of the user's functions panics, and after how many calls.
@@ -197,16 +181,7 @@ impl Writer<Odd, Odd> for Store {
         if let Some(act) = self.0.within.get() {
             act(writes);
         }
-        let mut left = self.0.pending;
-        poll_fn(|context| {
-            if left == 0 {
-                return Poll::Ready(());
-            }
-            left -= 1;
-            context.waker().wake_by_ref();
-            Poll::Pending
-        })
-        .await;
+        pend(self.0.pending).await;
         for (key, write) in writes {
             match write {
                 Write::Put(value) => self.put(key, value).await?,
@@ -578,120 +553,4 @@ fn a_flush_inside_the_writer_of_another_cache_is_no_matter() {
     let flushing = other.clone();
     called_back(9, Loading::flush, move |_| flushing.flush());
     assert_eq!((store.row(1), other.unwritten()), (Some(1), 0));
-}
-
-/// Numbers that must come in order for each key, now and then refused, and pending at times.
-#[derive(Clone, Default)]
-struct Ordered(Arc<Mutex<(HashMap<u32, u32>, u32)>>);
-
-impl Loader<u32, u32> for Ordered {
-    type Error = ();
-
-    async fn load(&self, key: &u32) -> Result<Loaded<u32>, ()> {
-        Ok(self.0.lock().unwrap().0.get(key).copied().into())
-    }
-}
-
-impl Writer<u32, u32> for Ordered {
-    type Error = ();
-
-    async fn put(&self, key: &u32, value: &u32) -> Result<(), ()> {
-        let former = self.0.lock().unwrap().0.insert(*key, *value);
-        assert!(former.is_none_or(|former| former <= *value), "an older write came later");
-        Ok(())
-    }
-
-    async fn remove(&self, _: &u32) -> Result<(), ()> {
-        Ok(())
-    }
-
-    async fn write_many(&self, writes: &[(u32, Write<u32>)]) -> Result<(), ()> {
-        let turn = {
-            let turn = &mut self.0.lock().unwrap().1;
-            *turn += 1;
-            *turn
-        };
-        let mut left = turn % 3;
-        for (key, write) in writes {
-            let Write::Put(value) = write else { continue };
-            self.put(key, value).await?;
-            poll_fn(|context| {
-                if left == 0 {
-                    return Poll::Ready(());
-                }
-                left -= 1;
-                context.waker().wake_by_ref();
-                Poll::Pending
-            })
-            .await;
-        }
-        if turn.is_multiple_of(7) { Err(()) } else { Ok(()) }
-    }
-}
-
-type Counting = LoadingCache<u32, u32, Ordered>;
-
-/// Writes, behind and through, by several threads that flush now and then and give some of that up.
-fn write_at_once(cache: &Counting, read: fn(&Counting, u32) -> Option<u32>) {
-    let threads = (0..3).map(|thread| {
-        let cache = cache.clone();
-        move || {
-            for turn in 0..400 {
-                let key = turn % 5 * 3 + thread;
-                match turn % 11 {
-                    0 => drop(cache.put_through(key, turn).unwrap()),
-                    1 => {
-                        let cache = cache.clone();
-                        let mut flush = Task::new(async move { cache.flush_async().await });
-                        _ = flush.poll();
-                    }
-                    2 => cache.flush(),
-                    3 => drop(cache.remove(&key)),
-                    _ => drop(cache.put_behind(key, turn).unwrap()),
-                }
-                let served = read(&cache, key);
-                let is_written = turn % 11 != 0 || served.is_none_or(|served| served == turn);
-                assert!(is_written, "not what was written");
-            }
-        }
-    });
-    let threads: Vec<_> = threads.map(thread::spawn).collect();
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
-    cache.flush();
-    assert_eq!((cache.unwritten(), cache.flights()), (0, 0));
-}
-
-fn ordered(store: &Ordered) -> LoadingBuilder<u32, u32, Ordered> {
-    let builder = Cache::<u32, u32>::builder().capacity(8).loader(store.clone());
-    builder.write_queue(4, 2).write_retry(Duration::ZERO, Duration::ZERO)
-}
-
-#[test]
-fn writes_of_a_key_come_in_order_whoever_gives_up() {
-    let store = Ordered::default();
-    let cache = ordered(&store).build();
-    in_time(move || write_at_once(&cache, |cache, key| cache.get(&key).ok()));
-}
-
-#[test]
-fn writes_of_a_key_come_in_order_with_a_spawner_that_fails_at_times() {
-    let store = Ordered::default();
-    let (sender, jobs) = mpsc::channel::<Job>();
-    let turns = AtomicU32::new(0);
-    let spawn = move |job| match turns.fetch_add(1, SeqCst) % 4 {
-        0 => panic!("no reactor running"),
-        1 => drop(job),
-        _ => sender.send(job).unwrap(),
-    };
-    let cache = ordered(&store).spawner(spawn).build();
-    let runtime = thread::spawn(move || {
-        for job in jobs {
-            let mut job = Task::new(job);
-            // One that takes too long is let go of.
-            let _ = (0..4).any(|_| job.poll().is_ready());
-        }
-    });
-    // No loads, which would be spawned too.
-    in_time(move || write_at_once(&cache, |cache, key| cache.get_if_present(&key)));
-    in_time(move || runtime.join().unwrap());
 }

@@ -1,14 +1,19 @@
-//! Tasks that are polled by hand, on no runtime.
+//! Tasks that are polled by hand, on no runtime; futures that pend, and threads that may not hang.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
 use std::{
+    future::poll_fn,
+    panic::resume_unwind,
     pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering::SeqCst},
+        mpsc,
     },
     task::{Context, Poll, Wake, Waker},
+    thread,
+    time::Duration,
 };
 
 /// A future and whether it was woken since it was last polled.
@@ -65,7 +70,7 @@ impl Gate {
 
     pub fn pass(&self) -> impl Future<Output = ()> + Send + use<> {
         let gate = self.clone();
-        std::future::poll_fn(move |context| {
+        poll_fn(move |context| {
             let mut gate = gate.0.lock().unwrap();
             if gate.0 {
                 return Poll::Ready(());
@@ -74,4 +79,29 @@ impl Gate {
             Poll::Pending
         })
     }
+}
+
+/// Is pending so many times, and wants to be polled again each time.
+pub fn pend(mut times: u32) -> impl Future<Output = ()> + Send {
+    poll_fn(move |context| {
+        if times == 0 {
+            return Poll::Ready(());
+        }
+        times -= 1;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+}
+
+/// Runs `act` on a thread of its own, and fails if it hangs.
+pub fn in_time<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        let outcome = act();
+        _ = sender.send(());
+        outcome
+    });
+    let outcome = receiver.recv_timeout(Duration::from_secs(20));
+    assert_ne!(outcome, Err(mpsc::RecvTimeoutError::Timeout), "it hangs");
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }

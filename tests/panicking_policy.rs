@@ -1,0 +1,144 @@
+//! A custom policy may panic: the cache loses nothing by it (P13).
+
+mod common;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use common::Constant;
+use larder::{
+    Cache, RemovalCause, Slot,
+    policy::{Fifo, Newcomer, Policy, Residents},
+    time::ManualTicker,
+};
+
+/// First in, first out; it panics once when it is shown a newcomer, and names that as a victim later, or
+/// when an entry leaves.
+#[derive(Debug, Default)]
+struct Faulty {
+    policy: Fifo,
+    /// [`NEWCOMER`] or [`REMOVAL`] to panic at the next one.
+    plan: Arc<AtomicU64>,
+    unseen: Option<Slot>,
+}
+
+const NEWCOMER: u64 = 1;
+const REMOVAL: u64 = 2;
+
+impl Faulty {
+    fn panic_at(&self, event: u64) -> bool {
+        self.plan.compare_exchange(event, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+}
+
+impl Policy for Faulty {
+    type Recorder = <Fifo as Policy>::Recorder;
+
+    fn for_stripes(self, stripes: usize, _: u64) -> Vec<Self> {
+        (0..stripes).map(|_| Self { plan: Arc::clone(&self.plan), ..Self::default() }).collect()
+    }
+
+    fn recorder(&self) -> Self::Recorder {
+        self.policy.recorder()
+    }
+
+    fn on_insert(&mut self, newcomer: Newcomer, residents: &impl Residents) {
+        if self.panic_at(NEWCOMER) {
+            self.unseen = Some(newcomer.slot);
+            panic!("planned");
+        }
+        self.policy.on_insert(newcomer, residents);
+    }
+
+    fn on_weight(&mut self, slot: Slot, old: u64, new: u64) {
+        self.policy.on_weight(slot, old, new);
+    }
+
+    fn on_remove(&mut self, slot: Slot, cause: RemovalCause, residents: &impl Residents) {
+        assert!(!self.panic_at(REMOVAL), "planned");
+        if self.policy.len() > 0 && self.unseen != Some(slot) {
+            self.policy.on_remove(slot, cause, residents);
+        }
+    }
+
+    fn on_move(&mut self, from: Slot, to: Slot) {
+        self.policy.on_move(from, to);
+    }
+
+    fn victim(&mut self, residents: &impl Residents) -> Option<Slot> {
+        self.unseen.or_else(|| self.policy.victim(residents))
+    }
+
+    fn set_capacity(&mut self, share: u64, whole: u64) {
+        self.policy.set_capacity(share, whole);
+    }
+
+    fn clear(&mut self) {
+        self.policy.clear();
+    }
+
+    fn ranking(&self, residents: &impl Residents) -> Vec<Slot> {
+        self.policy.ranking(residents)
+    }
+
+    fn len(&self) -> usize {
+        self.policy.len()
+    }
+
+    fn validate(&self, slots: &[Slot], residents: &impl Residents) {
+        self.policy.validate(slots, residents);
+    }
+}
+
+#[test]
+fn a_policy_that_panics_at_a_newcomer_in_a_chain_does_no_harm() {
+    let policy = Faulty::default();
+    let plan = Arc::clone(&policy.plan);
+    let cache = Cache::<u64, u64>::builder()
+        .capacity(100)
+        .stripes(1)
+        .hasher(Constant(0))
+        .policy(policy)
+        .build();
+    // The next lies alone in a group of the chain's.
+    (0..20).for_each(|key| _ = cache.insert(key, key));
+    plan.store(NEWCOMER, Ordering::Relaxed);
+    assert!(catch_unwind(AssertUnwindSafe(|| cache.insert(20, 20))).is_err());
+    cache.remove(&3);
+    assert_eq!(cache.get(&19), Some(19), "it may return now");
+    assert_eq!(cache.replace_if(0, 1, |_| true), Ok(0));
+    let _ = catch_unwind(AssertUnwindSafe(|| cache.set_capacity(19)));
+    // Nothing that was asked for in vain is looked for for ever.
+    assert_eq!((cache.get(&999), cache.get(&18)), (None, Some(18)));
+}
+
+#[test]
+fn a_policy_that_panics_while_dead_entries_are_removed_loses_none_of_them() {
+    // All of them are due in a tick that has only begun, or long past.
+    for (steps, after) in [(1, 10), (40, 10), (1, 20), (40, 20)] {
+        let policy = Faulty::default();
+        let (plan, ticker) = (Arc::clone(&policy.plan), ManualTicker::new());
+        let cache = Cache::<u64, u64>::builder()
+            .capacity(100)
+            .stripes(1)
+            .time_to_live(Duration::from_secs(10))
+            .clock(ticker.clone())
+            .policy(policy)
+            .build();
+        (0..40).for_each(|key| _ = cache.insert(key, key));
+        ticker.advance(Duration::from_secs(after));
+        for _ in 0..steps {
+            plan.store(REMOVAL, Ordering::Relaxed);
+            assert!(catch_unwind(AssertUnwindSafe(|| cache.run_maintenance())).is_err());
+        }
+        cache.run_maintenance();
+        assert_eq!(cache.len(), 0, "after {steps} panics, {after} s");
+        cache.validate();
+    }
+}
