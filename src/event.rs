@@ -78,28 +78,30 @@ pub(crate) struct Ticket {
 }
 
 /// The entries that one operation sends out.
+pub(crate) type Effects<K, V> = Few<Leaving<K, V>>;
+
+/// A list that is mostly empty or has one element, for which it needs no allocation.
 #[derive(Debug)]
-pub(crate) struct Effects<K, V> {
-    /// Most operations send out one at the most; it needs no allocation.
-    first: Option<Leaving<K, V>>,
-    rest: Vec<Leaving<K, V>>,
+pub(crate) struct Few<T> {
+    first: Option<T>,
+    rest: Vec<T>,
 }
 
-impl<K, V> Effects<K, V> {
-    pub(crate) fn new() -> Self {
+impl<T> Few<T> {
+    pub(crate) const fn new() -> Self {
         Self { first: None, rest: Vec::new() }
     }
 
-    pub(crate) fn push(&mut self, leaving: Leaving<K, V>) {
+    pub(crate) fn push(&mut self, element: T) {
         if self.is_empty() {
-            self.first = Some(leaving);
+            self.first = Some(element);
         } else {
-            self.rest.push(leaving);
+            self.rest.push(element);
         }
     }
 
     /// Takes all, those pushed first first.
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Leaving<K, V>> + use<K, V> {
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = T> + use<T> {
         self.first.take().into_iter().chain(std::mem::take(&mut self.rest))
     }
 
@@ -108,8 +110,14 @@ impl<K, V> Effects<K, V> {
         self.first.is_none() && self.rest.is_empty()
     }
 
-    /// The entry pushed last.
-    pub(crate) fn last(&self) -> Option<&Leaving<K, V>> {
+    /// Whether there are several.
+    #[inline]
+    pub(crate) fn is_many(&self) -> bool {
+        !self.rest.is_empty()
+    }
+
+    /// The element pushed last.
+    pub(crate) fn last(&self) -> Option<&T> {
         self.rest.last().or(self.first.as_ref())
     }
 
@@ -122,8 +130,15 @@ impl<K, V> Effects<K, V> {
         }
     }
 
-    /// Takes the entry pushed last.
-    pub(crate) fn pop(&mut self) -> Option<Leaving<K, V>> {
+    /// Takes the element pushed last.
+    pub(crate) fn pop(&mut self) -> Option<T> {
         self.rest.pop().or_else(|| self.first.take())
+    }
+}
+
+impl<T> Extend<T> for Few<T> {
+    #[inline]
+    fn extend<I: IntoIterator<Item = T>>(&mut self, elements: I) {
+        elements.into_iter().for_each(|element| self.push(element));
     }
 }

@@ -34,7 +34,7 @@ use panics::Panics;
 use crate::{
     Stats,
     context::Context,
-    event::{Effects, Leaving},
+    event::{Effects, Few, Leaving},
     flight::Flights,
     policy::{Adaptive, Policy},
     stripe::Stripe,
@@ -219,7 +219,7 @@ impl<K: Hash + Eq, V, P: Policy, S: BuildHasher> Inner<K, V, P, S> {
         Departures {
             inner: self,
             effects: Effects::new(),
-            unwanted: Vec::new(),
+            unwanted: Few::new(),
             credit: 0,
             operated: None,
         }
@@ -265,8 +265,8 @@ impl<K: Hash + Eq, V, P: Policy, S: BuildHasher> Inner<K, V, P, S> {
 struct Departures<'a, K: Hash + Eq, V, P: Policy, S: BuildHasher> {
     inner: &'a Inner<K, V, P, S>,
     effects: Effects<K, V>,
-    /// What did not come in, and nobody is told of.
-    unwanted: Vec<(K, V)>,
+    /// What did not come in, or left where nobody is told: only to be dropped.
+    unwanted: Few<(K, V)>,
     credit: u64,
     /// When the operation took place: if it did, a little maintenance that is due then comes last.
     operated: Option<u64>,
@@ -276,7 +276,7 @@ impl<K: Hash + Eq, V, P: Policy, S: BuildHasher> Departures<'_, K, V, P, S> {
     #[inline(never)]
     fn send_out(&mut self) {
         let mut panics = Panics::default();
-        for entry in self.unwanted.drain(..) {
+        for entry in self.unwanted.drain() {
             panics.catch(|| drop(entry));
         }
         panics.catch(|| self.inner.publish(&mut self.effects));
@@ -288,8 +288,11 @@ impl<K: Hash + Eq, V, P: Policy, S: BuildHasher> Drop for Departures<'_, K, V, P
     #[inline]
     fn drop(&mut self) {
         self.inner.context.budget.release(mem::take(&mut self.credit));
-        if !self.effects.is_empty() || !self.unwanted.is_empty() {
+        if !self.effects.is_empty() || self.unwanted.is_many() || thread::panicking() {
             self.send_out();
+        } else {
+            // The usual case: there is nobody else's panic that its own could meet.
+            drop(self.unwanted.pop());
         }
         if let Some(now) = self.operated
             && self.inner.context.is_due(now)

@@ -275,8 +275,8 @@ where
         left: Option<(K, V)>,
         leaving: &mut Departures<'_, K, V, P, S>,
     ) {
-        if self.context.is_silent && !needs_drop::<(K, V)>() {
-            return;
+        if self.context.is_silent {
+            return leaving.unwanted.extend(left.filter(|_| needs_drop::<(K, V)>()));
         }
         let removal = self.count_admission(admission);
         if let Some((key, value)) = left {
