@@ -11,6 +11,9 @@ use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use crate::sync::{AtomicU64, Ordering};
 
+/// How late the system's coarse clock may be, in nanoseconds: about a second, far more than it ever is.
+pub(crate) const COARSE_LATENESS: u64 = 1 << 30;
+
 /// A source of monotonic time.
 pub trait Ticker: Debug + Send + Sync + 'static {
     /// The time since some fixed moment. Must not go backwards; should it, nothing breaks, but
@@ -190,7 +193,7 @@ impl Tick {
 
     /// The tick of a moment in nanoseconds.
     #[inline]
-    pub(crate) fn of(now: u64) -> Self {
+    pub(crate) const fn of(now: u64) -> Self {
         Self(now >> 10)
     }
 

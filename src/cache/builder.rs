@@ -35,7 +35,7 @@ const ENTRIES_PER_STRIPE: u64 = 512;
 /// is as heavy as a stripe's share drives out far more than it has to.
 const WEIGHT_PER_STRIPE: u64 = 1 << 20;
 /// Lifetimes (nanoseconds) from which on the coarse clock does: a minute.
-const LONG: u64 = 60_000_000_000;
+pub(in crate::cache) const LONG: u64 = 60_000_000_000;
 /// The most stripes.
 const MOST_STRIPES: usize = 1024;
 /// The most lists of keys being computed.

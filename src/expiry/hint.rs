@@ -7,7 +7,7 @@
 //! later: the stripe is *swept* regularly, so entries with deadlines long past are gone, and where
 //! it was not swept for [`WINDOW`] quanta the hint is not believed.
 
-use crate::time::Tick;
+use crate::time::{COARSE_LATENESS, Tick};
 
 /// The entry has neither deadline nor tags.
 pub(crate) const NEVER: u8 = 0;
@@ -23,8 +23,8 @@ const SHORTEST: u32 = super::wheel::TICK_SHIFT - 3;
 /// The quantum where no lifetime is configured: about a second.
 const DEFAULT: u32 = 20;
 
-/// How late the coarse clock may be, in ticks: about a second, far more than it ever is.
-pub(crate) const LATENESS: u64 = 1 << 20;
+/// How late the coarse clock may be, in ticks.
+pub(crate) const LATENESS: u64 = Tick::of(COARSE_LATENESS).0;
 
 /// How a cache's hints divide the time.
 #[derive(Clone, Copy, Debug)]

@@ -208,7 +208,7 @@ where
         value.and_then(Kept::into_value).ok_or(LoadError::TimedOut)
     }
 
-    /// What is kept of a key: just the value, where that is good for ever.
+    /// What is kept of a key: just the value, where that is surely good for some time.
     #[inline]
     fn look<Q>(&self, (hash, key): (u64, &Q), want: Want) -> Option<Result<V, Kept<V, L::Error>>>
     where
@@ -218,10 +218,18 @@ where
         match want {
             Want { is_reload: true, .. } => None,
             Want { is_again: true, .. } => inner.peek(hash, key).map(Err),
-            _ => inner.use_value(hash, key, |kept| {
-                let _running = enter_user_code::<K, V>();
-                kept.good_for_ever().cloned().ok_or_else(|| kept.clone())
-            }),
+            _ => {
+                // Before the lock is taken: the clock may be the user's.
+                let latest = self.latest();
+                let good = inner.use_value(hash, key, |kept| {
+                    let _running = enter_user_code::<K, V>();
+                    self.surely_good(kept, latest).cloned()
+                });
+                match good? {
+                    Some(value) => Some(Ok(value)),
+                    None => inner.peek(hash, key).map(Err),
+                }
+            }
         }
     }
 

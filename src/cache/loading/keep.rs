@@ -9,7 +9,8 @@ use std::{
 use super::{
     Shared,
     builder::Options,
-    kept::{Kept, NEVER, Verdict, What},
+    dates::NEVER,
+    kept::{Kept, Verdict},
     loader::{Loaded, Loader},
 };
 use crate::{
@@ -18,8 +19,13 @@ use crate::{
     flight::{Hangar, Lead, Outcome},
     policy::Policy,
     sync::Arc,
-    time::nanos,
+    time::{COARSE_LATENESS, nanos},
 };
+
+/// The random bits of a [`uniform`] number.
+const UNIFORM_BITS: u32 = f64::MANTISSA_DIGITS;
+/// What [`luck`] is never above.
+const MOST_LUCK: f64 = UNIFORM_BITS as f64 * std::f64::consts::LN_2 + 0.1;
 
 /// What leaves because of what is kept.
 type Leaving<'a, K, V, L, P, S> = Departures<'a, K, Kept<V, <L as Loader<K, V>>::Error>, P, S>;
@@ -71,7 +77,7 @@ where
         };
         drop(running);
         lead.note(match &result {
-            Ok(kept) if kept.failures > 0 => "stale",
+            Ok(kept) if kept.failures() > 0 => "stale",
             Ok(_) => "value",
             Err(error) => error.name(),
         });
@@ -89,30 +95,29 @@ where
     ) -> Keeping<V, L::Error> {
         let Options { time_to_live: for_all, refresh_after, grace, .. } = self.options;
         let own = self.expiry.as_ref().and_then(|expiry| self.ask_expiry(&**expiry, key, &value));
-        let lives = [for_all, own.map(nanos), time_to_live.map(nanos)].into_iter().flatten().min();
-        // The clock is read only where it matters.
-        let now = if lives.is_some() || refresh_after.is_some() { self.now() } else { 0 };
-        let fresh_until = lives.map_or(NEVER, |lives| now.saturating_add(lives));
-        let refresh_at = refresh_after.map_or(NEVER, |after| now.saturating_add(after));
-        let kept = Kept {
-            what: What::Value(value),
-            reload_at: refresh_at.min(fresh_until),
-            fresh_until,
-            cost,
-            failures: 0,
-        };
+        let lives = [own.map(nanos), time_to_live.map(nanos)].map(|lives| lives.unwrap_or(NEVER));
+        let lives = for_all.unwrap_or(NEVER).min(lives[0]).min(lives[1]);
+        let refresh_after = refresh_after.unwrap_or(NEVER);
+        if lives.min(refresh_after) == NEVER {
+            // No clock need be read.
+            return (Kept::for_ever(value), self.life(None));
+        }
+        let now = self.now();
+        let fresh_until = now.saturating_add(lives);
+        let reload_at = now.saturating_add(refresh_after).min(fresh_until);
+        let kept = Kept::of(value, reload_at, fresh_until, cost);
+        let lives = Some(lives).filter(|&lives| lives < NEVER);
         (kept, self.life(lives.map(|lives| lives.saturating_add(grace.longest()))))
     }
 
     fn ask_expiry(&self, expiry: &dyn crate::Expiry<K, V>, key: &K, value: &V) -> Option<Duration> {
         let inner = &self.cache.inner;
-        match inner.peek_alone(inner.hash(key), key).filter(|kept| kept.value().is_some()) {
+        match inner.peek_alone(inner.hash(key), key).and_then(|kept| kept.fresh_until()) {
             None => expiry.after_create(key, value),
-            Some(kept) => {
-                let left = kept.fresh_until.saturating_sub(self.now());
-                let is_mortal = kept.fresh_until != NEVER;
-                let left = is_mortal.then(|| Duration::from_nanos(left));
-                expiry.after_update(key, value, left)
+            Some(until) => {
+                let until = Some(until).filter(|&until| until != NEVER);
+                let left = until.map(|until| until.saturating_sub(self.now()));
+                expiry.after_update(key, value, left.map(Duration::from_nanos))
             }
         }
     }
@@ -144,13 +149,7 @@ where
         }
         let lives = nanos(lives.unwrap_or(Duration::ZERO));
         let until = self.now().saturating_add(lives);
-        let kept = Kept {
-            what: What::NotFound,
-            reload_at: until,
-            fresh_until: until,
-            cost: 0,
-            failures: 0,
-        };
+        let kept = Kept::NotFound { until };
         let own = self.life(Some(lives));
         self.cache.inner.store(lead, started, (key.clone(), kept), own, leaving);
     }
@@ -172,23 +171,22 @@ where
         let now = self.now();
         lead.close();
         let resident = self.cache.inner.peek_alone(lead.hash(), key);
-        let failures = resident.as_ref().map_or(0, |kept| kept.failures).saturating_add(1);
+        let failures = resident.as_ref().map_or(0, Kept::failures).saturating_add(1);
         let delay = jittered(self.options.delay(failures));
-        if let Some(mut kept) = resident.filter(|kept| {
-            kept.value().is_some() && now < kept.fresh_until.saturating_add(grace.longest())
-        }) {
+        let ends = |kept: &Kept<_, _>| Some(kept.fresh_until()?.saturating_add(grace.longest()));
+        if let Some(mut kept) = resident
+            && let Some(ends) = ends(&kept).filter(|&ends| now < ends)
+        {
             if matches!(error, LoadError::Overloaded) {
                 // Nobody asked the loader, so it did not fail.
                 return Ok(kept);
             }
-            kept.failures = failures;
-            kept.reload_at = now.saturating_add(delay);
-            let ends = kept.fresh_until.saturating_add(grace.longest());
+            kept.put_off(failures, now.saturating_add(delay));
             let lives = (ends != NEVER).then(|| ends.saturating_sub(now));
             let own = self.life(lives);
             // The value stays, so this is no write, and nobody is told.
             self.cache.inner.amend(lead, started, (key, &kept), own, |resident| {
-                (resident.failures, resident.reload_at) = (kept.failures, kept.reload_at);
+                resident.put_off_like(&kept);
             });
             return Ok(kept);
         }
@@ -196,13 +194,8 @@ where
             // The same as of what is not there.
             && !self.cache.inner.has_lost_tags(started);
         if backoff.is_some() && is_lasting {
-            let kept = Kept {
-                what: What::Failed(error.clone()),
-                reload_at: now.saturating_add(delay),
-                fresh_until: now.saturating_add(delay),
-                cost: 0,
-                failures,
-            };
+            let until = now.saturating_add(delay);
+            let kept = Kept::failed(error.clone(), failures, until);
             // Longer than the error is served, so that the next failure knows of it.
             let life = self.life(Some(delay.saturating_mul(2)));
             self.cache.inner.store(lead, started, (key.clone(), kept), life, leaving);
@@ -212,18 +205,35 @@ where
 
     /// What to do with what is kept.
     pub(super) fn judge(&self, kept: &Kept<V, L::Error>) -> Verdict {
-        if kept.reload_at == NEVER {
+        if kept.good_until(NEVER, 0.0).is_some() {
             return Verdict::Serve;
         }
-        kept.judge(self.now(), self.early(kept), self.options.grace)
+        let Options { early, grace, .. } = self.options;
+        let earliness = if self.options.is_early() { early * luck() } else { 0.0 };
+        kept.judge(self.now(), earliness, grace)
     }
 
-    /// By how much earlier than it must a value should be loaded anew, this time.
-    fn early(&self, kept: &Kept<V, L::Error>) -> u64 {
-        if !self.options.is_early() || kept.cost == 0 {
-            return 0;
+    /// The value, if nothing can be due soon: the exact clock need not be asked.
+    #[inline]
+    pub(super) fn surely_good<'a>(
+        &self,
+        kept: &'a Kept<V, L::Error>,
+        latest: u64,
+    ) -> Option<&'a V> {
+        kept.good_until(latest, self.options.early * MOST_LUCK)
+    }
+
+    /// A time that is not before now; the end of time if nothing is known to be dated.
+    #[inline]
+    pub(super) fn latest(&self) -> u64 {
+        let context = &self.cache.inner.context;
+        if !context.is_timed() && self.options.refresh_after.is_none() {
+            NEVER
+        } else if self.options.is_coarse() {
+            context.clock.coarse().saturating_add(COARSE_LATENESS)
+        } else {
+            context.clock.now()
         }
-        (kept.cost as f64 * self.options.early * -uniform().ln()) as u64
     }
 
     /// The time in nanoseconds.
@@ -255,9 +265,14 @@ pub(super) fn jittered(delay: u64) -> u64 {
     delay - (delay as f64 * 0.25 * uniform()) as u64
 }
 
+/// How many times its cost too early a value is loaded anew, where that is once on average.
+fn luck() -> f64 {
+    -uniform().ln()
+}
+
 /// A random number above 0 and at most 1.
 fn uniform() -> f64 {
     // Every state of the standard library's hasher has keys of its own.
-    let bits = RandomState::new().hash_one(()) >> 11;
-    (bits + 1) as f64 / (1_u64 << 53) as f64
+    let bits = RandomState::new().hash_one(()) >> (u64::BITS - UNIFORM_BITS);
+    (bits + 1) as f64 / (1_u64 << UNIFORM_BITS) as f64
 }

@@ -10,6 +10,7 @@ mod ask;
 mod behind;
 mod builder;
 mod bulk;
+mod dates;
 mod keep;
 mod kept;
 mod limit;
@@ -40,6 +41,7 @@ use crate::{
 };
 use behind::Behind;
 use builder::{Options, Spawner};
+use dates::NEVER;
 use kept::Kept;
 use limit::Limit;
 use loader::Loader;
@@ -57,7 +59,7 @@ use loader::Loader;
 /// [`retain`](Self::retain) and [`remove_tag`](Self::remove_tag) win over a load under way: what it
 /// gives goes to those who asked before, and is not stored.
 ///
-/// An entry takes about forty bytes more than in a plain [`Cache`]. If something is remembered of
+/// An entry takes sixteen bytes more than in a plain [`Cache`]. If something is remembered of
 /// keys without a value ([`negative_ttl`](LoadingBuilder::negative_ttl),
 /// [`error_backoff`](LoadingBuilder::error_backoff)), that is an entry too, which counts in
 /// [`len`](Self::len) and [`weight`](Self::weight), and can be evicted.
@@ -163,17 +165,16 @@ where
         self.shared.cache.remove_tag(tag)
     }
 
-    /// How long the value of `key` is fresh; `None` if there is none, [`Duration::MAX`] for ever,
-    /// zero if it is past its time.
+    /// How long the value of `key` is fresh, to the microsecond; `None` if there is none,
+    /// [`Duration::MAX`] for ever, zero if it is past its time.
     pub fn fresh_for<Q>(&self, key: &Q) -> Option<Duration>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let kept = self.shared.cache.peek(key).filter(|kept| kept.value().is_some())?;
-        if kept.fresh_until == kept::NEVER {
-            return Some(Duration::MAX);
+        match self.shared.cache.peek(key)?.fresh_until()? {
+            NEVER => Some(Duration::MAX),
+            until => Some(Duration::from_nanos(until.saturating_sub(self.shared.now()))),
         }
-        Some(Duration::from_nanos(kept.fresh_until.saturating_sub(self.shared.now())))
     }
 
     /// Every key with its value, as [`Cache::iter`].
