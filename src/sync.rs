@@ -177,13 +177,25 @@ pub(crate) fn yield_now() {
 }
 
 #[cfg(not(larder_loom))]
-pub(crate) use std::{
-    thread::{ThreadId, current},
-    thread_local,
-};
+pub(crate) use std::{thread::ThreadId, thread_local};
 
 #[cfg(larder_loom)]
-pub(crate) use loom::thread::{ThreadId, current};
+pub(crate) use loom::thread::ThreadId;
+
+/// The thread that asks. Found out once: the standard library makes a handle each time.
+#[cfg(not(larder_loom))]
+pub(crate) fn this_thread() -> ThreadId {
+    std::thread_local! {
+        static ID: ThreadId = std::thread::current().id();
+    }
+    ID.with(|&id| id)
+}
+
+/// The thread that asks.
+#[cfg(larder_loom)]
+pub(crate) fn this_thread() -> ThreadId {
+    loom::thread::current().id()
+}
 
 /// Loom's does not know of constant initialisers.
 #[cfg(larder_loom)]

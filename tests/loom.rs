@@ -330,3 +330,62 @@ fn counting_through_entries() {
         assert_eq!(cache.get(&key(0)), Some(2));
     });
 }
+
+/// What is computed over a value stays only if nobody else wrote it meanwhile.
+#[test]
+fn computing_while_another_writes() {
+    compute_while_another_writes::<Held>();
+    compute_while_another_writes::<u64>();
+}
+
+fn compute_while_another_writes<V: Value>() {
+    model(|| {
+        let cache = cache::<_, V>(Fifo::default(), 2);
+        cache.insert(key(0), V::from(1));
+        let (counter, writer) = (cache.clone(), cache.clone());
+        let (computed, _) = together(
+            move || counter.entry(key(0)).compute(add_ten),
+            move || writer.insert(key(0), V::from(5)),
+        );
+        let [five, eleven, fifteen] = [5, 11, 15].map(|number| Some(V::from(number)));
+        let left = cache.get(&key(0));
+        assert!(
+            [(eleven, five), (fifteen, fifteen)].contains(&(computed, left)),
+            "{computed:?} {left:?}"
+        );
+        cache.validate();
+    });
+}
+
+/// The same while another removes it, in one way or another.
+#[test]
+fn computing_while_another_removes() {
+    compute_while_another_removes::<Held>(|cache| drop(cache.remove(&key(0))));
+    compute_while_another_removes::<u64>(|cache| drop(cache.remove(&key(0))));
+}
+
+#[test]
+fn computing_while_another_clears() {
+    compute_while_another_removes::<Held>(|cache| cache.clear());
+    compute_while_another_removes::<u64>(|cache| cache.clear());
+}
+
+fn compute_while_another_removes<V: Value>(remove: fn(&Model<Fifo, V>)) {
+    model(move || {
+        let cache = cache::<_, V>(Fifo::default(), 2);
+        cache.insert(key(0), V::from(1));
+        let (counter, remover) = (cache.clone(), cache.clone());
+        let (computed, ()) =
+            together(move || counter.entry(key(0)).compute(add_ten), move || remove(&remover));
+        let [ten, eleven] = [10, 11].map(|number| Some(V::from(number)));
+        let left = cache.get(&key(0));
+        // The value was seen, and it or its successor removed; or seen no more.
+        assert!([(eleven, None), (ten, ten)].contains(&(computed, left)), "{computed:?} {left:?}");
+        cache.validate();
+    });
+}
+
+fn add_ten<V: Value>(seen: Option<V>) -> Compute<V> {
+    let number = (1..20).find(|&number| seen == Some(V::from(number))).unwrap_or(0);
+    Compute::Put(V::from(number + 10))
+}

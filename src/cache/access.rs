@@ -456,20 +456,31 @@ where
     {
         // Uses that put a deadline off need the lock, and so does looking at tags.
         let is_plain = self.context.rules.time_to_idle.is_none() && self.context.tagger.is_none();
-        let (value, now) = if let Some(table) = stripe.table.open().filter(|_| is_plain) {
-            self.glance_alone(stripe, &table, hash, key)
-        } else {
-            self.use_alone(stripe, hash, key, |value| {
-                let _running = enter_user_code::<K, V>();
-                value.clone()
-            })
+        let Some(table) = stripe.table.open().filter(|_| is_plain) else {
+            return self.get_held(stripe, hash, key);
         };
-        if let Some(expiry) = &self.context.rules.expiry
-            && let Some(value) = &value
-            && expiry.watches_reads()
-        {
-            self.after_read(key, value, expiry.as_ref());
-        }
+        let (value, now) = self.glance_alone(stripe, &table, hash, key);
+        self.after_get(key, value.as_ref());
+        (value, now)
+    }
+
+    /// The same, always under the bucket's lock.
+    #[inline]
+    pub(super) fn get_held<Q>(
+        &self,
+        stripe: &Stripe<K, V, P>,
+        hash: u64,
+        key: &Q,
+    ) -> (Option<V>, u64)
+    where
+        V: Clone,
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let (value, now) = self.use_alone(stripe, hash, key, |value| {
+            let _running = enter_user_code::<K, V>();
+            value.clone()
+        });
+        self.after_get(key, value.as_ref());
         (value, now)
     }
 
@@ -559,28 +570,5 @@ where
         let equals = same::<K, V, Q>(key);
         let found = self.stripe(hash).hit_further(&self.context, further, hash, equals);
         found.map(|used| then(&used.value))
-    }
-
-    #[cold]
-    fn after_read<Q>(&self, key: &Q, value: &V, expiry: &dyn crate::Expiry<K, V>)
-    where
-        Q: Hash + Equivalent<K> + ?Sized,
-    {
-        let hash = self.hash(key);
-        let (stripe, now) = self.approach(hash);
-        let equals = same::<K, V, Q>(key);
-        let Some(life) = stripe.life(&self.context, hash, equals, now) else { return };
-        let remaining = life.remaining(now);
-        let renewed = expiry.after_read(value, remaining);
-        if renewed == remaining {
-            return;
-        }
-        let mut limit = renewed.map_or(Tick::NEVER, |own| Tick::deadline(now, nanos(own)));
-        if self.context.rules.time_to_live.is_some() {
-            // Of two limits only the nearer is kept: a read must not outlive the other.
-            limit = limit.min(life.limit);
-        }
-        let life = Lifetime { limit, deadline: self.context.rules.idle_from(now, limit) };
-        stripe.amend(&self.context, hash, equals, (now, life), None, |_| ());
     }
 }

@@ -19,6 +19,10 @@ use crate::{
     table::deny_reentry,
 };
 
+/// How often an entry is looked at anew, should somebody write it each time: an
+/// [`Expiry`](crate::Expiry) might. Then what is computed counts as overtaken.
+const MOST_LOOKS: u32 = 8;
+
 impl<K, V, P, S> Cache<K, V, P, S>
 where
     K: Hash + Eq,
@@ -106,28 +110,54 @@ where
         Flights::join(&*self.inner.flights, hash, asker, no_key, |_| false)
     }
 
-    fn enter<'a>(&'a self, key: K, lead: Lead<&'a Flights<K, V>>) -> Entry<'a, K, V, P, S> {
-        let entered = self.inner.start(false);
-        let seen = self.look(&key, lead.hash());
-        if seen.is_none() {
-            self.inner.context.count(Event::Miss);
-        }
+    fn enter<'a>(&'a self, key: K, mut lead: Lead<&'a Flights<K, V>>) -> Entry<'a, K, V, P, S> {
+        let mut looks = 0;
+        let (seen, entered) = loop {
+            let entered = self.inner.start(false);
+            let seen = self.look(&key, lead.hash());
+            looks += 1;
+            if lead.stands() || looks == MOST_LOOKS {
+                break (seen, entered);
+            }
+            // Somebody wrote or removed: perhaps before the look, and what comes after it must be told.
+            lead.renew();
+        };
         Entry { lead, leaving: self.inner.departures(), cache: self, key, seen, entered }
     }
 
-    /// The value of `key` and its version. Counts as a use.
-    fn look(&self, key: &K, hash: u64) -> Option<(V, u64)> {
+    /// The value of `key`. Counts as a use.
+    fn look(&self, key: &K, hash: u64) -> Option<Seen<V>> {
+        let inner = &*self.inner;
+        let stripe = inner.stripe(hash);
+        if stripe.table.open().is_some() {
+            // Under the bucket's lock, so that who takes that later, to change it, sees this flight.
+            match inner.get_held(stripe, hash, key).0 {
+                Some(value) => Some(Seen { witness: Witness::Itself(value.clone()), value }),
+                // Who removed it may not have said so yet: he has where the stripe's lock can be had.
+                None => self.look_for_version(key, hash, || inner.peek_alone(hash, key)),
+            }
+        } else {
+            let seen = self.look_for_version(key, hash, || inner.get_alone(stripe, hash, key).0);
+            if seen.is_none() {
+                inner.context.count(Event::Miss);
+            }
+            seen
+        }
+    }
+
+    /// The value that `get` gives, with its version.
+    fn look_for_version(&self, key: &K, hash: u64, get: impl Fn() -> Option<V>) -> Option<Seen<V>> {
         let inner = &*self.inner;
         loop {
             let (stripe, now) = inner.approach(hash);
             let version = stripe.version(&inner.context, hash, same::<K, V, K>(key), now)?;
-            let stripe = inner.stripe(hash);
-            let value = inner.get_alone(stripe, hash, key).0?;
+            // If it is gone in between: see `look`.
+            let Some(value) = get() else { continue };
             match stripe.version(&inner.context, hash, same::<K, V, K>(key), now) {
                 Some(another) if another != version => {}
                 // Unchanged, so the two belong together; or gone (its lifetime may end with a read), and
                 // nothing that is there can be mistaken for it.
-                _ => return Some((value, version)),
+                _ => return Some(Seen { value, witness: Witness::Version(version) }),
             }
         }
     }
@@ -144,6 +174,20 @@ pub enum Compute<V> {
     Remove,
 }
 
+/// A value as it was last looked at.
+struct Seen<V> {
+    value: V,
+    witness: Witness<V>,
+}
+
+/// By what can be told later whether the value is still the same.
+enum Witness<V> {
+    Version(u64),
+    /// The value itself, where that is a number. Who writes tells the flight that holds the key, or else
+    /// does so at the same time as the look: if that leaves the same number, it came before.
+    Itself(V),
+}
+
 /// The entry of one key, held: see [`Cache::entry`].
 pub struct Entry<'a, K: Hash + Eq, V, P: Policy, S: BuildHasher> {
     // First: the key is free before anything of the user's is dropped or told.
@@ -151,8 +195,7 @@ pub struct Entry<'a, K: Hash + Eq, V, P: Policy, S: BuildHasher> {
     leaving: Departures<'a, K, V, P, S>,
     cache: &'a Cache<K, V, P, S>,
     key: K,
-    /// The value and its version when it was last looked at.
-    seen: Option<(V, u64)>,
+    seen: Option<Seen<V>>,
     /// What is stored may have been made from then on.
     entered: Started,
 }
@@ -173,7 +216,7 @@ where
     /// The value, if there is one.
     #[must_use]
     pub fn get(&self) -> Option<&V> {
-        self.seen.as_ref().map(|(value, _)| value)
+        self.seen.as_ref().map(|seen| &seen.value)
     }
 
     /// The value; if there is none, `value`, which is stored.
@@ -203,7 +246,7 @@ where
     /// # Errors
     /// What `load` returns. It is not shared: those who wait see for themselves.
     pub fn or_try_insert_with<E>(mut self, load: impl FnOnce() -> Result<V, E>) -> Result<V, E> {
-        if let Some((value, _)) = self.seen.take() {
+        if let Some(Seen { value, .. }) = self.seen.take() {
             drop(self);
             return Ok(value);
         }
@@ -230,7 +273,7 @@ where
         mut self,
         load: impl Future<Output = Result<V, E>>,
     ) -> Result<V, E> {
-        if let Some((value, _)) = self.seen.take() {
+        if let Some(Seen { value, .. }) = self.seen.take() {
             drop(self);
             return Ok(value);
         }
@@ -275,19 +318,30 @@ where
     where
         K: Clone,
     {
-        let Some((mut value, version)) = self.seen.take() else { return self };
+        let Some(Seen { mut value, witness }) = self.seen.take() else { return self };
         let running = self.lead.run();
         modify(&mut value);
         drop(running);
         let inner = &*self.cache.inner;
-        let entry = (self.key.clone(), value.clone());
-        let stored = inner.put(&self.lead, self.entered, entry, Some(version), &mut self.leaving);
-        // Where the old one had gone, what is there now is this, unless it was overtaken or refused: then
-        // the old version stands for what will not be stored over.
-        let version_now = || inner.version(self.lead.hash(), &self.key);
-        // In this order: who writes supersedes first.
-        let stored = stored.or_else(|| version_now().filter(|_| self.lead.stands()));
-        self.seen = Some((value, stored.unwrap_or(version)));
+        let (key, leaving) = (&self.key, &mut self.leaving);
+        let is_swapped = inner.swap_number(&self.lead, (key, &value), &witness, leaving);
+        let stored = if is_swapped {
+            Some(0)
+        } else {
+            let entry = (key.clone(), value.clone());
+            let stored = inner.put(&self.lead, self.entered, entry, Some(&witness), leaving);
+            // Where the old one had gone, what is there now is this, unless it was overtaken or refused:
+            // then the old witness stands for what will not be stored over.
+            let version_now = || inner.version(self.lead.hash(), key);
+            // In this order: who writes supersedes first.
+            stored.or_else(|| version_now().filter(|_| self.lead.stands()))
+        };
+        let witness = match (witness, stored) {
+            (Witness::Version(_), Some(version)) => Witness::Version(version),
+            (Witness::Itself(_), Some(_)) => Witness::Itself(value.clone()),
+            (witness, None) => witness,
+        };
+        self.seen = Some(Seen { value, witness });
         self
     }
 
@@ -305,7 +359,7 @@ where
     /// assert_eq!(left, Some(0));
     /// ```
     pub fn compute(mut self, compute: impl FnOnce(Option<V>) -> Compute<V>) -> Option<V> {
-        let (value, version) = self.seen.take().unzip();
+        let (value, witness) = self.seen.take().map(|seen| (seen.value, seen.witness)).unzip();
         let Self { cache, key, entered, mut leaving, lead, .. } = self;
         let inner = &*cache.inner;
         let running = lead.run();
@@ -314,12 +368,22 @@ where
         let (result, key) = match done {
             Compute::Keep => (value, Some(key)),
             Compute::Put(new) => {
-                inner.put(&lead, entered, (key, new.clone()), version, &mut leaving);
-                (Some(new), None)
+                let is_swapped = witness.as_ref().is_some_and(|witness| {
+                    inner.swap_number(&lead, (&key, &new), witness, &mut leaving)
+                });
+                if is_swapped {
+                    (Some(new), Some(key))
+                } else {
+                    let entry = (key, new.clone());
+                    inner.put(&lead, entered, entry, witness.as_ref(), &mut leaving);
+                    (Some(new), None)
+                }
             }
             Compute::Remove => {
-                let is_unchanged =
-                    |now: Option<(&V, u64)>| now.map(|(_, version)| version) == version;
+                let is_unchanged = |now: Option<(&V, u64)>| match &witness {
+                    Some(witness) => inner.is_unchanged(&lead, witness, now),
+                    None => now.is_none(),
+                };
                 inner.remove_into(&key, Some(&is_unchanged), &mut leaving);
                 (None, Some(key))
             }
@@ -339,18 +403,60 @@ where
     P: Policy,
     S: BuildHasher,
 {
-    /// Stores a value unless somebody else wrote or removed since the key had this version (`None`: no
-    /// entry). Answers the version of the value if it replaced another.
+    /// Whether what is there `now`, a value and its version, is what was seen.
+    fn is_unchanged(
+        &self,
+        lead: &Lead<&Flights<K, V>>,
+        witness: &Witness<V>,
+        now: Option<(&V, u64)>,
+    ) -> bool {
+        match (now, witness) {
+            (None, _) => false,
+            (Some((_, now)), Witness::Version(version)) => now == *version,
+            (Some((now, _)), Witness::Itself(before)) => self.is_still(lead, before, now),
+        }
+    }
+
+    /// The same of a number, under its bucket's lock.
+    fn is_still(&self, lead: &Lead<&Flights<K, V>>, before: &V, now: &V) -> bool {
+        let open = self.stripe(lead.hash()).table.open();
+        open.is_some_and(|open| open.are_same(before, now)) && lead.stands()
+    }
+
+    /// [`put`](Self::put) over a number, where nothing beside it changes, without the stripe's lock.
+    /// Answers whether it did so.
+    fn swap_number(
+        &self,
+        lead: &Lead<&Flights<K, V>>,
+        (key, value): (&K, &V),
+        witness: &Witness<V>,
+        leaving: &mut Departures<'_, K, V, P, S>,
+    ) -> bool {
+        let Witness::Itself(before) = witness else { return false };
+        let (hash, mut value) = (lead.hash(), value.clone());
+        let may_write = |now: &V| self.is_still(lead, before, now);
+        let running = lead.run();
+        let (is_swapped, when, _) =
+            self.replace(self.stripe(hash), hash, (key, &mut value), Own::Rules, may_write);
+        drop(running);
+        if is_swapped {
+            leaving.operated = Some(when.now);
+        }
+        is_swapped
+    }
+
+    /// Stores a value unless somebody else wrote or removed since the key had the one that was seen
+    /// (`None`: no entry). Answers the version of the value if it replaced another.
     fn put(
         &self,
         lead: &Lead<&Flights<K, V>>,
         entered: Started,
         entry: (K, V),
-        version: Option<u64>,
+        witness: Option<&Witness<V>>,
         leaving: &mut Departures<'_, K, V, P, S>,
     ) -> Option<u64> {
-        let entry = match version {
-            Some(version) => match self.put_over(lead, entered, entry, version, leaving) {
+        let entry = match witness {
+            Some(witness) => match self.put_over(lead, entered, entry, witness, leaving) {
                 Over::Done(version) => return version,
                 // It expired or was evicted meanwhile.
                 Over::Gone(entry) => entry,
@@ -362,13 +468,13 @@ where
         None
     }
 
-    /// [`put`](Self::put) where there was an entry, of this version.
+    /// [`put`](Self::put) where there was an entry.
     fn put_over(
         &self,
         lead: &Lead<&Flights<K, V>>,
         entered: Started,
         entry: (K, V),
-        version: u64,
+        witness: &Witness<V>,
         leaving: &mut Departures<'_, K, V, P, S>,
     ) -> Over<(K, V)> {
         let running = lead.run();
@@ -382,7 +488,7 @@ where
         let is_gone = Cell::new(false);
         let is_unchanged = |now: Option<(&V, u64)>| {
             is_gone.set(now.is_none());
-            now.is_some_and(|(_, now)| now == version)
+            self.is_unchanged(lead, witness, now)
         };
         // The only flight there can be is the caller's own, which goes on standing.
         let condition = Condition::Present(&is_unchanged, &|| ());

@@ -221,15 +221,18 @@ where
     /// Removes the entries for which `remove` says so. A panic of a removed one's `Drop` keeps no
     /// other from being removed; one of `remove` ends it.
     fn remove_where(&self, mut remove: impl FnMut(&K, &V) -> bool) -> Panics {
-        self.flights.supersede_all();
+        // Again later: see `remove_into`.
+        let supersede = || self.flights.supersede_all();
+        supersede();
         let now = self.context.now();
         let mut panics = Panics::default();
         for stripe in &self.stripes {
             let mut at = Some(stripe.table.start());
             while let Some(cursor) = at {
                 let mut leaving = self.departures();
+                let how = (&mut remove, supersede);
                 let effects = &mut leaving.effects;
-                at = stripe.retain_step(&self.context, cursor, now, &mut remove, effects);
+                at = stripe.retain_step(&self.context, cursor, now, how, effects);
                 panics.catch(|| drop(leaving));
             }
         }

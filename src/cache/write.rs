@@ -16,6 +16,7 @@ use crate::{
     policy::Policy,
     stats::Event,
     stripe::{Admission, Condition, Look, Outcome, Renewal, Stripe, When, Write},
+    time::{Tick, nanos},
 };
 
 /// How long an entry lives by a rule of its own.
@@ -184,7 +185,7 @@ where
             return self.upsert_watched(stripe, (hash, is_superseded), (key, value), own);
         }
         let (spot, entry) = (stripe.table.approach_to_write(hash), (&key, &mut value));
-        let may_write = || is_superseded || !self.flights.may_have(hash);
+        let may_write = |_: &V| is_superseded || !self.flights.may_have(hash);
         if stripe.replace_in_place(&self.context, spot, hash, entry, None, may_write) {
             self.count_update(hash, 1);
             // Before the answer is made, which nobody would drop should this panic.
@@ -211,24 +212,42 @@ where
         (key, mut value): (K, V),
         own: Own,
     ) -> Option<V> {
-        let spot = stripe.table.approach_to_write(hash);
-        let deadlines = stripe.approach_deadlines(&spot, hash);
-        // Meanwhile both come near.
-        let when = self.when(hash, &key, &value, own);
-        let weight = self.weight_of(&key, &value);
-        let renewal = Some(Renewal { when, weight, deadlines });
-        let entry = (&key, &mut value);
-        let may_write = || is_superseded || !self.flights.may_have(hash);
-        if self.context.is_swappable
-            && stripe.replace_in_place(&self.context, spot, hash, entry, renewal, may_write)
-        {
-            self.count_update(hash, weight);
+        let may_write = |_: &V| is_superseded || !self.flights.may_have(hash);
+        let (is_replaced, when, weight) =
+            self.replace(stripe, hash, (&key, &mut value), own, may_write);
+        if is_replaced {
             self.tidy(when.now);
             // As in `upsert`.
             drop(key);
             return Some(value);
         }
         self.bring_in(hash, (key, value), weight, when)
+    }
+
+    /// Replaces a value in place, and counts that, if `may_write` says so of the resident one under its
+    /// bucket's lock, and if nothing beside it changes that the stripe would have to know of. Answers
+    /// whether it did, in which case `value` is the other one, when that was, and the weight.
+    #[inline(always)]
+    pub(super) fn replace(
+        &self,
+        stripe: &Stripe<K, V, P>,
+        hash: u64,
+        (key, value): (&K, &mut V),
+        own: Own,
+        may_write: impl Fn(&V) -> bool,
+    ) -> (bool, When, u64) {
+        let spot = stripe.table.approach_to_write(hash);
+        let deadlines = stripe.approach_deadlines(&spot, hash);
+        // Meanwhile both come near.
+        let when = self.when(hash, key, value, own);
+        let weight = self.weight_of(key, value);
+        let renewal = Some(Renewal { when, weight, deadlines });
+        let is_replaced = self.context.is_swappable
+            && stripe.replace_in_place(&self.context, spot, hash, (key, value), renewal, may_write);
+        if is_replaced {
+            self.count_update(hash, weight);
+        }
+        (is_replaced, when, weight)
     }
 
     /// Writes what could not be replaced in place: most often a new key. Supersedes loads.
@@ -377,6 +396,44 @@ where
         rules.lifetime(now, own.into_iter().chain(limit).min())
     }
 
+    /// Asks how long what was read lives on, if that is wanted.
+    #[inline]
+    pub(super) fn after_get<Q>(&self, key: &Q, value: Option<&V>)
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        if let Some(expiry) = &self.context.rules.expiry
+            && let Some(value) = value
+            && expiry.watches_reads()
+        {
+            self.after_read(key, value, expiry.as_ref());
+        }
+    }
+
+    /// Gives an entry that was read the lifetime that it is to have from then on.
+    #[cold]
+    fn after_read<Q>(&self, key: &Q, value: &V, expiry: &dyn crate::Expiry<K, V>)
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let hash = self.hash(key);
+        let (stripe, now) = self.approach(hash);
+        let equals = same::<K, V, Q>(key);
+        let Some(life) = stripe.life(&self.context, hash, equals, now) else { return };
+        let remaining = life.remaining(now);
+        let renewed = expiry.after_read(value, remaining);
+        if renewed == remaining {
+            return;
+        }
+        let mut limit = renewed.map_or(Tick::NEVER, |own| Tick::deadline(now, nanos(own)));
+        if self.context.rules.time_to_live.is_some() {
+            // Of two limits only the nearer is kept: a read must not outlive the other.
+            limit = limit.min(life.limit);
+        }
+        let life = Lifetime { limit, deadline: self.context.rules.idle_from(now, limit) };
+        stripe.amend(&self.context, hash, equals, (now, life), None, |_| ());
+    }
+
     /// Writes if `condition` holds, which supersedes loads then.
     pub(super) fn write_if(
         &self,
@@ -509,6 +566,9 @@ where
             supersede();
         };
         let condition = condition.map(|condition| Condition::Present(condition, &supersede));
-        stripe.remove(&self.context, hash, equals, now, condition, &mut leaving.effects)
+        // Once more when the entry is gone: whoever began to compute its value anew in between, and saw it,
+        // must not store that.
+        let when = (condition, &supersede as &dyn Fn());
+        stripe.remove(&self.context, hash, equals, now, when, &mut leaving.effects)
     }
 }

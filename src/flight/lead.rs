@@ -64,6 +64,17 @@ impl<R: Hangar> Lead<R> {
         self.list().is_as_seen(self.seen) || !self.is_superseded()
     }
 
+    /// Begins anew for who looks at the key once more: what was written or removed so far does not count.
+    #[cold]
+    pub(crate) fn renew(&mut self) {
+        let list = self.hangar.list(self.hash);
+        let mut listed = list.lock();
+        self.seen = list.seen();
+        if let Some(flight) = listed.of(self.hash) {
+            flight.is_superseded = false;
+        }
+    }
+
     #[cold]
     fn is_superseded(&self) -> bool {
         self.list().lock().of(self.hash).is_none_or(|flight| flight.is_superseded)

@@ -155,7 +155,7 @@ impl<K, V> Hangar for Arc<Flights<K, V>> {
 
 impl Asker {
     fn owner(self) -> Option<ThreadId> {
-        matches!(self, Self::Holder).then(|| sync::current().id())
+        matches!(self, Self::Holder).then(sync::this_thread)
     }
 }
 
@@ -253,7 +253,7 @@ impl<K, V> Flights<K, V> {
                 drop(listed);
                 return Joined::Lead(Lead::new(hangar, hash, seen));
             }
-            if flight.owner.is_some_and(|owner| owner == sync::current().id())
+            if flight.owner.is_some_and(|owner| owner == sync::this_thread())
                 || Running::is_on_this_thread((hangar.address(), mark(hash)))
             {
                 return Joined::Reentrant;

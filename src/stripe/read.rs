@@ -230,8 +230,8 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     /// Swaps the value of a living entry without the stripe's lock, for caches without listener and
     /// tags, whose stripes have nothing to keep up to date. Changes nothing if there is no such entry,
     /// if its weight would change, if its deadline would come nearer (which the timer wheel would
-    /// have to know), or if it is not to be written, which is asked under its lock. Answers whether it
-    /// swapped. `renewal` is told where entries have deadlines or weights.
+    /// have to know), or if it is not to be written, which is asked of the resident value under its lock.
+    /// Answers whether it swapped. `renewal` is told where entries have deadlines or weights.
     #[inline(always)]
     pub(crate) fn replace_in_place<S: BuildHasher>(
         &self,
@@ -240,7 +240,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         hash: u64,
         (key, value): (&K, &mut V),
         renewal: Option<Renewal<'_>>,
-        may_write: impl Fn() -> bool,
+        may_write: impl Fn(&V) -> bool,
     ) -> bool
     where
         K: Hash + Eq,
@@ -250,7 +250,9 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
             resident == key
         };
         match self.table.look_lightly(spot, hash, &equals) {
-            Look::Found(locked) => may_write() && self.swap(context, locked, hash, value, renewal),
+            Look::Found(locked) => {
+                may_write(&locked.found.value) && self.swap(context, locked, hash, value, renewal)
+            }
             Look::Absent => false,
             Look::Further(further) => {
                 self.swap_further(context, further, (hash, equals, may_write), value, renewal)
@@ -264,7 +266,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         &self,
         context: &Context<K, V, S>,
         further: Further<'_, K, V>,
-        (hash, equals, may_write): (u64, impl Fn(&K) -> bool + Copy, impl Fn() -> bool),
+        (hash, equals, may_write): (u64, impl Fn(&K) -> bool + Copy, impl Fn(&V) -> bool),
         value: &mut V,
         renewal: Option<Renewal<'_>>,
     ) -> bool
@@ -274,7 +276,9 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         let locked = self.table.look_further(further, hash, equals);
         // It may lie in an overflow group, or in another bucket after a split.
         let renewal = renewal.map(|renewal| Renewal { deadlines: None, ..renewal });
-        locked.is_some_and(|locked| may_write() && self.swap(context, locked, hash, value, renewal))
+        locked.is_some_and(|locked| {
+            may_write(&locked.found.value) && self.swap(context, locked, hash, value, renewal)
+        })
     }
 
     #[inline(always)]

@@ -473,15 +473,15 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         }
     }
 
-    /// Removes a living entry if `wanted` says so of its value (under the bucket's lock). It went
-    /// into the effects last if `true` is answered.
+    /// Removes a living entry if `wanted` says so of its value (under the bucket's lock), and then calls
+    /// `after` before the stripe's lock is released. It went into the effects last if `true` is answered.
     pub(crate) fn remove<S: BuildHasher>(
         &self,
         context: &Context<K, V, S>,
         hash: u64,
         equals: impl Fn(&K) -> bool,
         now: u64,
-        wanted: Option<Condition<'_, V>>,
+        (wanted, after): (Option<Condition<'_, V>>, &dyn Fn()),
         effects: &mut Effects<K, V>,
     ) -> bool {
         let mut guard = self.lock();
@@ -499,6 +499,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         let cause = death.unwrap_or(RemovalCause::Explicit);
         let leaving = self.remove_slot(context, shard, slot, cause);
         effects.push(leaving);
+        after();
         death.is_none()
     }
 

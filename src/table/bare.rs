@@ -76,6 +76,21 @@ fn is_number<T: 'static>() -> bool {
     integers.contains(&number) || others.contains(&number)
 }
 
+/// Whether two values are the same bit by bit.
+///
+/// # Safety
+/// They are bare.
+#[inline]
+pub(super) unsafe fn are_same<T>(one: &T, other: &T) -> bool {
+    let bytes = |value: &T| {
+        let first = std::ptr::from_ref(value).cast::<u8>();
+        // SAFETY: the bytes of a value that is bare are all initialised (contract), and stay as they are
+        // while it is borrowed.
+        unsafe { std::slice::from_raw_parts(first, size_of::<T>()) }.iter()
+    };
+    bytes(one).eq(bytes(other))
+}
+
 /// Copying and writing by words of one width.
 #[cfg(not(larder_loom))]
 macro_rules! by_words {
