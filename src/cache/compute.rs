@@ -129,7 +129,7 @@ where
     fn look(&self, key: &K, hash: u64) -> Option<Seen<V>> {
         let inner = &*self.inner;
         let stripe = inner.stripe(hash);
-        if stripe.table.open().is_some() {
+        if stripe.table.bare.has_bare_values() {
             // Under the bucket's lock, so that who takes that later, to change it, sees this flight.
             match inner.get_held(stripe, hash, key).0 {
                 Some(value) => Some(Seen { witness: Witness::Itself(value.clone()), value }),
@@ -419,8 +419,7 @@ where
 
     /// The same of a number, under its bucket's lock.
     fn is_still(&self, lead: &Lead<&Flights<K, V>>, before: &V, now: &V) -> bool {
-        let open = self.stripe(lead.hash()).table.open();
-        open.is_some_and(|open| open.are_same(before, now)) && lead.stands()
+        self.stripe(lead.hash()).table.bare.are_same(before, now) && lead.stands()
     }
 
     /// [`put`](Self::put) over a number, where nothing beside it changes, without the stripe's lock.

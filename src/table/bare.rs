@@ -18,17 +18,19 @@ use crate::sync::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 /// The largest that may be bare.
 const LARGEST: usize = 16;
 
-/// Whether entries of these types are bare: once it is found out, it can be told where the types are
-/// not known to live for ever.
+/// Whether entries of these types are bare, or at least the values: once it is found out, it can be told
+/// where the types are not known to live for ever.
 pub(crate) struct Bare<K, V> {
     is: bool,
+    is_value: bool,
     _types: PhantomData<fn(K, V)>,
 }
 
 impl<K: 'static, V: 'static> Bare<K, V> {
     pub(crate) fn find_out() -> Self {
-        let is = Self::MAY_BE && is_number::<K>() && is_number::<V>();
-        Self { is, _types: PhantomData }
+        let is_value = is_number::<V>();
+        let is = Self::MAY_BE && is_value && is_number::<K>();
+        Self { is, is_value, _types: PhantomData }
     }
 }
 
@@ -43,6 +45,24 @@ impl<K, V> Bare<K, V> {
     pub(super) fn is(self) -> bool {
         Self::MAY_BE && self.is
     }
+
+    /// Whether values are bare, whatever keys are.
+    #[inline]
+    pub(crate) fn has_bare_values(self) -> bool {
+        self.is_value
+    }
+
+    /// Whether two values are bare and the same, bit by bit.
+    #[inline]
+    pub(crate) fn are_same(self, one: &V, other: &V) -> bool {
+        let bytes = |value: &V| {
+            let first = std::ptr::from_ref(value).cast::<u8>();
+            // SAFETY: all bytes of a value that is bare are initialised, and they stay as they are while it
+            // is borrowed.
+            unsafe { std::slice::from_raw_parts(first, size_of::<V>()) }.iter()
+        };
+        self.is_value && bytes(one).eq(bytes(other))
+    }
 }
 
 impl<K, V> Clone for Bare<K, V> {
@@ -55,7 +75,7 @@ impl<K, V> Copy for Bare<K, V> {}
 
 impl<K, V> fmt::Debug for Bare<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.is.fmt(f)
+        (self.is, self.is_value).fmt(f)
     }
 }
 
@@ -74,21 +94,6 @@ fn is_number<T: 'static>() -> bool {
     ];
     let number = TypeId::of::<T>();
     integers.contains(&number) || others.contains(&number)
-}
-
-/// Whether two values are the same bit by bit.
-///
-/// # Safety
-/// They are bare.
-#[inline]
-pub(super) unsafe fn are_same<T>(one: &T, other: &T) -> bool {
-    let bytes = |value: &T| {
-        let first = std::ptr::from_ref(value).cast::<u8>();
-        // SAFETY: the bytes of a value that is bare are all initialised (contract), and stay as they are
-        // while it is borrowed.
-        unsafe { std::slice::from_raw_parts(first, size_of::<T>()) }.iter()
-    };
-    bytes(one).eq(bytes(other))
 }
 
 /// Copying and writing by words of one width.
@@ -236,6 +241,9 @@ mod tests {
         assert!(!Bare::<u64, Option<u8>>::find_out().is());
         assert!(!Bare::<u64, Arc<u64>>::find_out().is());
         assert!(!Bare::<u64, [u64; 9]>::find_out().is());
+        assert!(Bare::<String, u64>::find_out().has_bare_values());
+        assert!(!Bare::<String, u64>::find_out().is());
+        assert!(!Bare::<u64, String>::find_out().has_bare_values());
     }
 
     fn is_copied<T: Copy + PartialEq + Debug + Default>(value: T) {

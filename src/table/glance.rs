@@ -3,7 +3,7 @@
 #![allow(unsafe_code, reason = "turns what was copied into keys and values")]
 
 use super::{
-    Lane, Place, Spot, Table, bare,
+    Lane, Place, Spot, Table,
     bucket::Group,
     lock::{BucketLock, Glimpse},
     prints::fingerprint,
@@ -51,12 +51,6 @@ impl<K, V> Table<K, V> {
 }
 
 impl<'a, K, V> Open<'a, K, V> {
-    /// Whether two values are the same bit by bit.
-    pub(crate) fn are_same(&self, one: &V, other: &V) -> bool {
-        // SAFETY: both are bare, as `Table::open` made sure.
-        unsafe { bare::are_same(one, other) }
-    }
-
     /// Picks the bucket of a hash; see [`Table::approach`].
     #[inline(always)]
     pub(crate) fn approach(&self, hash: u64) -> Spot<'a, K, V> {

@@ -71,7 +71,7 @@ pub(crate) struct Table<K, V> {
     /// Families: the number of buckets at level 0.
     base: u32,
     /// Whether entries may be copied without any lock.
-    bare: Bare<K, V>,
+    pub(crate) bare: Bare<K, V>,
     /// A bucket whose chain has an entry that was looked up and might return from there, plus one; or 0.
     loose: AtomicU32,
 }
