@@ -108,11 +108,12 @@
 //! *Computing through an entry* must not store over what others wrote since it looked at the value. A
 //! version tells; that of a value that nobody asked about is given under the stripe's lock. A number need
 //! have none: it is compared with what was seen, and swapped in place if it is still that and the flight
-//! was not superseded. Who writes the same number without the flight's knowledge does so while the entry
-//! is being looked at, so either may be said to have come first. That a value is gone says
-//! nothing: it may have been evicted, and then the result is stored. So who removes tells the flight once more
-//! under the same lock when it is gone, for one that began in between; and an entry whose flight was
-//! superseded before it had looked looks again, as what it computes then is newer.
+//! was not told of a write of this very key (it is told of `retain`, too, which may keep it). Who writes the
+//! same number without the flight's knowledge does so while the entry is being looked at, so either may be
+//! said to have come first. That a value is gone says nothing: it may have been evicted, and then the result
+//! is stored. So who removes tells the flight once more under the same lock when it is gone, for one that
+//! began in between; and an entry whose flight was superseded before it had looked looks again, as what it
+//! computes then is newer.
 //!
 //! # Locks
 //!

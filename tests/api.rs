@@ -4,13 +4,12 @@
 
 mod common;
 
-use std::{fmt::Debug, hash::Hash, sync::Arc, time::Duration};
+use std::{hash::Hash, sync::Arc, time::Duration};
 
 use common::{Constant, for_each_kind};
 use larder::{
-    BuildError, Cache, Compute, Equivalent, Expiry, RemovalCause,
+    BuildError, Cache, Compute, Equivalent,
     policy::{self, AnyPolicy},
-    time::ManualTicker,
 };
 
 #[test]
@@ -101,122 +100,6 @@ fn entries_are_computed_in_one_step() {
             30
         });
         assert_eq!((returned, cache.get(&3)), (30, Some(33)));
-        cache.validate();
-    });
-}
-
-/// What somebody does to key 1 while it is computed, and what is there afterwards.
-type Meanwhile<V> = (fn(&Cache<u64, V, AnyPolicy>), Option<V>);
-
-/// Both for values that are compared as they are, and for such as take a version.
-fn what_is_done_meanwhile_wins<V: Clone + PartialEq + Debug + Send + Sync + 'static>(
-    five: &V,
-    six: &V,
-    meanwhile: &[Meanwhile<V>],
-) {
-    for_each_kind(|kind| {
-        let cache = kind.builder::<u64, V>(100).build();
-        for (number, (act, left)) in meanwhile.iter().enumerate() {
-            let at_first = || {
-                cache.remove(&1);
-                cache.insert(1, five.clone());
-            };
-            at_first();
-            let changed = cache.entry(1).and_modify(|value| {
-                act(&cache);
-                *value = six.clone();
-            });
-            assert_eq!(changed.get(), Some(six), "{number}");
-            // What was overtaken is not stored by a later step either.
-            drop(changed.and_modify(|_| ()));
-            assert_eq!(&cache.get(&1), left, "{number}: changed");
-            at_first();
-            let computed = cache.entry(1).compute(|_| {
-                act(&cache);
-                Compute::Put(six.clone())
-            });
-            assert_eq!(
-                (computed.as_ref(), &cache.get(&1)),
-                (Some(six), left),
-                "{number}: computed"
-            );
-            at_first();
-            let removed = cache.entry(1).compute(|_| {
-                act(&cache);
-                Compute::Remove
-            });
-            assert_eq!((removed, &cache.get(&1)), (None, left), "{number}: removed");
-            cache.validate();
-        }
-    });
-}
-
-#[test]
-fn what_is_done_while_an_entry_is_computed_wins_p16() {
-    what_is_done_meanwhile_wins::<u64>(
-        &5,
-        &6,
-        &[
-            (|cache| drop(cache.insert(1, 9)), Some(9)),
-            (|cache| drop(cache.insert(1, 5)), Some(5)),
-            (|cache| drop(cache.remove(&1)), None),
-            (|cache| cache.retain(|_, _| false), None),
-            (
-                |cache| {
-                    cache.clear();
-                    cache.insert(1, 5);
-                },
-                Some(5),
-            ),
-        ],
-    );
-    let owned = str::to_string;
-    what_is_done_meanwhile_wins::<String>(
-        &owned("5"),
-        &owned("6"),
-        &[
-            (|cache| drop(cache.insert(1, "9".into())), Some(owned("9"))),
-            (|cache| drop(cache.insert(1, "5".into())), Some(owned("5"))),
-            (|cache| drop(cache.remove(&1)), None),
-        ],
-    );
-}
-
-#[test]
-fn entries_are_counted_as_gets_and_inserts_are_p14() {
-    for value in [5_u64, 6] {
-        let cache = Cache::<u64, u64>::builder().capacity(10).stats(true).build();
-        assert_eq!(cache.entry(1).and_modify(|_| ()).or_insert(5), 5);
-        assert_eq!(cache.entry(1).and_modify(|count| *count = value).or_insert(0), value);
-        let stats = cache.stats();
-        assert_eq!((stats.hits, stats.misses, stats.inserts, stats.updates), (1, 1, 1, 1));
-        assert_eq!(stats.removals[RemovalCause::Replaced].count, 1);
-    }
-}
-
-#[test]
-fn a_window_that_is_counted_in_ends_when_it_should_p9() {
-    /// Keeps the deadline that an entry has.
-    #[derive(Debug)]
-    struct Window;
-    impl Expiry<u64, u64> for Window {
-        fn after_create(&self, _: &u64, _: &u64) -> Option<Duration> {
-            Some(Duration::from_secs(60))
-        }
-        fn after_update(&self, _: &u64, _: &u64, remaining: Option<Duration>) -> Option<Duration> {
-            remaining
-        }
-    }
-    for_each_kind(|kind| {
-        let ticker = ManualTicker::new();
-        let builder = kind.builder::<u64, u64>(10).clock(ticker.clone());
-        let cache = builder.expiry(Window).build();
-        let count = || cache.entry(1).and_modify(|count| *count += 1).or_insert(1);
-        assert_eq!((count(), count()), (1, 2));
-        ticker.advance(Duration::from_secs(59));
-        assert_eq!(count(), 3);
-        ticker.advance(Duration::from_secs(1));
-        assert_eq!((count(), count()), (1, 2), "a new window");
         cache.validate();
     });
 }

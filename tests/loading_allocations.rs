@@ -8,9 +8,10 @@ use std::{
     cell::Cell,
     pin::pin,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
-use larder::{Cache, loader};
+use larder::{Cache, loader, time::ManualTicker};
 
 struct Counting;
 
@@ -88,4 +89,14 @@ fn hits_of_the_loaders_loads_allocate_nothing_p3() {
     allocates_nothing("get", || assert_eq!(cache.get("a"), Ok(1)));
     allocates_nothing("get_async", || assert_eq!(now(cache.get_async("a")), Ok(1)));
     allocates_nothing("get_if_present", || assert_eq!(cache.get_if_present("a"), Some(1)));
+}
+
+#[test]
+fn remembered_errors_are_served_without_allocating_p3() {
+    let builder = Cache::<u64, u64>::builder().capacity(10).clock(ManualTicker::new());
+    let cache = builder
+        .loader(loader::blocking(|_: &u64| Err::<u64, String>("no".into())))
+        .error_backoff(Duration::from_secs(10), Duration::from_secs(10))
+        .build();
+    allocates_nothing("get", || assert!(cache.get(&1).is_err()));
 }

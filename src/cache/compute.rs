@@ -15,7 +15,7 @@ use crate::{
     flight::{Asker, Flights, Joined, Lead, Outcome, Waited, block_on},
     policy::Policy,
     stats::Event,
-    stripe::Condition,
+    stripe::{Condition, When},
     table::deny_reentry,
 };
 
@@ -114,7 +114,7 @@ where
         let mut looks = 0;
         let (seen, entered) = loop {
             let entered = self.inner.start(false);
-            let seen = self.look(&key, lead.hash());
+            let seen = self.look(&key, &lead, looks == 0);
             looks += 1;
             if lead.stands() || looks == MOST_LOOKS {
                 break (seen, entered);
@@ -125,20 +125,30 @@ where
         Entry { lead, leaving: self.inner.departures(), cache: self, key, seen, entered }
     }
 
-    /// The value of `key`. Counts as a use.
-    fn look(&self, key: &K, hash: u64) -> Option<Seen<V>> {
-        let inner = &*self.inner;
+    /// The value of `key`. Counts as a use, if it `is_use`.
+    fn look(&self, key: &K, lead: &Lead<&Flights<K, V>>, is_use: bool) -> Option<Seen<V>> {
+        let (inner, hash) = (&*self.inner, lead.hash());
         let stripe = inner.stripe(hash);
+        let get = |is_use| {
+            if is_use {
+                // An `Expiry` is told if it asks for the key.
+                let _running = inner.context.rules.expiry.is_some().then(|| lead.run());
+                // Under the bucket's lock, so that who takes that later, to change it, sees this flight.
+                inner.get_held(stripe, hash, key).0
+            } else {
+                inner.peek_alone(hash, key)
+            }
+        };
         if stripe.table.bare.has_bare_values() {
-            // Under the bucket's lock, so that who takes that later, to change it, sees this flight.
-            match inner.get_held(stripe, hash, key).0 {
+            match get(is_use) {
                 Some(value) => Some(Seen { witness: Witness::Itself(value.clone()), value }),
                 // Who removed it may not have said so yet: he has where the stripe's lock can be had.
-                None => self.look_for_version(key, hash, || inner.peek_alone(hash, key)),
+                None => self.look_for_version(key, hash, || get(false)),
             }
         } else {
-            let seen = self.look_for_version(key, hash, || inner.get_alone(stripe, hash, key).0);
-            if seen.is_none() {
+            let is_use = Cell::new(is_use);
+            let seen = self.look_for_version(key, hash, || get(is_use.replace(false)));
+            if seen.is_none() && is_use.get() {
                 inner.context.count(Event::Miss);
             }
             seen
@@ -324,22 +334,22 @@ where
         drop(running);
         let inner = &*self.cache.inner;
         let (key, leaving) = (&self.key, &mut self.leaving);
-        let is_swapped = inner.swap_number(&self.lead, (key, &value), &witness, leaving);
-        let stored = if is_swapped {
-            Some(0)
-        } else {
-            let entry = (key.clone(), value.clone());
-            let stored = inner.put(&self.lead, self.entered, entry, Some(&witness), leaving);
-            // Where the old one had gone, what is there now is this, unless it was overtaken or refused:
-            // then the old witness stands for what will not be stored over.
-            let version_now = || inner.version(self.lead.hash(), key);
-            // In this order: who writes supersedes first.
-            stored.or_else(|| version_now().filter(|_| self.lead.stands()))
-        };
-        let witness = match (witness, stored) {
-            (Witness::Version(_), Some(version)) => Witness::Version(version),
-            (Witness::Itself(_), Some(_)) => Witness::Itself(value.clone()),
-            (witness, None) => witness,
+        let witness = match inner.swap_number(&self.lead, (key, &value), &witness, leaving) {
+            Swap::Done => Witness::Itself(value.clone()),
+            Swap::Not(rated) => {
+                let (entry, how) = ((key.clone(), value.clone()), (Some(&witness), rated));
+                let stored = inner.put(&self.lead, self.entered, entry, how, leaving);
+                // Where the old one had gone, what is there now is this, unless it was overtaken or
+                // refused: then the old witness stands for what will not be stored over.
+                let version_now = || inner.version(self.lead.hash(), key);
+                // In this order: who writes supersedes first.
+                let stored = stored.or_else(|| version_now().filter(|_| self.lead.stands()));
+                match (witness, stored) {
+                    (Witness::Version(_), Some(version)) => Witness::Version(version),
+                    (Witness::Itself(_), Some(_)) => Witness::Itself(value.clone()),
+                    (witness, None) => witness,
+                }
+            }
         };
         self.seen = Some(Seen { value, witness });
         self
@@ -368,15 +378,17 @@ where
         let (result, key) = match done {
             Compute::Keep => (value, Some(key)),
             Compute::Put(new) => {
-                let is_swapped = witness.as_ref().is_some_and(|witness| {
-                    inner.swap_number(&lead, (&key, &new), witness, &mut leaving)
-                });
-                if is_swapped {
-                    (Some(new), Some(key))
-                } else {
-                    let entry = (key, new.clone());
-                    inner.put(&lead, entered, entry, witness.as_ref(), &mut leaving);
-                    (Some(new), None)
+                let swap = match &witness {
+                    Some(witness) => inner.swap_number(&lead, (&key, &new), witness, &mut leaving),
+                    None => Swap::Not(None),
+                };
+                match swap {
+                    Swap::Done => (Some(new), Some(key)),
+                    Swap::Not(rated) => {
+                        let (entry, how) = ((key, new.clone()), (witness.as_ref(), rated));
+                        inner.put(&lead, entered, entry, how, &mut leaving);
+                        (Some(new), None)
+                    }
                 }
             }
             Compute::Remove => {
@@ -419,43 +431,47 @@ where
 
     /// The same of a number, under its bucket's lock.
     fn is_still(&self, lead: &Lead<&Flights<K, V>>, before: &V, now: &V) -> bool {
-        self.stripe(lead.hash()).table.bare.are_same(before, now) && lead.stands()
+        self.stripe(lead.hash()).table.bare.are_same(before, now) && lead.is_untouched()
     }
 
     /// [`put`](Self::put) over a number, where nothing beside it changes, without the stripe's lock.
-    /// Answers whether it did so.
     fn swap_number(
         &self,
         lead: &Lead<&Flights<K, V>>,
         (key, value): (&K, &V),
         witness: &Witness<V>,
         leaving: &mut Departures<'_, K, V, P, S>,
-    ) -> bool {
-        let Witness::Itself(before) = witness else { return false };
+    ) -> Swap {
+        let Witness::Itself(before) = witness else { return Swap::Not(None) };
+        if !self.context.is_swappable {
+            return Swap::Not(None);
+        }
         let (hash, mut value) = (lead.hash(), value.clone());
         let may_write = |now: &V| self.is_still(lead, before, now);
         let running = lead.run();
-        let (is_swapped, when, _) =
+        let (is_swapped, when, weight) =
             self.replace(self.stripe(hash), hash, (key, &mut value), Own::Rules, may_write);
         drop(running);
-        if is_swapped {
-            leaving.operated = Some(when.now);
+        if !is_swapped {
+            return Swap::Not(Some((when, weight)));
         }
-        is_swapped
+        leaving.operated = Some(when.now);
+        Swap::Done
     }
 
     /// Stores a value unless somebody else wrote or removed since the key had the one that was seen
-    /// (`None`: no entry). Answers the version of the value if it replaced another.
+    /// (`None`: no entry). Answers the version of the value if it replaced another. If it is known already
+    /// when it is written and what it weighs, nobody is asked again.
     fn put(
         &self,
         lead: &Lead<&Flights<K, V>>,
         entered: Started,
         entry: (K, V),
-        witness: Option<&Witness<V>>,
+        (witness, rated): (Option<&Witness<V>>, Option<Rated>),
         leaving: &mut Departures<'_, K, V, P, S>,
     ) -> Option<u64> {
         let entry = match witness {
-            Some(witness) => match self.put_over(lead, entered, entry, witness, leaving) {
+            Some(witness) => match self.put_over(lead, entered, entry, (witness, rated), leaving) {
                 Over::Done(version) => return version,
                 // It expired or was evicted meanwhile.
                 Over::Gone(entry) => entry,
@@ -473,11 +489,15 @@ where
         lead: &Lead<&Flights<K, V>>,
         entered: Started,
         entry: (K, V),
-        witness: &Witness<V>,
+        (witness, rated): (&Witness<V>, Option<Rated>),
         leaving: &mut Departures<'_, K, V, P, S>,
     ) -> Over<(K, V)> {
         let running = lead.run();
-        let mut write = self.prepare_dated(lead.hash(), entered, entry);
+        let mut write = match rated {
+            // There are no tags where it is known.
+            Some((when, weight)) => self.tag((lead.hash(), None), entry, weight, when),
+            None => self.prepare_dated(lead.hash(), entered, entry),
+        };
         drop(running);
         if write.has_dead_tag() {
             leaving.unwanted.extend(write.entry);
@@ -498,6 +518,16 @@ where
         }
         Over::Done(write.version.filter(|&version| version != 0))
     }
+}
+
+/// When a value is written and for how long, and its weight.
+type Rated = (When, u64);
+
+/// What came of swapping a number in place.
+enum Swap {
+    Done,
+    /// It could not be done in that way. What was asked about the value by then.
+    Not(Option<Rated>),
 }
 
 /// What came of storing over an entry.

@@ -6,6 +6,7 @@ use super::{Cache, Inner, panics::Panics};
 use crate::{
     event::Effects,
     policy::Policy,
+    stripe::hash_of,
     sync::{AtomicU64, Ordering, lock},
     table::UserCode,
     tags::Registry,
@@ -221,9 +222,13 @@ where
     /// Removes the entries for which `remove` says so. A panic of a removed one's `Drop` keeps no
     /// other from being removed; one of `remove` ends it.
     fn remove_where(&self, mut remove: impl FnMut(&K, &V) -> bool) -> Panics {
-        // Again later: see `remove_into`.
-        let supersede = || self.flights.supersede_all();
-        supersede();
+        self.flights.supersede_all();
+        // Once more, as in `remove_into`.
+        let supersede = |key: &K| {
+            if let Some(hash) = hash_of(&self.context.hasher, key) {
+                self.flights.supersede(hash);
+            }
+        };
         let now = self.context.now();
         let mut panics = Panics::default();
         for stripe in &self.stripes {

@@ -341,7 +341,7 @@ where
     }
 
     #[inline]
-    fn tag(
+    pub(super) fn tag(
         &self,
         (hash, born): (u64, Option<u64>),
         (key, value): (K, V),
@@ -473,13 +473,17 @@ where
         condition: Option<Condition<'_, V>>,
         leaving: &mut Departures<'_, K, V, P, S>,
     ) -> Outcome {
-        let number = self.number(write.hash);
+        let hash = write.hash;
+        let number = self.number(hash);
         let stripe = &self.stripes[number];
         let mut insist = false;
         let outcome = loop {
             let Departures { effects, credit, .. } = &mut *leaving;
             let budget = (&mut *credit, insist);
-            let outcome = stripe.put(&self.context, write, condition, budget, effects);
+            // As in `remove_into`.
+            let supersede = || _ = self.flights.supersede(hash);
+            let how = (condition, &supersede as &dyn Fn());
+            let outcome = stripe.put(&self.context, write, how, budget, effects);
             let Outcome::Elsewhere(wanted) = outcome else { break outcome };
             let given = self.take_room(number, wanted.saturating_sub(*credit), effects);
             *credit += given;

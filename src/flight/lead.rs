@@ -58,10 +58,22 @@ impl<R: Hangar> Lead<R> {
         (Running::enter(mark), self.span.enter())
     }
 
-    /// Whether nobody wrote or removed the key since this began. Ask under the stripe's lock.
+    /// Whether nobody wrote or removed the key since this began, or all keys. Who asks under the stripe's
+    /// lock sees whatever was done under it before.
     #[inline]
     pub(crate) fn stands(&self) -> bool {
         self.list().is_as_seen(self.seen) || !self.is_superseded()
+    }
+
+    /// Whether nobody wrote or removed this very key since this began. Likewise, under the bucket's lock.
+    #[inline]
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.list().is_as_seen(self.seen) || !self.is_touched()
+    }
+
+    #[cold]
+    fn is_touched(&self) -> bool {
+        self.list().lock().of(self.hash).is_none_or(|flight| flight.is_touched)
     }
 
     /// Begins anew for who looks at the key once more: what was written or removed so far does not count.
@@ -71,7 +83,7 @@ impl<R: Hangar> Lead<R> {
         let mut listed = list.lock();
         self.seen = list.seen();
         if let Some(flight) = listed.of(self.hash) {
-            flight.is_superseded = false;
+            (flight.is_superseded, flight.is_touched) = (false, false);
         }
     }
 

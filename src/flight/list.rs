@@ -50,6 +50,8 @@ pub(super) struct Flight<K, V> {
     pub(super) is_led: bool,
     /// Whether the key was written or removed since the leader began.
     pub(super) is_superseded: bool,
+    /// The same of its own key, not only of all.
+    pub(super) is_touched: bool,
     /// Whether some keys were removed since, which may include this one: who comes later does not
     /// share the outcome, and sees what was stored.
     pub(super) is_closed: bool,
@@ -78,6 +80,7 @@ impl<K, V> Flight<K, V> {
             mark,
             is_led: true,
             is_superseded: false,
+            is_touched: false,
             is_closed: false,
             is_needed: false,
             owner,
@@ -88,7 +91,7 @@ impl<K, V> Flight<K, V> {
     /// Begins it anew under another leader.
     pub(super) fn lead(&mut self, owner: Option<ThreadId>) {
         self.is_led = true;
-        self.is_superseded = false;
+        (self.is_superseded, self.is_touched) = (false, false);
         self.is_closed = false;
         self.owner = owner;
         if let Some(crowd) = &mut self.crowd {
@@ -232,7 +235,7 @@ impl<K, V> Listed<'_, K, V> {
     /// Marks the flight of that hash as superseded; answers whether there is one.
     pub(super) fn supersede(&mut self, hash: u64) -> bool {
         let Some(flight) = self.of(hash) else { return false };
-        flight.is_superseded = true;
+        (flight.is_superseded, flight.is_touched) = (true, true);
         self.tell_leaders();
         true
     }

@@ -12,7 +12,8 @@
 //! **Superseding.** Whoever writes or removes a key supersedes its flight *before* acting. The
 //! leader looks whether it still stands under the stripe's lock, at the moment of storing. So
 //! either it sees that, or it stores first and the writer's act comes after it: the outcome of a
-//! load never outlives a write that began after the load did.
+//! load never outlives a write that began after the load did. Whoever removes a value tells the flight once
+//! more when it is gone: one that began in between may have been computed from it.
 //!
 //! A list's lock is a leaf: under it runs none of the user's code, no waker is woken, nothing of the
 //! user's is dropped.

@@ -1,7 +1,6 @@
 //! Reclaiming what is dead: expired entries by the timer wheel, entries of removed tags by a sweep.
 
 use std::{
-    cell::Cell,
     hash::{BuildHasher, Hash},
     mem,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
@@ -281,14 +280,14 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
         steps
     }
 
-    /// Removes the entries of one bucket for which `remove` says so, under the bucket's lock. If there
-    /// are any, `after` is called before the stripe's lock is released. Answers where to go on.
+    /// Removes the entries of one bucket for which `remove` says so, under the bucket's lock. `after` is
+    /// called for each under the stripe's. Answers where to go on.
     pub(crate) fn retain_step<S: BuildHasher>(
         &self,
         context: &Context<K, V, S>,
         at: Cursor,
         now: u64,
-        (mut remove, after): (impl FnMut(&K, &V) -> bool, impl Fn()),
+        (mut remove, after): (impl FnMut(&K, &V) -> bool, impl Fn(&K)),
         effects: &mut Effects<K, V>,
     ) -> Option<Cursor> {
         let mut guard = self.lock();
@@ -296,13 +295,6 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
         let (policy, view) = self.policy(context, shard);
         policy.maintain(&view);
         let (bucket, next) = shard.arena.step(&self.table, at)?;
-        let is_any = Cell::new(false);
-        // By a panic of `remove`, too.
-        let _after = Finally(|| {
-            if is_any.get() {
-                after();
-            }
-        });
         for slot in shard.arena.slots_of(bucket) {
             let cause = self.cause_of_death(context, shard, slot, now).or_else(|| {
                 let remove = shard.arena.with(slot, |found| {
@@ -313,8 +305,10 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
             });
             if let Some(cause) = cause {
                 let leaving = self.remove_slot(context, shard, slot, cause);
+                if cause == RemovalCause::Explicit {
+                    after(&leaving.key);
+                }
                 effects.push(leaving);
-                is_any.set(true);
             }
         }
         Some(next)
@@ -391,14 +385,5 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
         if shard.arena.len() == 0 {
             shard.policy.clear();
         }
-    }
-}
-
-/// Acts when dropped.
-struct Finally<F: Fn()>(F);
-
-impl<F: Fn()> Drop for Finally<F> {
-    fn drop(&mut self) {
-        (self.0)();
     }
 }

@@ -118,12 +118,13 @@ pub(crate) enum Outcome {
 
 impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
     /// Writes. `credit` is weight that was reserved for this beforehand; what is left of it stays
-    /// the caller's. `insist` makes this stripe find the room itself.
+    /// the caller's. `insist` makes this stripe find the room itself. `after` is called under the stripe's
+    /// lock if the old value went and none came.
     pub(crate) fn put<S: BuildHasher>(
         &self,
         context: &Context<K, V, S>,
         write: &mut Write<K, V>,
-        condition: Option<Condition<'_, V>>,
+        (condition, after): (Option<Condition<'_, V>>, &dyn Fn()),
         (credit, insist): (&mut u64, bool),
         effects: &mut Effects<K, V>,
     ) -> Outcome {
@@ -158,6 +159,9 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             Some(slot) => self.replace(context, shard, slot, write, credit, effects),
             None => self.insert(context, shard, write, (credit, insist), effects),
         };
+        if matches!(put, Outcome::Displaced) {
+            after();
+        }
         self.publish_counts(shard);
         self.settle(context, shard);
         put

@@ -18,7 +18,7 @@
 //! (a flag for sleepers would make it a second locked instruction on every hit), and a waiter gets
 //! as far as sleeping only when the holder itself was descheduled.
 //!
-//! It is a leaf of the lock order: nothing else is ever locked under it.
+//! It is the last but one in the lock order: nothing is locked under it but a list of flights, for a moment.
 
 #![allow(unsafe_code, reason = "`Guarded` gives out what its lock guards")]
 

@@ -53,13 +53,13 @@ pub(super) struct Options {
 }
 
 impl Options {
-    /// Whether values are loaded anew before they must be, for which it counts how long that takes.
     /// Whether nothing is due so soon that the coarse clock would seldom do.
     pub(super) fn is_coarse(&self) -> bool {
         let [lives, refreshed] = [self.time_to_live, self.refresh_after];
         (LONG..u64::MAX).contains(&lives.unwrap_or(u64::MAX).min(refreshed.unwrap_or(u64::MAX)))
     }
 
+    /// Whether values are loaded anew before they must be, for which it counts how long that takes.
     pub(super) fn is_early(&self) -> bool {
         self.early > 0.0
     }

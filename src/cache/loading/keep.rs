@@ -205,7 +205,7 @@ where
 
     /// What to do with what is kept.
     pub(super) fn judge(&self, kept: &Kept<V, L::Error>) -> Verdict {
-        if kept.good_until(NEVER, 0.0).is_some() {
+        if kept.is_good_for_ever() {
             return Verdict::Serve;
         }
         let Options { early, grace, .. } = self.options;

@@ -1,7 +1,7 @@
 //! What a loading cache keeps of a key: a value, or what it knows instead, and when to look again.
 
 use super::dates::{Fresh, Reload};
-use crate::LoadError;
+use crate::{LoadError, sync::Arc};
 
 /// What is kept of a key. Times are in nanoseconds of the cache's clock.
 #[derive(Debug)]
@@ -15,8 +15,8 @@ pub(crate) enum Kept<V, E> {
     NotFound {
         until: u64,
     },
-    // In a box, so that it takes no more than a value.
-    Failed(Box<Failure<E>>),
+    // Elsewhere, so that it takes no more than a value, and shared, so that asking allocates nothing.
+    Failed(Arc<Failure<E>>),
 }
 
 /// Why loading failed, how often so far, and until when that is the answer.
@@ -36,14 +36,8 @@ impl<V: Clone, E> Clone for Kept<V, E> {
                 Self::Value { value: value.clone(), reload, fresh }
             }
             &Self::NotFound { until } => Self::NotFound { until },
-            Self::Failed(failure) => Self::Failed(failure.clone()),
+            Self::Failed(failure) => Self::Failed(Arc::clone(failure)),
         }
-    }
-}
-
-impl<E> Clone for Failure<E> {
-    fn clone(&self) -> Self {
-        Self { error: self.error.clone(), ..*self }
     }
 }
 
@@ -61,7 +55,7 @@ impl<V, E> Kept<V, E> {
 
     /// Why loading failed, which it did that often; to be answered until then.
     pub(super) fn failed(error: LoadError<E>, failures: u32, until: u64) -> Self {
-        Self::Failed(Box::new(Failure { error, failures, until }))
+        Self::Failed(Arc::new(Failure { error, failures, until }))
     }
 
     /// The value, if there is one.
@@ -84,8 +78,13 @@ impl<V, E> Kept<V, E> {
         match self {
             Self::Value { value, .. } => Ok(value),
             Self::NotFound { .. } => Err(LoadError::NotFound),
-            Self::Failed(failure) => Err(failure.error),
+            Self::Failed(failure) => Err(failure.error.clone()),
         }
+    }
+
+    /// Whether it is a value that need not be loaded anew at any time.
+    pub(super) fn is_good_for_ever(&self) -> bool {
+        matches!(self, Self::Value { reload, .. } if reload.is_never())
     }
 
     /// Until when a value is fresh; `None` if there is none.
