@@ -111,9 +111,9 @@
 //! was not told of a write of this very key (it is told of `retain`, too, which may keep it). Who writes the
 //! same number without the flight's knowledge does so while the entry is being looked at, so either may be
 //! said to have come first. That a value is gone says nothing: it may have been evicted, and then the result
-//! is stored. So who removes tells the flight once more under the same lock when it is gone, for one that
-//! began in between; and an entry whose flight was superseded before it had looked looks again, as what it
-//! computes then is newer.
+//! is stored. So who writes or removes tells the flight once more under the same lock when that is done, for
+//! one that began in between (the value may be gone again by the time it would be compared); and an entry whose
+//! flight was superseded before it had looked looks again, as what it computes then is newer.
 //!
 //! # Locks
 //!

@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use common::for_each_kind;
+use common::{Identity, for_each_kind};
 use larder::{Cache, Compute, Expiry, RemovalCause, policy::AnyPolicy, time::ManualTicker};
 
 trait Value: Clone + PartialEq + Debug + Send + Sync + 'static {}
@@ -177,9 +177,13 @@ fn what_happens_to_other_keys_costs_no_count() {
     what_is_done_elsewhere_does_not_matter::<String>(&"1".into(), &"2".into());
 }
 
-/// A write of a value that is over at once takes the old one out. The entry begins when the flight has been
-/// told of it, before it is done.
-fn a_value_that_was_taken_out_does_not_come_back<V: Value>([five, six, nine]: [V; 3]) {
+/// A write that has told the flight there may be, and then waits until an entry has looked; what is
+/// computed by that entry when it was done and `afterwards` has happened.
+fn compute_beside_a_write<V: Value>(
+    [five, six, nine]: [V; 3],
+    time_to_live: Duration,
+    afterwards: fn(&Cache<u64, V>, &ManualTicker, &V),
+) {
     let (told, looked) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
     let is_armed = Arc::new(AtomicBool::new(false));
     let tags = {
@@ -192,12 +196,14 @@ fn a_value_that_was_taken_out_does_not_come_back<V: Value>([five, six, nine]: [V
             Vec::<u64>::new()
         }
     };
-    let cache = Cache::<u64, V>::builder().capacity(10).tags(tags).build();
+    let ticker = ManualTicker::new();
+    let builder = Cache::<u64, V>::builder().capacity(10).clock(ticker.clone());
+    let cache = builder.tags(tags).build();
     cache.insert(1, five.clone());
     is_armed.store(true, Ordering::SeqCst);
     let writer = {
         let cache = cache.clone();
-        thread::spawn(move || cache.insert_with_ttl(1, nine, Duration::ZERO))
+        thread::spawn(move || cache.insert_with_ttl(1, nine, time_to_live))
     };
     told.wait();
     let entry = cache.entry(1);
@@ -205,16 +211,77 @@ fn a_value_that_was_taken_out_does_not_come_back<V: Value>([five, six, nine]: [V
     let computed = entry.compute(|_| {
         looked.wait();
         assert_eq!(writer.join().unwrap(), Some(five));
+        afterwards(&cache, &ticker, &six);
         assert_eq!(cache.get(&1), None);
         Compute::Put(six.clone())
     });
     assert_eq!((computed, cache.get(&1)), (Some(six), None));
 }
 
+fn compute_beside_writes<V: Value>(values: &[V; 3]) {
+    // It only takes the old value out.
+    compute_beside_a_write(values.clone(), Duration::ZERO, |_, _, _| ());
+    // It is gone by then.
+    let minute = Duration::from_secs(60);
+    compute_beside_a_write(values.clone(), minute, |_, ticker, _| {
+        ticker.advance(2 * Duration::from_secs(60))
+    });
+    compute_beside_a_write(values.clone(), minute, |cache, _, other| {
+        (10..2000).for_each(|key| drop((cache.insert(key, other.clone()), cache.get(&key))));
+    });
+}
+
 #[test]
-fn a_value_that_a_write_took_out_is_not_computed_from_p16() {
-    a_value_that_was_taken_out_does_not_come_back([5_u64, 6, 9]);
-    a_value_that_was_taken_out_does_not_come_back(["5", "6", "9"].map(String::from));
+fn nothing_is_computed_from_a_value_that_a_write_took_the_place_of_p16() {
+    compute_beside_writes(&[5_u64, 6, 9]);
+    compute_beside_writes(&["5", "6", "9"].map(String::from));
+}
+
+#[test]
+fn a_step_that_was_refused_does_not_stop_the_next() {
+    let cache = Cache::<u64, u64>::builder().capacity(10).weigher(|_, &value| value).build();
+    cache.insert(1, 5);
+    drop(cache.entry(1).and_modify(|value| *value = 100).and_modify(|value| *value = 6));
+    assert_eq!(cache.get(&1), Some(6));
+    let weigher = |_: &u64, value: &String| value.len() as u64;
+    let cache = Cache::<u64, String>::builder().capacity(10).weigher(weigher).build();
+    cache.insert(1, "x".into());
+    let entry = cache.entry(1).and_modify(|value| *value = "x".repeat(100));
+    assert_eq!(entry.compute(|_| Compute::Put("y".into())).as_deref(), Some("y"));
+    assert_eq!(cache.get(&1).as_deref(), Some("y"));
+}
+
+#[test]
+fn a_writer_that_panics_costs_no_count() {
+    let weigher = |_: &u64, &value: &u64| if value == 99 { panic!("as planned") } else { 1 };
+    let cache = Cache::<u64, u64>::builder().capacity(10).weigher(weigher).build();
+    cache.insert(1, 5);
+    cache.entry(1).compute(|_| {
+        assert!(catch_unwind(AssertUnwindSafe(|| cache.insert(1, 99))).is_err());
+        Compute::Put(6)
+    });
+    assert_eq!(cache.get(&1), Some(6));
+}
+
+#[test]
+fn neighbours_among_keys_that_are_their_own_hashes_do_not_matter() {
+    let cache = Cache::<u64, u64>::builder().capacity(100).hasher(Identity::default()).build();
+    for is_removed in [false, true] {
+        cache.insert(2, 5);
+        cache.insert(3, 5);
+        cache.entry(2).compute(|_| {
+            if is_removed {
+                cache.retain(|key, _| *key != 3);
+            } else {
+                cache.insert(3, 5);
+            }
+            Compute::Put(6)
+        });
+        assert_eq!(cache.get(&2), Some(6));
+        let held = cache.entry(2);
+        assert_eq!(cache.entry(3).or_insert(7), cache.get(&3).unwrap());
+        drop(held);
+    }
 }
 
 #[test]

@@ -503,7 +503,7 @@ where
             leaving.unwanted.extend(write.entry);
             return Over::Done(None);
         }
-        write.version = Some(0);
+        (write.is_led, write.version) = (true, Some(0));
         let is_gone = Cell::new(false);
         let is_unchanged = |now: Option<(&V, u64)>| {
             is_gone.set(now.is_none());

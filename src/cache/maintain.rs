@@ -225,8 +225,10 @@ where
         self.flights.supersede_all();
         // Once more, as in `remove_into`.
         let supersede = |key: &K| {
-            if let Some(hash) = hash_of(&self.context.hasher, key) {
-                self.flights.supersede(hash);
+            match hash_of(&self.context.hasher, key) {
+                Some(hash) => _ = self.flights.supersede(hash),
+                // It panicked.
+                None => self.flights.supersede_all(),
             }
         };
         let now = self.context.now();

@@ -179,13 +179,12 @@ where
     #[inline]
     pub(super) fn upsert(&self, key: K, mut value: V, own: Own) -> Option<V> {
         let hash = self.hash(&key);
-        let is_superseded = self.flights.supersede_seen(hash);
         let stripe = self.stripe(hash);
         if !self.context.is_plain || self.context.is_timed() || stripe.samples(hash) {
-            return self.upsert_watched(stripe, (hash, is_superseded), (key, value), own);
+            return self.upsert_watched(stripe, hash, (key, value), own);
         }
         let (spot, entry) = (stripe.table.approach_to_write(hash), (&key, &mut value));
-        let may_write = |_: &V| is_superseded || !self.flights.may_have(hash);
+        let may_write = |_: &V| !self.flights.may_have(hash);
         if stripe.replace_in_place(&self.context, spot, hash, entry, None, may_write) {
             self.count_update(hash, 1);
             // Before the answer is made, which nobody would drop should this panic.
@@ -208,11 +207,11 @@ where
     fn upsert_watched(
         &self,
         stripe: &Stripe<K, V, P>,
-        (hash, is_superseded): (u64, bool),
+        hash: u64,
         (key, mut value): (K, V),
         own: Own,
     ) -> Option<V> {
-        let may_write = |_: &V| is_superseded || !self.flights.may_have(hash);
+        let may_write = |_: &V| !self.flights.may_have(hash);
         let (is_replaced, when, weight) =
             self.replace(stripe, hash, (&key, &mut value), own, may_write);
         if is_replaced {
@@ -352,7 +351,8 @@ where
             let hashes = (tagger.tags_of)(&key, &value);
             tagger.registry.tag(&hashes, born)
         });
-        Write { hash, entry: Some((key, value)), weight, tags, when, version: None }
+        let entry = Some((key, value));
+        Write { hash, entry, weight, tags, when, is_led: false, version: None }
     }
 
     #[inline]
@@ -481,7 +481,12 @@ where
             let Departures { effects, credit, .. } = &mut *leaving;
             let budget = (&mut *credit, insist);
             // As in `remove_into`.
-            let supersede = || _ = self.flights.supersede(hash);
+            let is_led = write.is_led;
+            let supersede = || {
+                if !is_led {
+                    self.flights.supersede(hash);
+                }
+            };
             let how = (condition, &supersede as &dyn Fn());
             let outcome = stripe.put(&self.context, write, how, budget, effects);
             let Outcome::Elsewhere(wanted) = outcome else { break outcome };
@@ -563,6 +568,9 @@ where
         // stripe's lock tells.
         let may_come = condition.is_none() && supersede();
         if !may_come && self.is_surely_absent(hash) {
+            if condition.is_none() {
+                supersede();
+            }
             return false;
         }
         let equals = same::<K, V, Q>(key);

@@ -15,12 +15,14 @@ use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, ThreadId, lock};
 
 /// No flight.
 const FREE: u64 = 0;
-/// The lock's holder decides. Every other word is odd: the mark of the one flight there is.
+/// The lock's holder decides. Every other word is the mark of the one flight there is.
 const LISTED: u64 = 2;
+/// What every mark has. The highest bit, as keys that are their own hashes are seldom so large.
+const MARKED: u64 = 1 << 63;
 
 /// What flights are told apart by: the key's hash, but for one bit.
 pub(super) fn mark(hash: u64) -> u64 {
-    hash | 1
+    hash | MARKED
 }
 
 /// The flights of some keys.
@@ -182,7 +184,7 @@ impl<K, V> List<K, V> {
         // SeqCst: as in `begin`, should a flight begin now. Nobody but the lock's holder changes the
         // word from here on.
         let word = self.word.swap(LISTED, Ordering::SeqCst);
-        if word & 1 == 1 {
+        if word & MARKED != 0 {
             air.insert(word, None);
         }
         Listed { list: self, air }

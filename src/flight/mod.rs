@@ -12,8 +12,8 @@
 //! **Superseding.** Whoever writes or removes a key supersedes its flight *before* acting. The
 //! leader looks whether it still stands under the stripe's lock, at the moment of storing. So
 //! either it sees that, or it stores first and the writer's act comes after it: the outcome of a
-//! load never outlives a write that began after the load did. Whoever removes a value tells the flight once
-//! more when it is gone: one that began in between may have been computed from it.
+//! load never outlives a write that began after the load did. Whoever wrote or removed tells the flight once
+//! more when that is done: one that began in between may have been computed from the old value.
 //!
 //! A list's lock is a leaf: under it runs none of the user's code, no waker is woken, nothing of the
 //! user's is dropped.
@@ -179,18 +179,6 @@ impl<K, V> Flights<K, V> {
         await_changes();
         let list = self.list(hash);
         list.may_have(hash) && supersede_in(list, hash)
-    }
-
-    /// [`supersede`](Self::supersede) if a flight can be seen already, without waiting for that; answers
-    /// whether it did. If not, the caller has to look with [`may_have`](Self::may_have) under the lock
-    /// under which he writes.
-    #[inline]
-    pub(crate) fn supersede_seen(&self, hash: u64) -> bool {
-        let is_seen = self.may_have(hash);
-        if is_seen {
-            self.supersede(hash);
-        }
-        is_seen
     }
 
     /// Whether there may be a flight of this hash.

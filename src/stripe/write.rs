@@ -32,6 +32,8 @@ pub(crate) struct Write<K, V> {
     pub(crate) weight: u64,
     pub(crate) tags: Option<Box<TagSet>>,
     pub(crate) when: When,
+    /// Whether the leader of the key's flight writes, whom nobody need tell.
+    pub(crate) is_led: bool,
     /// For whoever asks: set to the version of the value once it replaced another.
     pub(crate) version: Option<u64>,
 }
@@ -119,7 +121,7 @@ pub(crate) enum Outcome {
 impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
     /// Writes. `credit` is weight that was reserved for this beforehand; what is left of it stays
     /// the caller's. `insist` makes this stripe find the room itself. `after` is called under the stripe's
-    /// lock if the old value went and none came.
+    /// lock if anything was done.
     pub(crate) fn put<S: BuildHasher>(
         &self,
         context: &Context<K, V, S>,
@@ -159,7 +161,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             Some(slot) => self.replace(context, shard, slot, write, credit, effects),
             None => self.insert(context, shard, write, (credit, insist), effects),
         };
-        if matches!(put, Outcome::Displaced) {
+        if !matches!(put, Outcome::Elsewhere(_)) {
             after();
         }
         self.publish_counts(shard);
@@ -477,8 +479,8 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         }
     }
 
-    /// Removes a living entry if `wanted` says so of its value (under the bucket's lock), and then calls
-    /// `after` before the stripe's lock is released. It went into the effects last if `true` is answered.
+    /// Removes a living entry if `wanted` says so of its value (under the bucket's lock). `after` is called
+    /// before the stripe's lock is released, unless something is wanted that is not so. It went into the effects last if `true` is answered.
     pub(crate) fn remove<S: BuildHasher>(
         &self,
         context: &Context<K, V, S>,
@@ -492,7 +494,12 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         let shard = &mut *guard;
         let (policy, view) = self.policy(context, shard);
         policy.maintain(&view);
-        let Some(slot) = shard.arena.find(&self.table, hash, equals) else { return false };
+        let Some(slot) = shard.arena.find(&self.table, hash, equals) else {
+            if wanted.is_none() {
+                after();
+            }
+            return false;
+        };
         let death = self.cause_of_death(context, shard, slot, now);
         if death.is_none()
             && let Some(wanted) = wanted
