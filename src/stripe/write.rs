@@ -480,7 +480,8 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
     }
 
     /// Removes a living entry if `wanted` says so of its value (under the bucket's lock). `after` is called
-    /// before the stripe's lock is released, unless something is wanted that is not so. It went into the effects last if `true` is answered.
+    /// before the stripe's lock is released, unless something is wanted that is not so. It went into the
+    /// effects last if `true` is answered.
     pub(crate) fn remove<S: BuildHasher>(
         &self,
         context: &Context<K, V, S>,
