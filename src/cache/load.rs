@@ -526,7 +526,7 @@ where
     {
         let mut write = {
             let _running = lead.run();
-            self.weigh((lead.hash(), Some(started.born)), entry, when)
+            Write { is_led: true, ..self.weigh((lead.hash(), Some(started.born)), entry, when) }
         };
         let stands = || lead.stands();
         let condition = Condition::Leading(&stands, Over::Version(started.over));
