@@ -10,7 +10,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::{
-        Arc, Barrier, OnceLock,
+        Arc, Barrier, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Waker},
@@ -318,9 +318,12 @@ fn who_dates_and_weighs_is_asked_once() {
     }
 }
 
+/// The way from an expiry back to its cache. To be cut at the end, as it closes a circle.
+type WayBack<V> = Arc<Mutex<Option<Cache<u64, V>>>>;
+
 /// An expiry that does something to the cache whenever a value is read.
 struct OnRead<V> {
-    cache: Arc<OnceLock<Cache<u64, V>>>,
+    cache: WayBack<V>,
     act: fn(&Cache<u64, V>),
 }
 
@@ -329,9 +332,8 @@ impl<V: Value> Expiry<u64, V> for OnRead<V> {
         None
     }
     fn after_read(&self, _: &V, remaining: Option<Duration>) -> Option<Duration> {
-        if let Some(cache) = self.cache.get() {
-            (self.act)(cache);
-        }
+        let cache = self.cache.lock().unwrap().clone();
+        cache.iter().for_each(self.act);
         remaining
     }
     fn watches_reads(&self) -> bool {
@@ -339,38 +341,45 @@ impl<V: Value> Expiry<u64, V> for OnRead<V> {
     }
 }
 
-fn acting_on_reads<V: Value>(value: V, act: fn(&Cache<u64, V>)) -> Cache<u64, V> {
-    let place = Arc::new(OnceLock::new());
-    let expiry = OnRead { cache: Arc::clone(&place), act };
+fn acting_on_reads<V: Value>(value: V, act: fn(&Cache<u64, V>), test: impl FnOnce(&Cache<u64, V>)) {
+    let way_back = WayBack::default();
+    let expiry = OnRead { cache: Arc::clone(&way_back), act };
     let cache = Cache::<u64, V>::builder().capacity(10).stats(true).expiry(expiry).build();
     cache.insert(1, value);
-    place.set(cache.clone()).expect("set once");
-    cache
+    *way_back.lock().unwrap() = Some(cache.clone());
+    test(&cache);
+    drop(way_back.lock().unwrap().take());
 }
 
 #[test]
 fn an_expiry_that_writes_what_is_read_keeps_nobody_looking() {
-    let cache = acting_on_reads(1_u64, |cache| drop(cache.insert(1, 7)));
-    assert_eq!(cache.entry(1).compute(|count| Compute::Put(count.unwrap() + 1)), Some(8));
-    assert_eq!((cache.stats().hits, cache.peek(&1)), (1, Some(8)), "one use");
-    let cache = acting_on_reads("1".to_string(), |cache| drop(cache.insert(1, "7".into())));
-    assert_eq!(cache.entry(1).get().map(String::as_str), Some("7"));
-    assert_eq!(cache.stats().hits, 1, "one use");
+    let write = |cache: &Cache<u64, u64>| drop(cache.insert(1, 7));
+    acting_on_reads(1, write, |cache| {
+        assert_eq!(cache.entry(1).compute(|count| Compute::Put(count.unwrap() + 1)), Some(8));
+        assert_eq!((cache.stats().hits, cache.peek(&1)), (1, Some(8)), "one use");
+    });
+    let write = |cache: &Cache<u64, String>| drop(cache.insert(1, "7".into()));
+    acting_on_reads("1".to_string(), write, |cache| {
+        assert_eq!(cache.entry(1).get().map(String::as_str), Some("7"));
+        assert_eq!(cache.stats().hits, 1, "one use");
+    });
 }
 
 #[test]
 fn an_expiry_that_waits_for_the_entry_that_asks_it_is_told_so_p14() {
-    let cache = acting_on_reads(1_u64, |cache| {
+    let ask = |cache: &Cache<u64, u64>| {
         cache.remove(&1);
         cache.get_or_insert_with(&1, || 5);
+    };
+    acting_on_reads(1, ask, |cache| {
+        let told = catch_unwind(AssertUnwindSafe(|| drop(cache.entry(1))));
+        assert!(told.is_err());
+        cache.insert(1, 1);
+        let told = catch_unwind(AssertUnwindSafe(|| {
+            let entry = pin!(cache.entry_async(1));
+            entry.poll(&mut Context::from_waker(Waker::noop())).is_ready()
+        }));
+        assert!(told.is_err());
+        assert_eq!(cache.flights(), 0);
     });
-    let told = catch_unwind(AssertUnwindSafe(|| drop(cache.entry(1))));
-    assert!(told.is_err());
-    cache.insert(1, 1);
-    let told = catch_unwind(AssertUnwindSafe(|| {
-        let entry = pin!(cache.entry_async(1));
-        entry.poll(&mut Context::from_waker(Waker::noop())).is_ready()
-    }));
-    assert!(told.is_err());
-    assert_eq!(cache.flights(), 0);
 }

@@ -37,6 +37,8 @@ where
     /// another's. They do not exclude plain [`insert`](Self::insert) and [`remove`](Self::remove): what
     /// these do while a closure runs wins, and the closure's result is returned but not stored, as if
     /// it had come just before.
+    /// (A tag counts only if the new value has it: that the old one was removed by a tag of its own does not
+    /// keep a value without that tag out.)
     /// Closures run under no lock, and may use the cache, entries of other keys included.
     ///
     /// Two threads that each hold an entry and ask for the other's wait for ever, as with any locks:
