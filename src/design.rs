@@ -94,6 +94,11 @@
 //! cheaper, but one that is never polled would hold up the others. Errors are shared, not given
 //! up on, so that is rare.
 //!
+//! *Circles.* A load that waits for another is tied to it, in a register of the whole process
+//! (`flight/circle.rs`), and who would close a circle is told instead. Only those come there who wait from
+//! within a load or closure, and mostly for one flight, so a search is short. A future that waits for a
+//! flight beside other things counts as one that needs it.
+//!
 //! *Keys are borrowed.* The list knows a flight by its hash (less one bit, which the word needs).
 //! The leader's key need not be owned until it is stored; the first who waits leaves an owned one,
 //! with which later ones and the leader compare theirs, outside the lock. Different keys of one

@@ -168,6 +168,24 @@ pub(crate) fn back_off(_round: u32, _spins: u32, _yields: u32, _longest_us: u64)
     loom::thread::yield_now();
 }
 
+/// A static that is made when it is first used.
+#[cfg(not(larder_loom))]
+macro_rules! global {
+    ($(#[$about:meta])* static $name:ident: $type:ty = $init:expr;) => {
+        $(#[$about])* static $name: std::sync::LazyLock<$type> = std::sync::LazyLock::new(|| $init);
+    };
+}
+
+/// Loom wants one for each schedule.
+#[cfg(larder_loom)]
+macro_rules! global {
+    ($(#[$about:meta])* static $name:ident: $type:ty = $init:expr;) => {
+        loom::lazy_static! { $(#[$about])* static ref $name: $type = $init; }
+    };
+}
+
+pub(crate) use global;
+
 /// Lets another thread run.
 pub(crate) fn yield_now() {
     #[cfg(not(larder_loom))]

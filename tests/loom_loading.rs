@@ -502,3 +502,28 @@ fn a_shared_load_against_a_removal_p16() {
         cache.validate();
     });
 }
+
+/// P14: two loads, each of which asks for the other's key: none hangs, whatever the order. Either both
+/// have a value, or each was told or heard of it.
+#[test]
+fn loads_that_ask_for_each_other_p14() {
+    model(|| {
+        let cache = cache();
+        let ask = |own, other| {
+            let cache = cache.clone();
+            move || {
+                cache.try_get_or_insert_with(&key(own), || {
+                    cache.try_get_or_insert_with(&key(other), || Ok::<u64, ()>(7)).map_err(drop)
+                })
+            }
+        };
+        let (one, two) = together(ask(0, 1), ask(1, 0));
+        match (one, two) {
+            (Ok(7), Ok(7)) => {}
+            (Err(LoadError::Failed(_)), Err(LoadError::Failed(_))) => {}
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(cache.flights(), 0);
+        cache.validate();
+    });
+}

@@ -41,8 +41,8 @@ where
     /// keep a value without that tag out.)
     /// Closures run under no lock, and may use the cache, entries of other keys included.
     ///
-    /// Two threads that each hold an entry and ask for the other's wait for ever, as with any locks:
-    /// ask for entries of several keys in one order everywhere. Do not hold an entry across an
+    /// Two threads that each hold an [`Entry`] and ask for the other's wait for ever, as with any locks
+    /// (closures that do so are told): ask for entries of several keys in one order everywhere. Do not hold an entry across an
     /// `await`.
     ///
     /// Values are written with the cache's own lifetime, which begins anew with each. To count within a
@@ -50,7 +50,8 @@ where
     /// [`Expiry`](crate::Expiry) whose `after_update` answers with what `remaining` there is.
     ///
     /// # Panics
-    /// If this thread holds an entry of the same key already: it would wait for itself. (Keys are
+    /// If this thread holds an entry of the same key already, or a closure asks for a key whose load or
+    /// closure waits for it: it would wait for itself. (Keys are
     /// told apart by their hash here, and an entry that was moved to another thread still counts as
     /// held by the one that asked for it.)
     ///
@@ -70,8 +71,10 @@ where
                 Joined::Wait(wait) => wait,
             };
             let waited = block_on(|context| wait.poll(context), || None);
-            if let Some(Waited::Lead(lead)) = waited {
-                return self.enter(key, lead);
+            match waited.expect("without end") {
+                Waited::Lead(lead) => return self.enter(key, lead),
+                Waited::Reentrant => panic!("{}", LoadError::<Infallible>::Reentrant),
+                Waited::Landed(_) | Waited::Retry => {}
             }
         }
     }
@@ -80,7 +83,7 @@ where
     /// be held across an `await`, though those who ask for the key wait meanwhile.
     ///
     /// # Panics
-    /// If a load or an `entry` closure of the same key asks for it: it would wait for itself. A task
+    /// If a load or an `entry` closure asks for it that it waits for: it would wait for itself. A task
     /// that holds an entry and asks for the same one waits for ever.
     ///
     /// ```
@@ -99,8 +102,10 @@ where
                 Joined::Reentrant => panic!("{}", LoadError::<Infallible>::Reentrant),
                 Joined::Wait(wait) => wait,
             };
-            if let Waited::Lead(lead) = std::future::poll_fn(|context| wait.poll(context)).await {
-                return self.enter(key, lead);
+            match std::future::poll_fn(|context| wait.poll(context)).await {
+                Waited::Lead(lead) => return self.enter(key, lead),
+                Waited::Reentrant => panic!("{}", LoadError::<Infallible>::Reentrant),
+                Waited::Landed(_) | Waited::Retry => {}
             }
         }
     }

@@ -44,8 +44,7 @@ where
     /// through [`entry`](Self::entry) or a [`LoadingCache`](crate::LoadingCache), one computes; the
     /// others wait for it and share its value. `load` runs under no lock and may take its time: it
     /// keeps nobody waiting but those who ask for this key. It may use the cache, other keys' loads
-    /// included (loads that wait for each other in a circle wait for ever, unless one thread runs them
-    /// all). Should it panic, one of those who wait runs its own.
+    /// included. Should it panic, one of those who wait runs its own.
     ///
     /// If the key is written or removed while `load` runs, or the cache cleared, what it returns goes
     /// to those who asked before, and is not stored. Who asks after that waits until `load` has
@@ -54,7 +53,7 @@ where
     /// The key is made owned ([`ToKey`]) only on a miss. A hit costs what [`get`](Self::get) does.
     ///
     /// # Panics
-    /// If `load` asks for the same key: it would wait for itself. If `load` panics.
+    /// If `load` panics, or would wait for itself ([`LoadError::Reentrant`]).
     ///
     /// ```
     /// # fn query(name: &str) -> usize { name.len() }
@@ -81,8 +80,8 @@ where
     /// share it; those who expect another type run their own `load`.
     ///
     /// # Errors
-    /// [`LoadError::Failed`] if the load failed; [`LoadError::Reentrant`] if `load` asked for its
-    /// own key.
+    /// [`LoadError::Failed`] if the load failed; [`LoadError::Reentrant`] for whoever asks where
+    /// waiting would never end.
     ///
     /// ```
     /// # let cache = larder::Cache::<String, u32>::new(10);
@@ -229,6 +228,7 @@ where
     match waited {
         Waited::Lead(lead) => Heard::Lead(lead),
         Waited::Retry => Heard::Nothing,
+        Waited::Reentrant => Heard::Loaded(Err(LoadError::Reentrant)),
         Waited::Landed(landing) => take_from(&landing).map_or(Heard::Nothing, Heard::Loaded),
     }
 }

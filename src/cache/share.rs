@@ -34,7 +34,7 @@ where
     /// allocations more.
     ///
     /// # Panics
-    /// If `load` asks for the same key, or panics. (Others who wait then run their own.)
+    /// If `load` waits for itself, or panics. (Others who wait then run their own.)
     ///
     /// ```
     /// # async fn query(name: String) -> usize { name.len() }

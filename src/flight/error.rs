@@ -20,7 +20,10 @@ pub enum LoadError<E> {
     TimedOut,
     /// More loads were under way than there may be.
     Overloaded,
-    /// The key is being loaded, or its entry held, by this very thread: waiting would never end.
+    /// The key is being loaded, or its entry held, by this very thread, or by a load or an `entry` closure
+    /// that waits for the one that asks, itself or by way of others, on whatever threads and in whatever
+    /// caches: waiting would never end. Of the loads in such a circle the one that would close it is
+    /// told; what the others get is up to what that makes of it.
     Reentrant,
 }
 
@@ -63,8 +66,9 @@ impl<E> LoadError<E> {
             Self::TimedOut => "the load took too long",
             Self::Overloaded => "too many loads are under way",
             Self::Reentrant => {
-                "the key is being computed by this very thread: its loader, or an `entry` closure, \
-                 or code that holds an `Entry`, asked for the same key; finish the first one before"
+                "the key is being computed by this very thread, or by code that waits for what this \
+                 one computes: a loader, an `entry` closure, or code that holds an `Entry`, asked for \
+                 its own key, itself or by way of others; finish the first one before"
             }
         }
     }

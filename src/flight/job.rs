@@ -11,7 +11,10 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-use super::seats::{Seats, wake_all};
+use super::{
+    Running,
+    seats::{Seats, wake_all},
+};
 use crate::sync::{Mutex, lock};
 
 /// A future that can be sent to another thread.
@@ -63,6 +66,7 @@ impl Job {
         let waker = Waker::from(Arc::clone(&self.signal));
         let Some(mut future) = lock(&self.future).take() else { return Poll::Ready(()) };
         let mut context = Context::from_waker(&waker);
+        let apart = Running::apart();
         let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut context)));
         if matches!(polled, Ok(Poll::Pending)) {
             *lock(&self.future) = Some(future);
@@ -71,6 +75,7 @@ impl Job {
         }
         // Its drop may abandon flights and so wake others.
         let dropped = catch_unwind(AssertUnwindSafe(move || drop(future)));
+        drop(apart);
         self.signal.end(Phase::Done);
         for panic in [polled.map(drop), dropped] {
             panic.unwrap_or_else(|panic| resume_unwind(panic));

@@ -2,7 +2,12 @@
 
 use std::mem;
 
-use super::{Hangar, Outcome, Running, list::List, mark, wake_all};
+use super::{
+    Hangar, Outcome, Running,
+    circle::untie,
+    list::{Flight, List, Listed},
+    mark, wake_all,
+};
 use crate::trace::{LoadSpan, Within};
 
 /// The right to compute a key, and the duty to land. Abandoned when dropped: then a waiter leads.
@@ -149,6 +154,7 @@ impl<R: Hangar> Lead<R> {
             // Under the lock, so that who cannot use the outcome does not come back to this flight.
             landing.set(outcome);
         }
+        self.untie(&mut listed);
         let flight = listed.retire(self.hash);
         drop(listed);
         self.is_over = true;
@@ -157,6 +163,13 @@ impl<R: Hangar> Lead<R> {
             && !flight.is_deserted()
         {
             wake_all(flight.crowd().seats.take_wakers());
+        }
+    }
+
+    /// Nobody waits for this leader any more.
+    fn untie(&self, listed: &mut Listed<'_, R::K, R::V>) {
+        if listed.of(self.hash).is_some_and(Flight::lose_ties) {
+            untie((self.hangar.address(), mark(self.hash)));
         }
     }
 
@@ -169,6 +182,7 @@ impl<R: Hangar> Lead<R> {
             return;
         }
         let mut listed = list.lock();
+        self.untie(&mut listed);
         let Some(flight) = listed.of(self.hash) else { return };
         flight.is_led = false;
         flight.owner = None;

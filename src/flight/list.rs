@@ -6,7 +6,7 @@
 //! locks the list. That turns the word into [`LISTED`], and what it stood for into a flight like
 //! others; it stays so until no flight is left.
 
-use std::sync::Weak;
+use std::{mem, sync::Weak};
 
 use hashbrown::HashTable;
 
@@ -73,6 +73,8 @@ pub(super) struct Crowd<K, V> {
     /// What any of them can drive, if the load is shared.
     pub(super) job: Option<Weak<Job>>,
     pub(super) seats: Seats,
+    /// Whether there may be [ties](super::circle) to the flight.
+    pub(super) is_tied: bool,
 }
 
 impl<K, V> Flight<K, V> {
@@ -102,8 +104,9 @@ impl<K, V> Flight<K, V> {
     }
 
     pub(super) fn crowd(&mut self) -> &mut Crowd<K, V> {
-        let empty = || Box::new(Crowd { landing: None, job: None, seats: Seats::default() });
-        self.crowd.get_or_insert_with(empty)
+        self.crowd.get_or_insert_with(|| {
+            Box::new(Crowd { landing: None, job: None, seats: Seats::default(), is_tied: false })
+        })
     }
 
     pub(super) fn landing(&self) -> Option<&Arc<Landing<K, V>>> {
@@ -117,6 +120,11 @@ impl<K, V> Flight<K, V> {
 
     pub(super) fn waiters(&self) -> usize {
         self.crowd.as_ref().map_or(0, |crowd| crowd.seats.taken())
+    }
+
+    /// Whether there were ties to it, which are to be undone now.
+    pub(super) fn lose_ties(&mut self) -> bool {
+        self.crowd.as_mut().is_some_and(|crowd| mem::take(&mut crowd.is_tied))
     }
 
     pub(super) fn is_deserted(&self) -> bool {

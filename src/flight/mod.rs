@@ -15,9 +15,10 @@
 //! load never outlives a write that began after the load did. Whoever wrote or removed tells the flight once
 //! more when that is done: one that began in between may have been computed from the old value.
 //!
-//! A list's lock is a leaf: under it runs none of the user's code, no waker is woken, nothing of the
-//! user's is dropped.
+//! Under a list's lock runs none of the user's code, no waker is woken, nothing of the user's is
+//! dropped, and no other lock is taken but that of the [ties](circle).
 
+mod circle;
 mod error;
 mod job;
 mod lead;

@@ -143,6 +143,7 @@ fn get(flights: &Shared) -> u64 {
             },
             Some(Waited::Lead(lead)) => Joined::Lead(lead),
             Some(Waited::Retry) | None => join(flights),
+            Some(Waited::Reentrant) => unreachable!("nobody asks while it loads"),
         };
     }
 }

@@ -2,7 +2,11 @@
 
 use std::task::{Context, Poll, Waker};
 
-use super::{Asker, Driver, Hangar, Job, Landing, Lead};
+use super::{
+    Asker, Driver, Hangar, Job, Landing, Lead,
+    circle::{Circle, Tie},
+    mark,
+};
 use crate::sync::Arc;
 
 /// A seat in a flight, given up when dropped.
@@ -16,6 +20,8 @@ pub(crate) struct Wait<R: Hangar> {
     /// Where the outcome will be, if it can be shared.
     landing: Option<Arc<Landing<R::K, R::V>>>,
     driver: Option<Driver>,
+    /// Where another flight's code waits here.
+    tie: Option<Tie>,
 }
 
 /// What waiting came to.
@@ -26,12 +32,14 @@ pub(crate) enum Waited<R: Hangar> {
     Retry,
     /// Its leader gave up: now the caller leads.
     Lead(Lead<R>),
+    /// It waits, itself or by way of others, for the flight whose code waits here.
+    Reentrant,
 }
 
 impl<R: Hangar> Wait<R> {
     /// Has a seat that was taken already.
     pub(super) fn new(hangar: R, place: (u64, u64), seat: usize, asker: Asker) -> Self {
-        Self { hangar, place, seat: Some(seat), asker, landing: None, driver: None }
+        Self { hangar, place, seat: Some(seat), asker, landing: None, driver: None, tie: None }
     }
 
     /// Wants the outcome that will be there.
@@ -82,7 +90,14 @@ impl<R: Hangar> Wait<R> {
             drop(waker);
             return Poll::Ready(Waited::Lead(Lead::new(self.hangar.clone(), self.place.0, seen)));
         }
+        // The one before goes first: it is not to be found on the way.
+        self.tie = None;
+        match Tie::new((self.hangar.address(), mark(self.place.0))) {
+            Ok(tie) => self.tie = tie,
+            Err(Circle) => return Poll::Ready(Waited::Reentrant),
+        }
         let crowd = flight.crowd();
+        crowd.is_tied |= self.tie.is_some();
         let former = self.seat.and_then(|seat| crowd.seats.set(seat, waker));
         let job = crowd.job.clone();
         drop(listed);

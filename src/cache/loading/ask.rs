@@ -356,6 +356,7 @@ where
                 None => self.ask_alone((hash, key), want),
             },
             Waited::Retry => self.ask_alone((hash, key), want),
+            Waited::Reentrant => Step::Done(Err(LoadError::Reentrant)),
             // Whoever led gave up. If that was a spawner, it may do so again.
             Waited::Lead(lead) => {
                 let own_key = || key.to_key();

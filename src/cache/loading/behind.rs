@@ -275,8 +275,8 @@ where
     /// [`put_behind_async`](Self::put_behind_async).
     ///
     /// # Errors
-    /// [`WriteError::Reentrant`] if this thread is computing the key, or runs the writer of the queue, which
-    /// is full.
+    /// [`WriteError::Reentrant`] if this thread is computing the key, or what that waits for, or runs the
+    /// writer of the queue, which is full.
     pub fn put_behind(
         &self,
         key: K,

@@ -153,8 +153,8 @@ impl<V> Write<V> {
 pub enum WriteError<E> {
     /// The store refused it with this.
     Failed(E),
-    /// The key is being computed by this very thread, or this thread is writing the batch that would have to be
-    /// written first: waiting would never end.
+    /// The key is being computed by this very thread, or by code that waits for what this thread computes;
+    /// or this thread is writing the batch that would have to be written first: waiting would never end.
     Reentrant,
 }
 
@@ -163,8 +163,8 @@ impl<E: fmt::Display> fmt::Display for WriteError<E> {
         match self {
             Self::Failed(error) => write!(f, "the store refused the write: {error}"),
             Self::Reentrant => f.write_str(
-                "this very thread is computing the key, or runs the writer that would have to write \
-                 something else first; finish that before",
+                "this very thread is computing the key, or what that waits for, or runs the writer that \
+                 would have to write something else first; finish that before",
             ),
         }
     }
@@ -463,8 +463,10 @@ where
                 Joined::Wait(wait) => wait,
             };
             self.hurry(&wait);
-            if let Waited::Lead(lead) = poll_fn(|context| wait.poll(context)).await {
-                return Some(lead);
+            match poll_fn(|context| wait.poll(context)).await {
+                Waited::Lead(lead) => return Some(lead),
+                Waited::Reentrant => return None,
+                Waited::Landed(_) | Waited::Retry => {}
             }
         }
     }
