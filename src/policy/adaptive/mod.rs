@@ -59,6 +59,8 @@
 //!   the follower;
 //! * scores that count a period's loss against the best to a power of 1.5 or 2, so that settings
 //!   that are never bad win: 0.05 and 0.12 worse;
+//! * a setting like LIRS (Jiang and Zhang, SIGMETRICS 2002), by a bound: were libCacheSim's live wherever
+//!   it has more hits, at no cost, it would gain 0.11, nearly all of it at three points of two traces;
 //! * a half or a quarter of a period between looks at the scores: 0.01 and 0.04 worse;
 //! * a handicap that does not fade: as good on average, but in tiny caches with few hits CLOCK then
 //!   never wins; one in proportion to the hits, of 1 or 2 %: 0.05 and 0.03 worse;
