@@ -41,6 +41,7 @@ impl<K, V> Arena<K, V> {
         if !is_sound {
             return None;
         }
+        keep_with_bit(half, &mut split);
         self.cover(table, child + 1);
         // SAFETY: as in `bucket`; taken by pointer so that `self` stays free to place entries.
         let old = unsafe { &*std::ptr::from_ref(self.bucket(parent)) };
@@ -49,9 +50,7 @@ impl<K, V> Arena<K, V> {
         let old_guard = old.lock.lock();
         let new_guard = new.lock.lock();
         for &(from, hash) in &split {
-            if hash as u32 & half != 0 {
-                self.copy(from, child, hash, &mut moved);
-            }
+            self.copy(from, child, hash, &mut moved);
         }
         self.count = child + 1;
         self.level = if self.count == table.base * (mask + 1) {
@@ -64,10 +63,8 @@ impl<K, V> Arena<K, V> {
         old.set_level(mask);
         // Only now, so that whoever misses a moved entry here, having come by the old state, sees the
         // new level.
-        for &(from, hash) in &split {
-            if hash as u32 & half != 0 {
-                self.set_print(from, EMPTY);
-            }
+        for &(from, _) in &split {
+            self.set_print(from, EMPTY);
         }
         self.gather(parent, &mut moved);
         // Last, so that whoever comes by the new state sees entries that `gather` moved within the
@@ -155,4 +152,16 @@ impl<K, V> Arena<K, V> {
             }
         }
     }
+}
+
+/// Keeps the entries whose hash has that bit. Without a branch for each: half have it, which cannot be
+/// foretold.
+fn keep_with_bit(bit: u32, entries: &mut Vec<(Slot, u64)>) {
+    let mut kept = 0;
+    for at in 0..entries.len() {
+        let entry = entries[at];
+        entries[kept] = entry;
+        kept += usize::from(entry.1 as u32 & bit != 0);
+    }
+    entries.truncate(kept);
 }

@@ -47,7 +47,7 @@ pub(crate) struct Arena<K, V> {
     groups: Vec<NonNull<[Overflow<K, V>; GROUPS]>>,
     /// Overflow groups in no chain.
     spare: Vec<u32>,
-    /// The entries of the bucket being split and whether each moves; kept for its memory.
+    /// The entries of the bucket being split that move, and their hashes; kept for its memory.
     split: Vec<(Slot, u64)>,
 }
 
