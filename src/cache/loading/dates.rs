@@ -66,14 +66,15 @@ impl Fresh {
     }
 }
 
-/// A moment, to the microsecond, rounded down. From some nine years on it is the end of time.
+/// A moment, to 64 microseconds, rounded down: of seconds nothing is lost. From some 570 years on it is
+/// the end of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Moment([u8; 6]);
 
 impl Moment {
     const NEVER: Self = Self([u8::MAX; 6]);
-    /// Nanoseconds in a microsecond.
-    const UNIT: u64 = 1000;
+    /// In nanoseconds.
+    const UNIT: u64 = 64_000;
 
     fn of(nanos: u64) -> Self {
         let [a, b, c, d, e, f, 0, 0] = (nanos / Self::UNIT).to_le_bytes() else {
@@ -114,12 +115,13 @@ mod tests {
     use super::{Cost, Fresh, Moment, NEVER, Reload};
 
     #[test]
-    fn moments_are_kept_to_the_microsecond_and_never_too_late() {
-        for (moment, kept) in [(0, 0), (999, 0), (1_001_999, 1_001_000), (1 << 60, NEVER)] {
+    fn moments_are_kept_to_64_microseconds_and_never_too_late() {
+        for (moment, kept) in [(0, 0), (63_999, 0), (1_001_999, 960_000), (u64::MAX - 1, NEVER)] {
             assert_eq!(Moment::of(moment).nanos(), kept, "{moment}");
         }
-        let eight_years = 8 * 365 * 86_400 * 1_000_000_000;
-        assert_eq!(Moment::of(eight_years).nanos(), eight_years);
+        for seconds in [1, 10, 500 * 365 * 86_400] {
+            assert_eq!(Moment::of(seconds * 1_000_000_000).nanos(), seconds * 1_000_000_000);
+        }
         assert_eq!(Moment::of(NEVER), Moment::NEVER);
     }
 
@@ -136,8 +138,8 @@ mod tests {
 
     #[test]
     fn failures_and_cost_do_not_disturb_the_times() {
-        let reload = Reload::new(7000, 1000);
-        assert_eq!((reload.at(), reload.failures(), reload.is_never()), (7000, 255, false));
+        let reload = Reload::new(640_000, 1000);
+        assert_eq!((reload.at(), reload.failures(), reload.is_never()), (640_000, 255, false));
         assert!(Reload::new(NEVER, 3).is_never());
         let fresh = Fresh::new(NEVER, 800);
         assert_eq!((fresh.until(), fresh.cost()), (NEVER, 800));

@@ -165,7 +165,7 @@ where
         self.shared.cache.remove_tag(tag)
     }
 
-    /// How long the value of `key` is fresh, to the microsecond; `None` if there is none,
+    /// How long the value of `key` is fresh, to 64 microseconds; `None` if there is none,
     /// [`Duration::MAX`] for ever, zero if it is past its time.
     pub fn fresh_for<Q>(&self, key: &Q) -> Option<Duration>
     where
