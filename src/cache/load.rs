@@ -555,9 +555,7 @@ where
         let condition = Condition::Leading(&stands, Over::Remaining(started.over));
         let equals = same::<K, V, K>(key);
         let (context, stripe) = (&self.context, self.stripe(hash));
-        if !stripe.amend(context, hash, equals, (now, life), Some(condition), change) {
-            self.context.count(Event::Superseded);
-        }
+        stripe.amend(context, hash, equals, (now, life), Some(condition), change);
     }
 }
 

@@ -100,10 +100,10 @@ impl Keeping {
 
     /// Loading failed for that reason, after so many failures in a row.
     pub fn failed(self, why: Why, before: Span, now: u64) -> Option<Known> {
-        self.backoff?;
+        let (_, most) = self.backoff?;
         let failures = (before.0 + 1, before.1 + 1);
         let until = self.delayed(now, failures);
-        let ends = (until.0 * 2 - now, until.1 * 2 - now);
+        let ends = (until.0 + most, until.1 + most);
         Some(Known { why, until, ends, failures, is_sure: true })
     }
 

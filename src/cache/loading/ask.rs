@@ -203,9 +203,8 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let kept = self.cache.inner.peek(hash, key);
-        let value = kept.filter(|kept| self.judge(kept) != Verdict::Reload);
-        value.and_then(Kept::into_value).ok_or(LoadError::TimedOut)
+        let kept = self.cache.inner.peek(hash, key).filter(|kept| self.is_of_use(kept));
+        kept.and_then(Kept::into_value).ok_or(LoadError::TimedOut)
     }
 
     /// What is kept of a key: just the value, where that is surely good for some time.

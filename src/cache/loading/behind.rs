@@ -12,7 +12,6 @@ use std::{
     pin::pin,
     sync::Weak,
     task::{Context, Poll, Waker},
-    time::Duration,
 };
 
 use super::{
@@ -271,8 +270,8 @@ where
     S: BuildHasher + Send + Sync + 'static,
 {
     /// Writes to the cache now and to the store soon. Answers with the value that was replaced in the
-    /// cache. If the queue is full this waits, blocking the thread; see
-    /// [`put_behind_async`](Self::put_behind_async).
+    /// cache. If the queue is full, or the key is being loaded or written, this waits, blocking the thread;
+    /// see [`put_behind_async`](Self::put_behind_async).
     ///
     /// # Errors
     /// [`WriteError::Reentrant`] if this thread is computing the key, or what that waits for, or runs the
@@ -538,9 +537,7 @@ where
             if left == 0 {
                 return Poll::Ready(());
             }
-            if !clock.is_injected() {
-                alarm.set(Duration::from_nanos(left), context.waker());
-            }
+            alarm.set_for(deadline, clock, context.waker());
             Poll::Pending
         })
         .await;

@@ -128,7 +128,8 @@ impl<K, V, P, S> Builder<K, V, P, S> {
 
 impl<K, V, L, P, S> LoadingBuilder<K, V, L, P, S> {
     /// Remembers for that long that the loader found nothing, whatever the time to live of values is
-    /// (but no longer than a time to idle allows). By default it is asked again each time. See
+    /// (but no longer than a time to idle allows), unless it says for how long itself
+    /// ([`Loaded::with_ttl`](super::loader::Loaded::with_ttl)). By default it is asked again each time. See
     /// [`negative_weight`](Self::negative_weight).
     pub fn negative_ttl(mut self, time_to_live: Duration) -> Self {
         self.options.negative_ttl = Some(time_to_live);
@@ -136,7 +137,7 @@ impl<K, V, L, P, S> LoadingBuilder<K, V, L, P, S> {
     }
 
     /// What a key weighs under which there is no value but that nothing was found, or that loading
-    /// failed: 1 by default. Where a weigher counts bytes say what such an entry takes, key included,
+    /// failed: 1 by default, and always where there is no weigher. Where it counts bytes say what such an entry takes, key included,
     /// or a great many of them will count for almost nothing.
     pub fn negative_weight(mut self, weight: u64) -> Self {
         self.options.negative_weight = weight;
@@ -152,7 +153,8 @@ impl<K, V, L, P, S> LoadingBuilder<K, V, L, P, S> {
     /// [`stale_while_revalidate`](Self::stale_while_revalidate) or
     /// [`stale_if_error`](Self::stale_if_error) allows, goes on being served instead of an error, and is
     /// tried again at these intervals. Once it is of no use any more its failures are forgotten with it, and
-    /// the intervals begin anew.
+    /// the intervals begin anew. Those of a key without a value are forgotten if it is not tried again
+    /// within `most` after it may be.
     ///
     /// Without this no error is remembered, except that a value which is served because its reload
     /// failed is tried again once a second.

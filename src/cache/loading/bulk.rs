@@ -4,13 +4,12 @@ use std::{
     future::poll_fn,
     hash::{BuildHasher, Hash},
     mem,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use super::{
     LoadingCache, Shared,
     ask::{Hangar, Leader, Step, Want},
-    limit::Permit,
     loader::{Loaded, Loader},
 };
 use crate::{
@@ -25,9 +24,6 @@ use crate::{
 /// The flights a bulk load leads, with their keys.
 type Leads<K, V, E> = Vec<(Lead<Hangar<K, V, E>>, K)>;
 
-/// The right to load, if one is needed; or why there is none.
-type Permitted<E> = Result<Option<Permit>, LoadError<E>>;
-
 /// Keys on their way.
 struct Many<'a, K, V, Q: ?Sized, E> {
     keys: Vec<(u64, &'a Q)>,
@@ -35,8 +31,16 @@ struct Many<'a, K, V, Q: ?Sized, E> {
     steps: Vec<Step<K, V, E>>,
     /// Drives the load of those that this call leads.
     driver: Option<Driver>,
-    /// How many are done, from the front.
-    done: usize,
+    /// Which are not done.
+    open: Vec<Open>,
+}
+
+/// A key that is waited for.
+#[derive(Clone, Copy)]
+struct Open {
+    index: usize,
+    /// Whether this call leads its load, with others.
+    is_own: bool,
 }
 
 impl<K, V, L, P, S> LoadingCache<K, V, L, P, S>
@@ -123,9 +127,15 @@ where
             leads.push((lead.held_by(Arc::clone(flights)), key));
             Step::Wait(wait)
         };
-        let steps = keys.iter().map(|&place| self.ask(place, &mut start)).collect();
+        let steps: Vec<_> = keys.iter().map(|&place| self.ask(place, &mut start)).collect();
+        let mut own = leads.iter().map(|(lead, _)| lead.hash()).peekable();
+        let open = steps.iter().enumerate().filter(|(_, step)| matches!(step, Step::Wait(_)));
+        // Who leads was asked in the same order.
+        let open =
+            open.map(|(index, _)| Open { index, is_own: own.next_if_eq(&keys[index].0).is_some() });
+        let open = open.collect();
         let driver = self.start_many(leads);
-        Many { keys, steps, driver, done: 0 }
+        Many { keys, steps, driver, open }
     }
 
     fn start_many(self: &Arc<Self>, leads: Leads<K, V, L::Error>) -> Option<Driver> {
@@ -141,12 +151,12 @@ where
     /// A bulk load, from beginning to end.
     async fn load_many(self: Arc<Self>, leads: Leads<K, V, L::Error>, is_nested: bool) {
         let inner = &self.cache.inner;
-        let hashes: Vec<_> = leads.iter().map(|(lead, _)| lead.hash()).collect();
-        let permit = self.permit(is_nested, &hashes).await;
-        let (leads, permit) = self.settle_unwritten(leads, permit);
+        let leads = self.settle_unwritten(leads);
         if leads.is_empty() {
             return;
         }
+        let hashes: Vec<_> = leads.iter().map(|(lead, _)| lead.hash()).collect();
+        let permit = self.permit(is_nested, &hashes).await;
         let mut leaving = inner.departures();
         // In this order: even after a panic it is given back before anything is sent out.
         let permit = permit;
@@ -184,18 +194,11 @@ where
         drop(permit);
     }
 
-    /// Settles the keys of which the store does not have the newest write yet; answers with the
-    /// others. What leaves is sent out at once, for notices that come later would wait for it: who asks
-    /// for one of the others then is told that they are being loaded. If there are none, the permit is given
-    /// back before: who is told may load something.
-    fn settle_unwritten(
-        &self,
-        leads: Leads<K, V, L::Error>,
-        permit: Permitted<L::Error>,
-    ) -> (Leads<K, V, L::Error>, Permitted<L::Error>) {
+    /// Settles the keys of which the store does not have the newest write yet, for which nothing need be
+    /// loaded; answers with the others. What leaves is sent out at once, for notices that come later would
+    /// wait for it: who asks for one of the others then is told that they are being loaded.
+    fn settle_unwritten(&self, leads: Leads<K, V, L::Error>) -> Leads<K, V, L::Error> {
         let mut leaving = self.cache.inner.departures();
-        // In this order: even after a panic it is given back before anything is sent out.
-        let mut permit = permit;
         let mut others = Vec::with_capacity(leads.len());
         for (lead, key) in leads {
             let started =
@@ -209,16 +212,13 @@ where
             }
         }
         let running: Vec<_> = others.iter().map(|(lead, _)| lead.run()).collect();
-        if others.is_empty() {
-            permit = Ok(None);
-        }
         drop(leaving);
         drop(running);
-        (others, permit)
+        others
     }
 
-    /// Drives the own load on, and looks what has come of the keys, in their order: as all are
-    /// wanted, it does not matter which is looked at first.
+    /// Drives on the own load and those of others, all of them: one may wait for another, and who began
+    /// it may be gone. Looks what has come of the keys.
     fn poll_many<Q>(
         self: &Arc<Self>,
         many: &mut Many<'_, K, V, Q, L::Error>,
@@ -232,16 +232,31 @@ where
         {
             many.driver = None;
         }
-        while let Some(step) = many.steps.get_mut(many.done) {
-            let Step::Wait(wait) = step else {
-                many.done += 1;
-                continue;
-            };
-            let Poll::Ready(waited) = wait.poll(context) else { return Poll::Pending };
+        let Many { keys, steps, driver, open } = many;
+        // The own load tells of its keys only when it is over.
+        let is_driving = driver.is_some();
+        open.retain(|&Open { index, is_own }| {
+            (is_own && is_driving)
+                || self.poll_one(keys[index], &mut steps[index], context).is_pending()
+        });
+        if open.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    fn poll_one<Q>(
+        self: &Arc<Self>,
+        place: (u64, &Q),
+        step: &mut Step<K, V, L::Error>,
+        context: &mut Context<'_>,
+    ) -> Poll<()>
+    where
+        Q: ToKey<K> + ?Sized,
+    {
+        while let Step::Wait(wait) = step {
+            let waited = ready!(wait.poll(context));
             let want = Want::VALUE.after(wait);
             // The seat is given up before the next is taken.
             drop(mem::replace(step, Step::Done(Err(LoadError::NotFound))));
-            *step = self.resume(many.keys[many.done], want, waited);
+            *step = self.resume(place, want, waited);
         }
         Poll::Ready(())
     }

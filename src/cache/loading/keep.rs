@@ -113,12 +113,12 @@ where
     fn ask_expiry(&self, expiry: &dyn crate::Expiry<K, V>, key: &K, value: &V) -> Option<Duration> {
         let inner = &self.cache.inner;
         match inner.peek_alone(inner.hash(key), key).and_then(|kept| kept.fresh_until()) {
-            None => expiry.after_create(key, value),
-            Some(until) => {
-                let until = Some(until).filter(|&until| until != NEVER);
-                let left = until.map(|until| until.saturating_sub(self.now()));
-                expiry.after_update(key, value, left.map(Duration::from_nanos))
-            }
+            Some(NEVER) => expiry.after_update(key, value, None),
+            // One that is past its time counts as gone, though it may still be of use.
+            until => match until.unwrap_or(0).saturating_sub(self.now()) {
+                0 => expiry.after_create(key, value),
+                left => expiry.after_update(key, value, Some(Duration::from_nanos(left))),
+            },
         }
     }
 
@@ -193,11 +193,12 @@ where
         let is_lasting = !matches!(error, LoadError::Overloaded)
             // The same as of what is not there.
             && !self.cache.inner.has_lost_tags(started);
-        if backoff.is_some() && is_lasting {
+        if let Some(backoff) = backoff.filter(|_| is_lasting) {
             let until = now.saturating_add(delay);
             let kept = Kept::failed(error.clone(), failures, until);
-            // Longer than the error is served, so that the next failure knows of it.
-            let life = self.life(Some(delay.saturating_mul(2)));
+            // Longer than the error is served, so that the next failure knows of it: of a key that is asked
+            // for seldom, or by a load that takes its time.
+            let life = self.life(Some(delay.saturating_add(backoff.most)));
             self.cache.inner.store(lead, started, (key.clone(), kept), life, leaving);
         }
         Err(error)
@@ -211,6 +212,13 @@ where
         let Options { early, grace, .. } = self.options;
         let earliness = if self.options.is_early() { early * luck() } else { 0.0 };
         kept.judge(self.now(), earliness, grace)
+    }
+
+    /// Whether it is a value that may be served while it is loaded anew, or should that fail.
+    pub(super) fn is_of_use(&self, kept: &Kept<V, L::Error>) -> bool {
+        let ends =
+            kept.fresh_until().map(|until| until.saturating_add(self.options.grace.longest()));
+        ends.is_some_and(|ends| ends == NEVER || self.now() < ends)
     }
 
     /// The value, if nothing can be due soon: the exact clock need not be asked.

@@ -6,7 +6,6 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     task::{Context, Poll, Waker},
-    time::Duration,
 };
 
 use pin_project_lite::pin_project;
@@ -88,7 +87,9 @@ where
     /// Gives a load to the spawner, or else to all who wait for its flights, as a job.
     pub(super) fn run(&self, load: BoxFuture, hashes: &[u64], may_spawn: bool) -> Option<Arc<Job>> {
         if let Some(spawn) = self.spawner.as_ref().filter(|_| may_spawn) {
-            spawn(load);
+            // A runtime that is not there panics. Then the load is given up, and whoever waits begins anew
+            // and drives it.
+            forget_panic(catch_unwind(AssertUnwindSafe(|| spawn(load))));
             return None;
         }
         let job = Job::new(load);
@@ -109,15 +110,17 @@ where
     where
         R: flight::Hangar<K = K, V = Kept<V, L::Error>>,
     {
+        // Nobody writes the key behind while this leads.
+        let unwritten = self.behind.unwritten(&key);
         let permit = match self.limit {
-            None => Ok(None),
-            Some(_) => self.permit(is_nested, &[lead.hash()]).await,
+            Some(_) if unwritten.is_none() => self.permit(is_nested, &[lead.hash()]).await,
+            _ => Ok(None),
         };
         let inner = &self.cache.inner;
         let started = inner.start(self.options.is_early()).over(over);
         let known = match &permit {
             Err(refused) => Some(Err(refused.clone())),
-            Ok(_) => self.behind.unwritten(&key).map(|unwritten| Ok(unwritten.into_loaded())),
+            Ok(_) => unwritten.map(|unwritten| Ok(unwritten.into_loaded())),
         };
         if let Some(known) = known {
             let mut leaving = inner.departures();
@@ -199,9 +202,7 @@ where
             if left == 0 {
                 return Poll::Ready(Err(LoadError::TimedOut));
             }
-            if !clock.is_injected() {
-                alarm.set(Duration::from_nanos(left), context.waker());
-            }
+            alarm.set_for(deadline, clock, context.waker());
             Poll::Pending
         })
         .await

@@ -110,7 +110,8 @@ impl<V> Loaded<V> {
         Self::from(None)
     }
 
-    /// It lives that long at most; where other rules apply, the nearest deadline wins.
+    /// It lives that long at most; where other rules apply to a value, the nearest deadline wins. That
+    /// there is no value is remembered for just that long.
     #[must_use]
     pub fn with_ttl(self, time_to_live: Duration) -> Self {
         Self { time_to_live: Some(time_to_live), ..self }

@@ -37,8 +37,17 @@ static TIMER: LazyLock<Timer> = LazyLock::new(|| Timer {
 pub(super) struct Alarm(Option<((u64, u64), Waker)>);
 
 impl Alarm {
+    /// Will wake that task when a clock has come to `deadline`, if this is not going to already. Nobody tells
+    /// when an injected clock has: then the task is woken in between, and must set this anew.
+    pub(super) fn set_for(&mut self, deadline: u64, clock: &Clock, waker: &Waker) {
+        if clock.is_injected() {
+            self.unset();
+        }
+        self.set(clock.sleep_until(deadline), waker);
+    }
+
     /// Will wake that task after that time, if this is not going to already.
-    pub(super) fn set(&mut self, after: Duration, waker: &Waker) {
+    fn set(&mut self, after: Duration, waker: &Waker) {
         if self.0.as_ref().is_some_and(|(_, set)| set.will_wake(waker)) {
             return;
         }
