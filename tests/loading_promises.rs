@@ -10,10 +10,10 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     task::Poll,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use larder::{
@@ -93,13 +93,13 @@ fn back_off_grows_for_slow_loads_and_seldom_keys() {
     }
 }
 
-/// A clock of the user's that goes by itself, and tells nobody.
-#[derive(Debug)]
-struct Own(Instant);
+/// A clock of the user's that goes on by itself, and tells nobody: by a millisecond for each look.
+#[derive(Debug, Default)]
+struct Restless(AtomicU64);
 
-impl Ticker for Own {
+impl Ticker for Restless {
     fn now(&self) -> Duration {
-        self.0.elapsed()
+        Duration::from_millis(self.0.fetch_add(1, SeqCst))
     }
 }
 
@@ -108,7 +108,7 @@ const MOMENT: Duration = Duration::from_millis(5);
 #[test]
 fn loads_time_out_by_any_clock() {
     let load = loader::from_fn(|_: u32| pending::<Result<u32, &'static str>>());
-    let builder = Cache::<u32, u32>::builder().capacity(10).clock(Own(Instant::now()));
+    let builder = Cache::<u32, u32>::builder().capacity(10).clock(Restless::default());
     let cache = builder.loader(load).load_timeout(MOMENT).build();
     assert_eq!(in_time(move || cache.get(&1)), Err(LoadError::TimedOut));
 }
@@ -143,7 +143,7 @@ impl Writer<u32, u32> for Store {
 
 #[test]
 fn refused_writes_are_sent_again_by_any_clock() {
-    let builder = Cache::builder().capacity(10).clock(Own(Instant::now()));
+    let builder = Cache::builder().capacity(10).clock(Restless::default());
     let cache: LoadingCache<u32, u32, Store> =
         builder.loader(Store::default()).write_retry(MOMENT, MOMENT).build();
     assert_eq!(cache.put_behind(1, 1), Ok(None));
