@@ -96,8 +96,11 @@
 //!
 //! *Circles.* A load that waits for another is tied to it, in a register of the whole process
 //! (`flight/circle.rs`), and who would close a circle is told instead. Only those come there who wait from
-//! within a load or closure, and mostly for one flight, so a search is short. A future that waits for a
-//! flight beside other things counts as one that needs it.
+//! within a load or closure, so it costs others nothing. Whose code it is that waits the thread knows
+//! (`flight/running.rs`): if a future waits, the innermost flight's alone, for who polls that is tied to
+//! it in turn, and may cease to wait; if the thread waits, that of all. What ties a caller is made anew
+//! whenever it is polled, and cut with the flight on either end, so that nobody is told who could go on. A
+//! future that waits for a flight beside other things counts as one that needs it.
 //!
 //! *Keys are borrowed.* The list knows a flight by its hash (less one bit, which the word needs).
 //! The leader's key need not be owned until it is stored; the first who waits leaves an owned one,

@@ -6,19 +6,26 @@ mod tasks;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Barrier, OnceLock},
+    sync::{
+        Arc, Barrier, OnceLock,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
     task::Poll,
     thread,
+    time::Duration,
 };
 
 use larder::{
-    Cache, LoadError, LoadingCache, WriteError,
-    loader::{Loaded, Loader, Writer},
+    Cache, LoadError, LoadingCache, WhenFull, WriteError,
+    loader::{self, Loaded, Loader, Writer},
+    time::Ticker,
 };
 use tasks::{Gate, Task, in_time};
 
 type Plain = Cache<u32, u32>;
 type Answer = Result<u32, LoadError<&'static str>>;
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// What a load answers that was told that it would wait for itself.
 const CIRCLE: &str = "a circle";
@@ -385,4 +392,261 @@ fn writes_in_a_circle_are_told_p14() {
     });
     let told = answers.iter().filter(|answer| answer.is_err()).count();
     assert_eq!(told, 1, "{answers:?}");
+}
+
+type Load = dyn FnOnce(&Plain) -> Result<u32, &'static str> + Send;
+
+/// A bulk load whose loader blocks, in a circle with loads of a cache beneath it: in whatever way it is
+/// asked for, the caller is in the circle.
+#[test]
+fn bulk_loads_in_a_circle_are_told_p14() {
+    for is_bulk in [false, true] {
+        let answers = in_time(move || {
+            let (cache, has_begun) = (plain(), Arc::new(Barrier::new(2)));
+            let own = cache.clone();
+            let load = move |_: &u32| next(own.try_get_or_insert_with(&1, || Err("alone")));
+            let above: LoadingCache<u32, u32, _> =
+                Cache::builder().capacity(10).loader(loader::blocking(load)).build();
+            let ask = move || {
+                if is_bulk { next(above.get_many(&[7, 8]).remove(0)) } else { next(above.get(&7)) }
+            };
+            let load = |key: u32, load: Box<Load>| {
+                let (cache, has_begun) = (cache.clone(), Arc::clone(&has_begun));
+                thread::spawn(move || {
+                    cache.try_get_or_insert_with(&key, || {
+                        has_begun.wait();
+                        load(&cache)
+                    })
+                })
+            };
+            let first = load(0, Box::new(move |_| ask()));
+            let ask = |cache: &Plain| next(cache.try_get_or_insert_with(&0, || Err("alone")));
+            let second = load(1, Box::new(ask));
+            [first, second].map(|thread| thread.join().unwrap())
+        });
+        assert!(answers.iter().all(Result::is_err), "{is_bulk}: {answers:?}");
+    }
+}
+
+/// Goes on by a tenth of a second for each look.
+#[derive(Debug, Default)]
+struct Restless(AtomicU64);
+
+impl Ticker for Restless {
+    fn now(&self) -> Duration {
+        SECOND / 10 * self.0.fetch_add(1, SeqCst) as u32
+    }
+}
+
+/// Who gives up after a while is in no circle that would never end.
+#[test]
+fn who_waits_for_a_while_only_is_in_no_circle() {
+    let cache = Cache::<u32, u32>::builder().capacity(10).clock(Restless::default()).build();
+    let [zero, one] = in_time(move || {
+        let has_begun = Arc::new(Barrier::new(2));
+        let zero = {
+            let (cache, has_begun) = (cache.clone(), Arc::clone(&has_begun));
+            thread::spawn(move || {
+                cache.try_get_or_insert_with(&0, || {
+                    has_begun.wait();
+                    let found = cache.try_get_or_insert_within(&1, SECOND, || Err("alone"));
+                    if found == Err(LoadError::TimedOut) { Ok(5) } else { next(found) }
+                })
+            })
+        };
+        let one = thread::spawn(move || {
+            cache.try_get_or_insert_with(&1, || {
+                has_begun.wait();
+                next(cache.try_get_or_insert_with(&0, || Err("alone")))
+            })
+        });
+        [zero, one].map(|thread| thread.join().unwrap())
+    });
+    assert_eq!((zero, one), (Ok(5), Ok(6)));
+}
+
+/// A closure that blocks on a runtime waits for none of the runtime's other tasks.
+#[test]
+fn tasks_of_a_runtime_that_a_load_blocks_on_are_in_no_circle() {
+    in_time(|| {
+        let (cache, begun, asked) = (plain(), Arc::new(Barrier::new(2)), Gate::new());
+        let one = {
+            let (cache, begun) = (cache.clone(), Arc::clone(&begun));
+            thread::spawn(move || {
+                cache.try_get_or_insert_with(&1, || {
+                    begun.wait();
+                    begun.wait();
+                    next(cache.try_get_or_insert_with(&0, || Err("alone")))
+                })
+            })
+        };
+        begun.wait();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (own, polled) = (cache.clone(), asked.clone());
+        let bystander = runtime.spawn(async move {
+            let one = own.try_get_or_insert_async(&1, async { Err("alone") });
+            let mut one = std::pin::pin!(one);
+            std::future::poll_fn(|context| {
+                let waits = one.as_mut().poll(context).is_pending();
+                polled.open();
+                assert!(waits, "a second thread computes it");
+                Poll::Ready(())
+            })
+            .await;
+            one.await
+        });
+        let zero = cache.try_get_or_insert_with(&0, || {
+            runtime.block_on(asked.pass());
+            begun.wait();
+            Ok::<_, &'static str>(5)
+        });
+        assert_eq!(zero, Ok(5));
+        assert_eq!(one.join().unwrap(), Ok(6));
+        assert_eq!(runtime.block_on(bystander).unwrap(), Ok(6));
+    });
+}
+
+/// A load that is over waits for nothing, even if what it waited with is still there.
+#[test]
+fn what_a_load_left_behind_is_in_no_circle() {
+    type Left = std::pin::Pin<Box<dyn Future<Output = Answer>>>;
+    let (cache, gate) = (plain(), Gate::new());
+    let mut one = in_tasks(&cache, 1, &gate, 0);
+    assert!(one.poll().is_pending());
+    let left: std::rc::Rc<std::cell::RefCell<Option<Left>>> = std::rc::Rc::default();
+    let mut zero = {
+        let (cache, left) = (cache.clone(), std::rc::Rc::clone(&left));
+        Task::new(async move {
+            let own = cache.clone();
+            let load = async move {
+                let mut one: Left = Box::pin(async move {
+                    own.try_get_or_insert_async(&1, async { Err("alone") }).await
+                });
+                std::future::poll_fn(|context| Poll::Ready(one.as_mut().poll(context)))
+                    .await
+                    .is_ready();
+                *left.borrow_mut() = Some(one);
+                Ok::<_, &'static str>(0)
+            };
+            cache.try_get_or_insert_async(&0, load).await
+        })
+    };
+    assert_eq!(zero.poll(), Poll::Ready(Ok(0)));
+    cache.remove(&0);
+    let hold = Gate::new();
+    let mut zero = {
+        let (cache, hold) = (cache.clone(), hold.clone());
+        Task::new(async move {
+            let load = async {
+                hold.pass().await;
+                Ok::<_, &'static str>(7)
+            };
+            cache.try_get_or_insert_async(&0, load).await
+        })
+    };
+    assert!(zero.poll().is_pending(), "it waits for nothing in the cache");
+    gate.open();
+    assert!(one.poll().is_pending(), "it waits for that");
+    hold.open();
+    assert_eq!(zero.poll(), Poll::Ready(Ok(7)));
+    assert_eq!(one.poll(), Poll::Ready(Ok(8)));
+}
+
+/// Loads led by the future that began them, within each other and in a circle with a third.
+#[test]
+fn loads_within_loads_in_a_circle_are_told_p14() {
+    let (cache, gate) = (plain(), Gate::new());
+    let mut within = {
+        let (cache, gate) = (cache.clone(), gate.clone());
+        Task::new(async move {
+            let inner = async {
+                gate.pass().await;
+                next(cache.try_get_or_insert_async(&2, async { Err("alone") }).await)
+            };
+            let outer = async { next(cache.try_get_or_insert_async(&1, inner).await) };
+            cache.try_get_or_insert_async(&0, outer).await
+        })
+    };
+    let mut other = in_tasks(&cache, 2, &gate, 0);
+    assert!(within.poll().is_pending() && other.poll().is_pending());
+    gate.open();
+    assert!(within.poll().is_pending());
+    let Poll::Ready(Err(told)) = other.poll() else { panic!("it waits for itself") };
+    assert_eq!(told.failure(), Some(&CIRCLE));
+    assert!(matches!(within.poll(), Poll::Ready(Err(_))));
+    assert_eq!(cache.flights(), 0);
+}
+
+/// Who loads need not queue for a place if who has one waits for it, by way of another cache.
+#[test]
+fn a_place_among_loads_is_in_no_circle_p14() {
+    in_time(|| {
+        let (cache, has_begun) = (plain(), Arc::new(Barrier::new(2)));
+        let (own, begun) = (cache.clone(), Arc::clone(&has_begun));
+        let load = move |key: &u32| {
+            if *key == 1 {
+                return Ok(1);
+            }
+            begun.wait();
+            next(own.try_get_or_insert_with(&0, || Err("alone")))
+        };
+        let limited: LoadingCache<u32, u32, _> = Cache::builder()
+            .capacity(10)
+            .loader(loader::blocking(load))
+            .max_loads(1, WhenFull::Queue)
+            .build();
+        let asking = limited.clone();
+        let zero = thread::spawn(move || {
+            cache.try_get_or_insert_with(&0, || {
+                has_begun.wait();
+                next(asking.get(&1))
+            })
+        });
+        assert_eq!(limited.get(&2), Ok(3));
+        assert_eq!(zero.join().unwrap(), Ok(2));
+    });
+}
+
+/// What a load drops, when it is given up, may ask for its key: it is told.
+#[test]
+fn what_a_load_drops_may_ask_for_its_key_p14() {
+    struct Asks(Plain);
+    impl Drop for Asks {
+        fn drop(&mut self) {
+            let answer: Answer = self.0.try_get_or_insert_with(&0, || Err("alone"));
+            assert_eq!(answer, Err(LoadError::Reentrant));
+        }
+    }
+    in_time(|| {
+        let cache = plain();
+        let asks = |cache: &Plain| {
+            let asks = Asks(cache.clone());
+            async move {
+                let _asks = asks;
+                std::future::pending::<Result<u32, &'static str>>().await
+            }
+        };
+        let (own, load) = (cache.clone(), asks(&cache));
+        let mut given_up = Task::new(async move { own.try_get_or_insert_async(&0, load).await });
+        assert!(given_up.poll().is_pending());
+        drop(given_up);
+        let (own, load) = (cache.clone(), asks(&cache));
+        let mut given_up =
+            Task::new(async move { own.entry_async(0).await.or_try_insert_async(load).await });
+        assert!(given_up.poll().is_pending());
+        drop(given_up);
+        assert_eq!(cache.flights(), 0);
+    });
+}
+
+/// A value that would be served if loading it failed is served in a circle, too.
+#[test]
+fn a_reload_in_a_circle_has_the_old_value() {
+    let (way, gate) = (Arc::new(OnceLock::new()), Gate::new());
+    gate.open();
+    let loader = Around { count: 2, cache: Arc::clone(&way), gate };
+    let cache = Cache::builder().capacity(10).loader(loader).build();
+    assert!(way.set(cache.clone()).is_ok());
+    cache.insert(0, 5);
+    assert_eq!(in_time(move || cache.refresh(&0)), Ok(7), "one more than that of 1");
 }

@@ -12,7 +12,7 @@ use std::{
 use super::{Cache, Departures, Inner, load::Started, same, write::Own};
 use crate::{
     LoadError,
-    flight::{Asker, Flights, Joined, Lead, Outcome, Waited, block_on},
+    flight::{Asker, Circle, Code, Flights, Joined, Lead, Outcome, Waited, block_on},
     policy::Policy,
     stats::Event,
     stripe::{Condition, When},
@@ -67,13 +67,13 @@ where
         loop {
             let mut wait = match self.hold(hash, Asker::Holder) {
                 Joined::Lead(lead) => return self.enter(key, lead),
-                Joined::Reentrant => panic!("{}", LoadError::<Infallible>::Reentrant),
+                Joined::Reentrant => refuse(),
                 Joined::Wait(wait) => wait,
             };
             let waited = block_on(|context| wait.poll(context), || None);
             match waited.expect("without end") {
                 Waited::Lead(lead) => return self.enter(key, lead),
-                Waited::Reentrant => panic!("{}", LoadError::<Infallible>::Reentrant),
+                Waited::Reentrant => refuse(),
                 Waited::Landed(_) | Waited::Retry => {}
             }
         }
@@ -99,12 +99,12 @@ where
         loop {
             let mut wait = match self.hold(hash, Asker::Wanderer) {
                 Joined::Lead(lead) => return self.enter(key, lead),
-                Joined::Reentrant => panic!("{}", LoadError::<Infallible>::Reentrant),
+                Joined::Reentrant => refuse(),
                 Joined::Wait(wait) => wait,
             };
             match std::future::poll_fn(|context| wait.poll(context)).await {
                 Waited::Lead(lead) => return self.enter(key, lead),
-                Waited::Reentrant => panic!("{}", LoadError::<Infallible>::Reentrant),
+                Waited::Reentrant => refuse(),
                 Waited::Landed(_) | Waited::Retry => {}
             }
         }
@@ -269,7 +269,10 @@ where
         }
         self.cache.inner.begin(&mut self.lead);
         let started = self.cache.inner.start(false).as_old_as(self.entered);
-        let loaded = self.cache.inner.run_load(&self.lead, started, load);
+        let loaded = {
+            let _running = self.lead.run();
+            self.cache.inner.run_load(started, load)
+        };
         self.finish(started, loaded)
     }
 
@@ -296,11 +299,17 @@ where
         }
         self.cache.inner.begin(&mut self.lead);
         let started = self.cache.inner.start(false).as_old_as(self.entered);
-        let mut load = pin!(load);
-        let loaded = poll_fn(|context| {
-            self.cache.inner.run_load(&self.lead, started, || load.as_mut().poll(context))
-        });
-        let loaded = loaded.await;
+        let loaded = {
+            let (mut load, mut tie) = (pin!(Code::new(load, || self.lead.run_future())), None);
+            poll_fn(|context| {
+                let polled = self.cache.inner.run_load(started, || load.as_mut().poll(context));
+                if polled.is_pending() {
+                    tie = self.lead.tie_caller(tie.take()).unwrap_or_else(|Circle| refuse());
+                }
+                polled
+            })
+            .await
+        };
         self.finish(started, loaded)
     }
 
@@ -552,4 +561,9 @@ impl<K: Hash + Eq, V, P: Policy, S: BuildHasher> fmt::Debug for Entry<'_, K, V, 
             .field("is_present", &self.seen.is_some())
             .finish_non_exhaustive()
     }
+}
+
+#[cold]
+fn refuse() -> ! {
+    panic!("{}", LoadError::<Infallible>::Reentrant)
 }

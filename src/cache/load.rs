@@ -304,7 +304,10 @@ where
         }
         self.begin(&mut lead);
         let started = self.start(false);
-        let loaded = self.run_load(&lead, started, load);
+        let loaded = {
+            let _running = lead.run();
+            self.run_load(started, load)
+        };
         self.finish(lead, started, key, loaded.map_err(Arc::new))
     }
 
@@ -435,13 +438,7 @@ where
 
     /// Runs the code of a load, or some of it: should it panic, the load is over and has failed.
     #[inline]
-    pub(super) fn run_load<R: Hangar, T>(
-        &self,
-        lead: &Lead<R>,
-        started: Started,
-        code: impl FnOnce() -> T,
-    ) -> T {
-        let _running = lead.run();
+    pub(super) fn run_load<T>(&self, started: Started, code: impl FnOnce() -> T) -> T {
         let failing = OnPanic(|| {
             if self.context.counters.is_some() {
                 // The clock may panic too.

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     LoadError, ToKey,
-    flight::{Flights, Hangar, Joined, Lead, Wait},
+    flight::{Flights, Hangar, Joined, Lead, OptionalTie, Wait},
     policy::Policy,
     sync::Arc,
     table::deny_reentry,
@@ -30,14 +30,26 @@ pin_project! {
         hash: u64,
         // Dropped before the right to load is given up with `stage`: who takes over may load at once.
         #[pin]
-        load: F,
+        load: Option<F>,
         stage: Stage<'a, K, V>,
+    }
+
+    impl<'a, K, V, P: Policy, S, Q: ?Sized, F> PinnedDrop for Load<'a, K, V, P, S, Q, F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if let Stage::Leading(lead, ..) = this.stage {
+                // What it drops is told if it asks for the key.
+                let _running = lead.run_future();
+                this.load.set(None);
+            }
+        }
     }
 }
 
 enum Stage<'a, K, V> {
     Asking(Asking<&'a Flights<K, V>>),
-    Leading(Lead<&'a Flights<K, V>>, Started),
+    /// With what ties the caller to it.
+    Leading(Lead<&'a Flights<K, V>>, Started, OptionalTie),
     Over,
 }
 
@@ -55,7 +67,7 @@ where
     Q: ?Sized,
 {
     pub(super) fn new(inner: &'a Inner<K, V, P, S>, key: &'a Q, load: F) -> Self {
-        Self { inner, key, hash: 0, load, stage: Stage::Asking(Asking::New) }
+        Self { inner, key, hash: 0, load: Some(load), stage: Stage::Asking(Asking::New) }
     }
 }
 
@@ -101,7 +113,7 @@ where
     ) -> Poll<Result<V, LoadError<E>>> {
         let this = self.project();
         let (inner, key) = (*this.inner, *this.key);
-        let (lead, started) = if let Stage::Asking(asking) = this.stage {
+        let (lead, started, tie) = if let Stage::Asking(asking) = this.stage {
             let place = (*this.hash, key);
             let upshot = ready!(asking.poll(inner, || &*inner.flights, place, context));
             *this.stage = Stage::Over;
@@ -114,17 +126,24 @@ where
                 return Poll::Ready(Ok(value));
             }
             inner.begin(&mut lead);
-            (lead, inner.start(false))
+            (lead, inner.start(false), None)
         } else {
             // Taken out, so that a panic below gives it up at once.
-            let Stage::Leading(lead, started) = mem::replace(this.stage, Stage::Over) else {
+            let Stage::Leading(lead, started, tie) = mem::replace(this.stage, Stage::Over) else {
                 panic!("a load was polled after it was ready");
             };
-            (lead, started)
+            (lead, started, tie)
         };
-        let polled = inner.run_load(&lead, started, || this.load.poll(context));
+        let load = this.load.as_pin_mut().expect("until this is dropped");
+        let polled = {
+            let _running = lead.run_future();
+            inner.run_load(started, || load.poll(context))
+        };
         let Poll::Ready(loaded) = polled else {
-            *this.stage = Stage::Leading(lead, started);
+            let Ok(tie) = lead.tie_caller(tie) else {
+                return Poll::Ready(Err(LoadError::Reentrant));
+            };
+            *this.stage = Stage::Leading(lead, started, tie);
             return Poll::Pending;
         };
         Poll::Ready(inner.finish(lead, started, key, loaded.map_err(Arc::new)))

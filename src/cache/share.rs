@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     LoadError, ToKey,
-    flight::{Flights, Job, Landing, Lead, Outcome, Wait},
+    flight::{Code, Flights, Job, Landing, Lead, Outcome, Wait},
     outbox::forget_panic,
     policy::Policy,
     sync::Arc,
@@ -189,18 +189,20 @@ where
     {
         self.begin(&mut lead);
         let started = self.start(false);
-        let mut load = pin!(load);
-        let loaded = poll_fn(|context| {
-            let _running = lead.run();
-            match catch_unwind(AssertUnwindSafe(|| load.as_mut().poll(context))) {
-                Ok(polled) => polled.map(|loaded| Some(loaded.map_err(Arc::new))),
-                Err(panic) => {
-                    forget_panic::<()>(Err(panic));
-                    Poll::Ready(None)
+        let loaded = {
+            let mut load = pin!(Code::new(load, || lead.run_future()));
+            poll_fn(|context| {
+                match catch_unwind(AssertUnwindSafe(|| load.as_mut().poll(context))) {
+                    Ok(polled) => polled.map(|loaded| Some(loaded.map_err(Arc::new))),
+                    Err(panic) => {
+                        forget_panic::<()>(Err(panic));
+                        Poll::Ready(None)
+                    }
                 }
-            }
-        });
-        match loaded.await {
+            })
+            .await
+        };
+        match loaded {
             Some(loaded) => {
                 if let Some(own) = own {
                     own.set(Outcome::of(&loaded));

@@ -4,16 +4,27 @@
 //! whichever cache they are of, so that who would close a circle is told, and need not wait for ever.
 //! Most flights wait for none, and never come here.
 //!
-//! A tie to a flight is made under the lock of the flight's list, while somebody leads it, and undone
-//! under the same lock when nobody does any more. So a later flight of the key has nothing to do with
-//! it, even if who waited has yet to wake up. The lock here is a leaf below that of the list.
+//! Whose code it is that waits, the thread knows ([`Waiting`]). If a future waits, that is the innermost
+//! flight whose code polls it; who polls that flight's future is tied to it in turn. If the thread
+//! waits, all flights do in whose code it is. A wait that will end by itself ties nobody.
+//!
+//! A tie to a flight is made under the lock of its list, while somebody leads it, and cut under the same
+//! lock when nobody does any more: a later flight of the key has nothing to do with it, even if who waited
+//! has yet to wake up. What ties a flight to others is cut when it ends. The lock here is a leaf.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    task::Waker,
+};
 
-use super::{Running, running::Mark};
+use super::{
+    running::{Mark, Waiting},
+    wake_all,
+};
 use crate::sync::{Mutex, MutexGuard, global, lock};
 
-/// A flight, another, and the number of the tie.
+/// A flight, another, and the number of the tie; 0 for that of a flight to its group.
 type Edge = (Mark, Mark, u64);
 
 #[derive(Default)]
@@ -24,46 +35,67 @@ struct Ties {
     onward: BTreeSet<Edge>,
     /// Which flight is waited for by which.
     back: BTreeSet<Edge>,
+    /// Flights that would have to know if others came to wait for them, and whom to tell.
+    watchers: BTreeMap<Mark, Waker>,
 }
 
 global! {
     static TIES: Mutex<Ties> = Mutex::new(Ties::default());
 }
 
-/// That the flights in which this thread was wait for another, until this is dropped or that one's
-/// leader has gone.
+/// That some flights wait for another, until this is dropped or one of them ends.
 #[derive(Debug)]
-pub(super) struct Tie {
+pub(crate) struct Tie {
     number: u64,
     waiting: Box<[Mark]>,
     awaited: Mark,
+    /// Who is to be told that there is this now.
+    watchers: Vec<Waker>,
 }
+
+/// Small, as there is mostly none.
+pub(crate) type OptionalTie = Option<Box<Tie>>;
 
 /// Waiting would never end.
 #[derive(Debug)]
-pub(super) struct Circle;
+pub(crate) struct Circle;
 
 impl Tie {
-    /// Ties the flights whose code this thread is running, if there are any.
+    /// Ties those whose code this is, if it is any flight's, and they are not tied as `before` already.
     #[inline]
-    pub(super) fn new(awaited: Mark) -> Result<Option<Self>, Circle> {
-        let waiting = Running::of_this_code();
-        if waiting.is_empty() { Ok(None) } else { Self::between(waiting, awaited).map(Some) }
+    pub(crate) fn renewed(before: OptionalTie, awaited: Mark) -> Result<OptionalTie, Circle> {
+        match Waiting::here() {
+            None => Ok(None),
+            Some(waiting) => Self::between(before, waiting, awaited).map(Some),
+        }
     }
 
     #[cold]
-    fn between(waiting: Box<[Mark]>, awaited: Mark) -> Result<Self, Circle> {
+    fn between(before: OptionalTie, waiting: Waiting, awaited: Mark) -> Result<Box<Self>, Circle> {
+        let Waiting { those, grouped } = waiting;
+        if let Some(before) = before.filter(|before| before.waiting == those) {
+            return Ok(before);
+        }
         let mut ties = ties();
-        if ties.leads_to(awaited, &waiting) {
+        for flight in grouped {
+            ties.tie((flight, those[0], 0));
+        }
+        if ties.leads_to(awaited, &those) {
             return Err(Circle);
         }
         ties.number += 1;
-        let tie = Self { number: ties.number, waiting, awaited };
-        for &waiting in &tie.waiting {
-            ties.onward.insert((waiting, awaited, tie.number));
-            ties.back.insert((awaited, waiting, tie.number));
+        let number = ties.number;
+        for &waiting in &those {
+            ties.tie((waiting, awaited, number));
         }
-        Ok(tie)
+        let watchers = ties.watchers_from(awaited);
+        Ok(Box::new(Self { number, waiting: those, awaited, watchers }))
+    }
+
+    /// Tells those who have to know of this. With no lock held.
+    #[inline]
+    pub(crate) fn tell(&mut self) {
+        wake_all(mem::take(&mut self.watchers));
     }
 }
 
@@ -76,23 +108,112 @@ impl Drop for Tie {
     }
 }
 
-/// Undoes what ties others to a flight that nobody leads any more, and that to others. Under the lock
-/// of its list.
-#[cold]
-pub(super) fn untie(flight: Mark) {
-    let mut ties = ties();
-    let back: Vec<Edge> = ties.back.range(from(flight)).copied().collect();
-    for (awaited, waiting, number) in back {
-        ties.cut((waiting, awaited, number));
+/// Flights that are told when others come to wait for them, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Watch(pub(super) Vec<Mark>);
+
+impl Watch {
+    /// Has that waker woken when more of them are waited for, at whatever distance.
+    pub(crate) fn set(&self, waker: &Waker) {
+        let fresh: Vec<_> = self.0.iter().map(|&mark| (mark, waker.clone())).collect();
+        let mut ties = ties();
+        let former: Vec<_> = fresh
+            .into_iter()
+            .filter_map(|(mark, waker)| ties.watchers.insert(mark, waker))
+            .collect();
+        drop(ties);
+        drop(former);
     }
-    let onward: Vec<Edge> = ties.onward.range(from(flight)).copied().collect();
-    onward.into_iter().for_each(|edge| ties.cut(edge));
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let mut ties = ties();
+        let former: Vec<_> = self.0.iter().filter_map(|mark| ties.watchers.remove(mark)).collect();
+        drop(ties);
+        drop(former);
+    }
+}
+
+/// Cuts what ties others to a flight: its leader has gone. Under the lock of its list.
+#[cold]
+pub(super) fn release(flight: Mark) {
+    ties().cut_back(flight);
+}
+
+/// Cuts what ties a flight to others: its code has come to its end.
+#[cold]
+pub(super) fn free(flight: Mark) {
+    ties().cut_onward(flight);
+}
+
+/// Cuts whatever is tied to a group, or it to.
+#[cold]
+pub(super) fn forget(group: Mark) {
+    let mut ties = ties();
+    ties.cut_back(group);
+    ties.cut_onward(group);
+}
+
+/// Whether a flight is waited for by one that is listed there, at whatever distance.
+#[cold]
+pub(super) fn is_awaited_within(flight: Mark, flights: usize) -> bool {
+    let ties = ties();
+    let (mut next, mut seen) = (vec![flight], BTreeSet::new());
+    while let Some(flight) = next.pop() {
+        for &(_, waiting, _) in ties.back.range(from(flight)) {
+            if waiting.0 == flights {
+                return true;
+            }
+            if seen.insert(waiting) {
+                next.push(waiting);
+            }
+        }
+    }
+    false
 }
 
 impl Ties {
+    fn tie(&mut self, (waiting, awaited, number): Edge) {
+        self.onward.insert((waiting, awaited, number));
+        self.back.insert((awaited, waiting, number));
+    }
+
     fn cut(&mut self, (waiting, awaited, number): Edge) {
         self.onward.remove(&(waiting, awaited, number));
         self.back.remove(&(awaited, waiting, number));
+    }
+
+    fn cut_back(&mut self, flight: Mark) {
+        let back: Vec<Edge> = self.back.range(from(flight)).copied().collect();
+        for (awaited, waiting, number) in back {
+            self.cut((waiting, awaited, number));
+        }
+    }
+
+    fn cut_onward(&mut self, flight: Mark) {
+        let onward: Vec<Edge> = self.onward.range(from(flight)).copied().collect();
+        onward.into_iter().for_each(|edge| self.cut(edge));
+    }
+
+    /// Takes out those who watch a flight, and the flights it waits for: they come back once they have looked.
+    fn watchers_from(&mut self, flight: Mark) -> Vec<Waker> {
+        if self.watchers.is_empty() {
+            return Vec::new();
+        }
+        let flights = self.onward_from(flight, |_| false);
+        flights.iter().filter_map(|flight| self.watchers.remove(flight)).collect()
+    }
+
+    /// A flight and those it waits for, at whatever distance, but not beyond one that `is_last`.
+    fn onward_from(&self, flight: Mark, is_last: impl Fn(&Mark) -> bool) -> BTreeSet<Mark> {
+        let (mut next, mut seen) = (vec![flight], BTreeSet::new());
+        while let Some(flight) = next.pop() {
+            if seen.insert(flight) && !is_last(&flight) {
+                next.extend(self.onward.range(from(flight)).map(|&(_, awaited, _)| awaited));
+            }
+        }
+        seen
     }
 
     /// Whether a flight is one of `those`, or waits for one, at whatever distance.
@@ -102,16 +223,8 @@ impl Ties {
         if !those.contains(&flight) && !those.iter().any(is_awaited) {
             return false;
         }
-        let (mut next, mut seen) = (vec![flight], BTreeSet::new());
-        while let Some(flight) = next.pop() {
-            if those.contains(&flight) {
-                return true;
-            }
-            if seen.insert(flight) {
-                next.extend(self.onward.range(from(flight)).map(|&(_, awaited, _)| awaited));
-            }
-        }
-        false
+        let onward = self.onward_from(flight, |flight| those.contains(flight));
+        those.iter().any(|flight| onward.contains(flight))
     }
 }
 
@@ -133,8 +246,20 @@ mod tests {
         (usize::MAX - test, flight)
     }
 
-    fn tie(waiting: &[Mark], awaited: Mark) -> Result<Tie, Circle> {
-        Tie::between(waiting.into(), awaited)
+    fn tie(waiting: &[Mark], awaited: Mark) -> Result<Box<Tie>, Circle> {
+        group(waiting, &[], awaited)
+    }
+
+    fn group(those: &[Mark], grouped: &[Mark], awaited: Mark) -> Result<Box<Tie>, Circle> {
+        let waiting = Waiting { those: those.into(), grouped: grouped.into() };
+        Tie::between(None, waiting, awaited)
+    }
+
+    fn count(test: usize) -> [usize; 2] {
+        let ties = ties();
+        let is_own =
+            |&&(one, other, _): &&Edge| one.0 == mark(test, 0).0 || other.0 == mark(test, 0).0;
+        [&ties.onward, &ties.back].map(|edges| edges.iter().filter(is_own).count())
     }
 
     #[test]
@@ -152,27 +277,47 @@ mod tests {
         drop(ac);
         assert!(tie(&[d], a).is_ok());
         drop((ab, cd));
+        assert_eq!(count(0), [0, 0]);
     }
 
     #[test]
     fn a_flight_that_is_over_ties_nobody() {
         let [a, b, c] = [0, 1, 2].map(|flight| mark(1, flight));
         let (ab, bc) = (tie(&[a], b).unwrap(), tie(&[b], c).unwrap());
-        untie(b);
+        release(b);
         let ba = tie(&[b], a).expect("a has yet to wake up");
-        assert!(tie(&[c], b).is_ok());
+        assert!(tie(&[c], b).is_err(), "b waits still");
+        free(b);
+        let cb = tie(&[c], b).expect("what b waited with outlives it");
         // Cut already: this takes nothing that is of others.
-        drop((ab, bc));
-        assert!(tie(&[a], b).is_err());
-        drop(ba);
+        drop((ab, bc, ba));
+        assert!(tie(&[b], c).is_err());
+        drop(cb);
+        assert_eq!(count(1), [0, 0]);
     }
 
     #[test]
-    fn leaves_nothing_behind() {
-        let [a, b] = [0, 1].map(|flight| mark(2, flight));
-        drop(tie(&[a], b).unwrap());
-        let ties = ties();
-        assert!([a, b].iter().all(|&flight| ties.onward.range(from(flight)).next().is_none()));
-        assert!([a, b].iter().all(|&flight| ties.back.range(from(flight)).next().is_none()));
+    fn flights_of_a_group_wait_for_whatever_one_waits_for() {
+        let [a, b, c, all] = [0, 1, 2, 9].map(|flight| mark(2, flight));
+        let first = group(&[all], &[a, b], c).unwrap();
+        assert!(tie(&[c], a).is_err());
+        assert!(tie(&[c], b).is_err());
+        assert!(group(&[all], &[a, b], b).is_err(), "one asks for another");
+        drop(first);
+        let ca = tie(&[c], a).expect("nothing is waited for");
+        assert!(group(&[all], &[a, b], c).is_err());
+        drop(ca);
+        forget(all);
+        assert_eq!(count(2), [0, 0]);
+    }
+
+    #[test]
+    fn who_is_tied_already_stays_so() {
+        let [a, b] = [0, 1].map(|flight| mark(3, flight));
+        let first = tie(&[a], b).unwrap();
+        let number = first.number;
+        let waiting = Waiting { those: [a].into(), grouped: [].into() };
+        let second = Tie::between(Some(first), waiting, b).unwrap();
+        assert_eq!((second.number, count(3)), (number, [1, 1]));
     }
 }

@@ -20,10 +20,16 @@ pub enum LoadError<E> {
     TimedOut,
     /// More loads were under way than there may be.
     Overloaded,
-    /// The key is being loaded, or its entry held, by this very thread, or by a load or an `entry` closure
-    /// that waits for the one that asks, itself or by way of others, on whatever threads and in whatever
-    /// caches: waiting would never end. Of the loads in such a circle the one that would close it is
-    /// told; what the others get is up to what that makes of it.
+    /// Waiting would never end: the key is being loaded, or its entry held, by this very thread; or by a
+    /// load or an `entry` closure that waits for the one that asks, itself or by way of others, on whatever
+    /// threads and in whatever caches.
+    ///
+    /// Of the loads in such a circle the one that would close it is told; what the others get is up to
+    /// what that makes of it. A load waits for another if it calls the cache and blocks, or if its own
+    /// future polls that of the cache (also beside others, of which one might be ready first). It is not
+    /// seen to wait where a task does that it has spawned, or a runtime that its closure blocks on, nor
+    /// where somebody holds an [`Entry`](crate::Entry); and nobody is told whose waiting has an end, as
+    /// that of [`try_get_or_insert_within`](crate::Cache::try_get_or_insert_within).
     Reentrant,
 }
 
@@ -67,8 +73,8 @@ impl<E> LoadError<E> {
             Self::Overloaded => "too many loads are under way",
             Self::Reentrant => {
                 "the key is being computed by this very thread, or by code that waits for what this \
-                 one computes: a loader, an `entry` closure, or code that holds an `Entry`, asked for \
-                 its own key, itself or by way of others; finish the first one before"
+                 one computes: a loader or an `entry` closure asked for its own key, itself or by way \
+                 of others, or code that holds an `Entry` for that; finish the first one before"
             }
         }
     }

@@ -3,12 +3,15 @@
 use std::mem;
 
 use super::{
-    Hangar, Outcome, Running,
-    circle::untie,
+    Hangar, Mark, Outcome, Running,
+    circle::{self, Circle, OptionalTie, Tie},
     list::{Flight, List, Listed},
     mark, wake_all,
 };
-use crate::trace::{LoadSpan, Within};
+use crate::{
+    sync::{AtomicBool, Ordering},
+    trace::{LoadSpan, Within},
+};
 
 /// The right to compute a key, and the duty to land. Abandoned when dropped: then a waiter leads.
 pub(crate) struct Lead<R: Hangar> {
@@ -17,6 +20,8 @@ pub(crate) struct Lead<R: Hangar> {
     /// The list's count of superseded flights when this began.
     seen: u64,
     is_over: bool,
+    /// Whether its code waited for other flights.
+    is_tied: AtomicBool,
     /// Of the load, from its beginning on.
     span: LoadSpan,
 }
@@ -25,7 +30,8 @@ impl<R: Hangar> Lead<R> {
     /// Of the flight of this hash, which was just begun. `seen` is from before that.
     #[inline]
     pub(super) fn new(hangar: R, hash: u64, seen: u64) -> Self {
-        Self { hangar, hash, seen, is_over: false, span: LoadSpan::none() }
+        let is_tied = AtomicBool::new(false);
+        Self { hangar, hash, seen, is_over: false, is_tied, span: LoadSpan::none() }
     }
 
     fn list(&self) -> &List<R::K, R::V> {
@@ -44,7 +50,9 @@ impl<R: Hangar> Lead<R> {
         debug_assert_eq!(hangar.address(), self.hangar.address(), "other flights");
         self.is_over = true;
         let span = mem::replace(&mut self.span, LoadSpan::none());
-        Lead { hangar, hash: self.hash, seen: self.seen, is_over: false, span }
+        // Relaxed: there is no other hand on it.
+        let is_tied = AtomicBool::new(self.is_tied.load(Ordering::Relaxed));
+        Lead { hangar, hash: self.hash, seen: self.seen, is_over: false, is_tied, span }
     }
 
     /// Says that the load begins.
@@ -57,10 +65,27 @@ impl<R: Hangar> Lead<R> {
         self.span.outcome(outcome);
     }
 
-    /// To be held while this thread runs the closure, or polls the future, that computes the key.
-    pub(crate) fn run(&self) -> (Running, Within<'_>) {
-        let mark = (self.hangar.address(), mark(self.hash));
-        (Running::enter(mark), self.span.enter())
+    /// To be held while this thread runs a closure that computes the key, or other code of the user's.
+    pub(crate) fn run(&self) -> (Running<'_>, Within<'_>) {
+        (Running::enter(self.mark(), false, &self.is_tied), self.span.enter())
+    }
+
+    /// To be held while this thread polls the future that computes the key.
+    pub(crate) fn run_future(&self) -> (Running<'_>, Within<'_>) {
+        (Running::enter(self.mark(), true, &self.is_tied), self.span.enter())
+    }
+
+    fn mark(&self) -> Mark {
+        (self.hangar.address(), mark(self.hash))
+    }
+
+    /// Ties the flight whose code polls the future of this one, which is pending; `before` is what this
+    /// answered the last time.
+    #[inline]
+    pub(crate) fn tie_caller(&self, before: OptionalTie) -> Result<OptionalTie, Circle> {
+        let mut tie = Tie::renewed(before, self.mark())?;
+        tie.iter_mut().for_each(|tie| tie.tell());
+        Ok(tie)
     }
 
     /// Whether nobody wrote or removed the key since this began, or all keys. Who asks under the stripe's
@@ -130,6 +155,7 @@ impl<R: Hangar> Lead<R> {
         is_same: impl FnOnce(&R::K) -> bool,
         outcome: impl FnOnce() -> Outcome<R::V>,
     ) {
+        self.free();
         if self.list().end(self.hash) {
             self.is_over = true;
             self.span.waiters(|| 0);
@@ -154,7 +180,7 @@ impl<R: Hangar> Lead<R> {
             // Under the lock, so that who cannot use the outcome does not come back to this flight.
             landing.set(outcome);
         }
-        self.untie(&mut listed);
+        self.release(&mut listed);
         let flight = listed.retire(self.hash);
         drop(listed);
         self.is_over = true;
@@ -167,9 +193,18 @@ impl<R: Hangar> Lead<R> {
     }
 
     /// Nobody waits for this leader any more.
-    fn untie(&self, listed: &mut Listed<'_, R::K, R::V>) {
+    fn release(&self, listed: &mut Listed<'_, R::K, R::V>) {
         if listed.of(self.hash).is_some_and(Flight::lose_ties) {
-            untie((self.hangar.address(), mark(self.hash)));
+            circle::release(self.mark());
+        }
+    }
+
+    /// This leader waits for nobody any more, whatever becomes of what it waited with.
+    #[inline]
+    fn free(&self) {
+        // Relaxed: set by guards of this leader's, which were dropped before.
+        if self.is_tied.load(Ordering::Relaxed) {
+            circle::free(self.mark());
         }
     }
 
@@ -177,12 +212,13 @@ impl<R: Hangar> Lead<R> {
     #[cold]
     fn abandon(&self) {
         self.note("abandoned");
+        self.free();
         let list = self.list();
         if list.end(self.hash) {
             return;
         }
         let mut listed = list.lock();
-        self.untie(&mut listed);
+        self.release(&mut listed);
         let Some(flight) = listed.of(self.hash) else { return };
         flight.is_led = false;
         flight.owner = None;

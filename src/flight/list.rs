@@ -50,6 +50,8 @@ pub(super) struct Flight<K, V> {
     mark: u64,
     /// Whether somebody leads it. If not, the first waiter that is polled will.
     pub(super) is_led: bool,
+    /// How many led it before, which is what ties to their flights are told by.
+    pub(super) leading: u32,
     /// Whether the key was written or removed since the leader began.
     pub(super) is_superseded: bool,
     /// The same of its own key, not only of all.
@@ -83,6 +85,7 @@ impl<K, V> Flight<K, V> {
             id,
             mark,
             is_led: true,
+            leading: 0,
             is_superseded: false,
             is_touched: false,
             is_closed: false,
@@ -95,6 +98,7 @@ impl<K, V> Flight<K, V> {
     /// Begins it anew under another leader.
     pub(super) fn lead(&mut self, owner: Option<ThreadId>) {
         self.is_led = true;
+        self.leading = self.leading.wrapping_add(1);
         (self.is_superseded, self.is_touched) = (false, false);
         self.is_closed = false;
         self.owner = owner;
@@ -120,6 +124,11 @@ impl<K, V> Flight<K, V> {
 
     pub(super) fn waiters(&self) -> usize {
         self.crowd.as_ref().map_or(0, |crowd| crowd.seats.taken())
+    }
+
+    /// Whether there may be ties to it.
+    pub(super) fn is_tied(&self) -> bool {
+        self.crowd.as_ref().is_some_and(|crowd| crowd.is_tied)
     }
 
     /// Whether there were ties to it, which are to be undone now.

@@ -19,6 +19,7 @@
 //! dropped, and no other lock is taken but that of the [ties](circle).
 
 mod circle;
+mod code;
 mod error;
 mod job;
 mod lead;
@@ -32,10 +33,12 @@ mod wait;
 
 pub use error::LoadError;
 
+pub(crate) use circle::{Circle, OptionalTie, Tie, Watch};
+pub(crate) use code::Code;
 pub(crate) use job::{BoxFuture, Driver, Job};
 pub(crate) use lead::Lead;
 pub(crate) use park::block_on;
-pub(crate) use running::Running;
+pub(crate) use running::{Group, Mark, Running};
 pub(crate) use seats::wake_all;
 pub(crate) use wait::{Wait, Waited};
 
@@ -318,14 +321,28 @@ impl<K, V> Flights<K, V> {
         }
     }
 
-    /// Whether another flight waits for that of this hash, which is not over.
+    /// Whether another flight here waits for that of this hash, which is not over: itself, or by way of
+    /// others.
     pub(crate) fn is_needed(&self, hash: u64) -> bool {
-        self.list(hash).lock().of(hash).is_some_and(|flight| flight.is_needed)
+        let mut listed = self.list(hash).lock();
+        let Some(flight) = listed.of(hash) else { return false };
+        let own = (self.address(), mark(hash));
+        flight.is_needed || flight.is_tied() && circle::is_awaited_within(own, self.address())
     }
 
     /// Whether this thread is computing any key of this cache.
     pub(crate) fn is_running_here(&self) -> bool {
         Running::is_in(self.address())
+    }
+
+    /// Has somebody told when others come to wait for flights of these hashes.
+    pub(crate) fn watch(&self, hashes: &[u64]) -> Watch {
+        Watch(hashes.iter().map(|&hash| (self.address(), mark(hash))).collect())
+    }
+
+    /// Several of them, as one.
+    pub(crate) fn group(&self) -> Group {
+        Group::new(self.address())
     }
 
     /// Where it is, to tell it from others.

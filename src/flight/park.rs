@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use super::Running;
 use crate::sync::{Condvar, Mutex, lock, wait, wait_for};
 
 /// A thread that sleeps until it is woken.
@@ -56,10 +57,13 @@ pub(crate) fn block_on<T>(
     let parker = Parker::new();
     let waker = Waker::from(Arc::clone(&parker));
     let mut context = Context::from_waker(&waker);
+    let is_patient = patience().is_none();
     loop {
+        let blocked = Running::blocked(is_patient);
         if let Poll::Ready(ready) = poll(&mut context) {
             return Some(ready);
         }
+        drop(blocked);
         let patience = patience();
         if patience.is_some_and(|patience| patience.is_zero()) {
             return None;

@@ -20,8 +20,8 @@ pub(crate) struct Wait<R: Hangar> {
     /// Where the outcome will be, if it can be shared.
     landing: Option<Arc<Landing<R::K, R::V>>>,
     driver: Option<Driver>,
-    /// Where another flight's code waits here.
-    tie: Option<Tie>,
+    /// Where another flight's code waits here, and for which of its leaders.
+    tie: Option<(Box<Tie>, u32)>,
 }
 
 /// What waiting came to.
@@ -90,10 +90,11 @@ impl<R: Hangar> Wait<R> {
             drop(waker);
             return Poll::Ready(Waited::Lead(Lead::new(self.hangar.clone(), self.place.0, seen)));
         }
-        // The one before goes first: it is not to be found on the way.
-        self.tie = None;
-        match Tie::new((self.hangar.address(), mark(self.place.0))) {
-            Ok(tie) => self.tie = tie,
+        let leading = flight.leading;
+        // What there was before is cut, or goes first: it is not to be found on the way.
+        let before = self.tie.take().filter(|&(_, to)| to == leading).map(|(tie, _)| tie);
+        match Tie::renewed(before, (self.hangar.address(), mark(self.place.0))) {
+            Ok(tie) => self.tie = tie.map(|tie| (tie, leading)),
             Err(Circle) => return Poll::Ready(Waited::Reentrant),
         }
         let crowd = flight.crowd();
@@ -102,6 +103,9 @@ impl<R: Hangar> Wait<R> {
         let job = crowd.job.clone();
         drop(listed);
         drop(former);
+        if let Some((tie, _)) = &mut self.tie {
+            tie.tell();
+        }
         // Upgraded with no lock held: this may turn out to be the last to let go of it.
         if let Some(job) = job.and_then(|job| job.upgrade()) {
             self.drive(job);

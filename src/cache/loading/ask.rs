@@ -171,7 +171,7 @@ where
         }
         let result =
             block_on(|context| shared.poll(place, &mut want, &mut step, context), patience);
-        result.unwrap_or_else(|| self.shared.kept_after_all(place))
+        result.unwrap_or_else(|| self.shared.kept_after_all(place, LoadError::TimedOut))
     }
 
     async fn wait_for_async<Q>(&self, key: &Q, mut want: Want) -> Result<V, LoadError<L::Error>>
@@ -197,14 +197,18 @@ where
     P: Policy,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// For who has no patience left: the value that a reload was to replace, if that is of use.
+    /// For who does not wait: the value that a reload was to replace, if that is of use.
     #[cold]
-    fn kept_after_all<Q>(&self, (hash, key): (u64, &Q)) -> Result<V, LoadError<L::Error>>
+    fn kept_after_all<Q>(
+        &self,
+        (hash, key): (u64, &Q),
+        error: LoadError<L::Error>,
+    ) -> Result<V, LoadError<L::Error>>
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let kept = self.cache.inner.peek(hash, key).filter(|kept| self.is_of_use(kept));
-        kept.and_then(Kept::into_value).ok_or(LoadError::TimedOut)
+        kept.and_then(Kept::into_value).ok_or(error)
     }
 
     /// What is kept of a key: just the value, where that is surely good for some time.
@@ -298,7 +302,7 @@ where
             return self.lead(key, want, lead, start);
         }
         match self.join((hash, key), Asker::Load) {
-            Joined::Reentrant => Step::Done(Err(LoadError::Reentrant)),
+            Joined::Reentrant => Step::Done(self.kept_after_all((hash, key), LoadError::Reentrant)),
             Joined::Wait(wait) => {
                 if !want.is_counted && wait.is_sharing() {
                     self.cache.inner.context.count(Event::Coalesced);
@@ -355,7 +359,7 @@ where
                 None => self.ask_alone((hash, key), want),
             },
             Waited::Retry => self.ask_alone((hash, key), want),
-            Waited::Reentrant => Step::Done(Err(LoadError::Reentrant)),
+            Waited::Reentrant => Step::Done(self.kept_after_all((hash, key), LoadError::Reentrant)),
             // Whoever led gave up. If that was a spawner, it may do so again.
             Waited::Lead(lead) => {
                 let own_key = || key.to_key();

@@ -207,7 +207,8 @@ impl<K, V, L, P, S> LoadingBuilder<K, V, L, P, S> {
     }
 
     /// How many loads may be under way at once, and what happens to further ones. Bulk loads count
-    /// once. Loads that a loader asks for itself do not count: they could wait for their own. Without a
+    /// once. Loads that a loader asks for itself, even by way of other caches, do not count: they could
+    /// wait for their own. Without a
     /// [`spawner`](Self::spawner) a load goes on only while somebody who waits for it is polled, and
     /// holds its place until then.
     pub fn max_loads(mut self, loads: usize, when_full: WhenFull) -> Self {

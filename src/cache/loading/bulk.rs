@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     LoadError, ToKey,
-    flight::{Driver, Flights, Lead, block_on},
+    flight::{Circle, Driver, Flights, Group, Lead, Mark, OptionalTie, Tie, block_on},
     policy::Policy,
     stats::Event,
     sync::Arc,
@@ -29,8 +29,10 @@ struct Many<'a, K, V, Q: ?Sized, E> {
     keys: Vec<(u64, &'a Q)>,
     /// One for each key.
     steps: Vec<Step<K, V, E>>,
-    /// Drives the load of those that this call leads.
-    driver: Option<Driver>,
+    /// Drives the load of those that this call leads, which is that group.
+    driver: Option<(Driver, Mark)>,
+    /// What ties the caller to it.
+    tie: OptionalTie,
     /// Which are not done.
     open: Vec<Open>,
 }
@@ -56,7 +58,8 @@ where
     /// the thread meanwhile; see [`get`](Self::get).
     ///
     /// Each key has its own result: one that fails does not keep the others from coming, unless the loader
-    /// answers for all of them at once. A time-out is for all, as they are one load.
+    /// answers for all of them at once. A time-out is for all, as they are one load; and should the loader
+    /// ask for one of them meanwhile, it is told that it would wait for itself.
     ///
     /// ```
     /// use larder::{Cache, loader};
@@ -135,21 +138,28 @@ where
             open.map(|(index, _)| Open { index, is_own: own.next_if_eq(&keys[index].0).is_some() });
         let open = open.collect();
         let driver = self.start_many(leads);
-        Many { keys, steps, driver, open }
+        Many { keys, steps, driver, tie: None, open }
     }
 
-    fn start_many(self: &Arc<Self>, leads: Leads<K, V, L::Error>) -> Option<Driver> {
+    fn start_many(self: &Arc<Self>, leads: Leads<K, V, L::Error>) -> Option<(Driver, Mark)> {
         if leads.is_empty() {
             return None;
         }
         let hashes: Vec<_> = leads.iter().map(|(lead, _)| lead.hash()).collect();
-        let is_nested = self.cache.inner.flights.is_running_here();
-        let load = Box::pin(Arc::clone(self).load_many(leads, is_nested));
-        self.run(load, &hashes, true).map(Driver::new)
+        let flights = &self.cache.inner.flights;
+        let (group, is_nested) = (flights.group(), flights.is_running_here());
+        let mark = group.mark();
+        let load = Box::pin(Arc::clone(self).load_many(leads, group, is_nested));
+        self.run(load, &hashes, true).map(|job| (Driver::new(job), mark))
     }
 
     /// A bulk load, from beginning to end.
-    async fn load_many(self: Arc<Self>, leads: Leads<K, V, L::Error>, is_nested: bool) {
+    async fn load_many(
+        self: Arc<Self>,
+        leads: Leads<K, V, L::Error>,
+        group: Group,
+        is_nested: bool,
+    ) {
         let inner = &self.cache.inner;
         let leads = self.settle_unwritten(leads);
         if leads.is_empty() {
@@ -168,7 +178,11 @@ where
             Ok(_) => {
                 leads.iter().for_each(|_| inner.context.count(Event::Load));
                 let span = LoadSpan::load_many(&inner.context.name, keys.len());
-                let running = || (leads.iter().map(Lead::run).collect::<Vec<_>>(), span.enter());
+                let running = || {
+                    let flights: Vec<_> = leads.iter().map(Lead::run_future).collect();
+                    // In this order: the last one in goes first.
+                    (group.run(flights.len()), flights, span.enter())
+                };
                 let load = self.attempt(running, async { self.loader.load_many(&keys).await });
                 match load.await {
                     Ok(Ok(results)) => Ok(results.into_iter()),
@@ -227,12 +241,24 @@ where
     where
         Q: ToKey<K> + ?Sized,
     {
-        if let Some(driver) = &mut many.driver
-            && driver.poll(context).is_ready()
-        {
-            many.driver = None;
+        let Many { keys, steps, driver, tie, open } = many;
+        if let Some((own, group)) = driver {
+            match Tie::renewed(tie.take(), *group) {
+                Ok(tied) => {
+                    *tie = tied;
+                    tie.iter_mut().for_each(|tie| tie.tell());
+                    if own.poll(context).is_ready() {
+                        (*driver, *tie) = (None, None);
+                    }
+                }
+                Err(Circle) => {
+                    for own in open.iter().filter(|open| open.is_own) {
+                        steps[own.index] = Step::Done(Err(LoadError::Reentrant));
+                    }
+                    *driver = None;
+                }
+            }
         }
-        let Many { keys, steps, driver, open } = many;
         // The own load tells of its keys only when it is over.
         let is_driving = driver.is_some();
         open.retain(|&Open { index, is_own }| {

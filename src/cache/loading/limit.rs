@@ -70,7 +70,10 @@ impl Limit {
 
     /// Waits for a permit; `None` if there is none and waiting is not wanted. Who `is_needed` by a
     /// load that has a permit need not wait for that to be given back.
-    pub(super) async fn acquire(self: &Arc<Self>, is_needed: impl Fn() -> bool) -> Option<Permit> {
+    pub(super) async fn acquire(
+        self: &Arc<Self>,
+        mut is_needed: impl FnMut(&Waker) -> bool,
+    ) -> Option<Permit> {
         if self.take() {
             return Some(Permit(Some(Arc::clone(self))));
         }
@@ -81,7 +84,7 @@ impl Limit {
         let served = poll_fn(|context| match turn.poll(context.waker().clone()) {
             Poll::Ready(()) => Poll::Ready(Some(Arc::clone(self))),
             // Asked after the waker was left: see `nudge`.
-            Poll::Pending if is_needed() => Poll::Ready(None),
+            Poll::Pending if is_needed(context.waker()) => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         });
         Some(Permit(served.await))

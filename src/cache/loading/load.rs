@@ -21,7 +21,7 @@ use super::{
 use crate::{
     LoadError,
     cache::load::Started,
-    flight::{self, BoxFuture, Flights, Job, Lead, Wait},
+    flight::{self, BoxFuture, Code, Flights, Job, Lead, Wait},
     outbox::forget_panic,
     policy::Policy,
     sync::Arc,
@@ -132,7 +132,7 @@ where
             return result;
         }
         self.cache.inner.begin(&mut lead);
-        let running = || lead.run();
+        let running = || lead.run_future();
         let loaded = self.attempt(running, async { self.loader.load(&key).await }).await;
         let loaded = match loaded {
             Ok(loaded) => loaded.map_err(|error| LoadError::Failed(Arc::new(error))),
@@ -157,7 +157,12 @@ where
     ) -> Result<Option<Permit>, LoadError<L::Error>> {
         let Some(limit) = self.limit.as_ref().filter(|_| !is_nested) else { return Ok(None) };
         let flights = &self.cache.inner.flights;
-        let is_needed = || hashes.iter().any(|&hash| flights.is_needed(hash));
+        let mut watch = None;
+        // In this order: who comes to wait for it after the second tells this.
+        let is_needed = |waker: &Waker| {
+            watch.get_or_insert_with(|| flights.watch(hashes)).set(waker);
+            hashes.iter().any(|&hash| flights.is_needed(hash))
+        };
         limit.acquire(is_needed).await.map(Some).ok_or(LoadError::Overloaded)
     }
 
@@ -183,13 +188,9 @@ where
         let timeout = self.options.timeout;
         let deadline = timeout.map(|timeout| clock.now().saturating_add(timeout));
         let mut alarm = Alarm::default();
-        let mut load = pin!(load);
+        let mut load = pin!(Code::new(load, running));
         poll_fn(|context| {
-            let polled = {
-                let _running = running();
-                catch_unwind(AssertUnwindSafe(|| load.as_mut().poll(context)))
-            };
-            match polled {
+            match catch_unwind(AssertUnwindSafe(|| load.as_mut().poll(context))) {
                 Ok(Poll::Ready(loaded)) => return Poll::Ready(Ok(loaded)),
                 Ok(Poll::Pending) => {}
                 Err(panic) => {

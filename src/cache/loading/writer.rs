@@ -7,6 +7,7 @@ use std::{
     hash::{BuildHasher, Hash},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
+    task::Poll,
     thread,
 };
 
@@ -18,7 +19,7 @@ use super::{
     loader::{Loaded, LoadedMany, Loader},
 };
 use crate::{
-    flight::{Asker, Flights, Joined, Lead, Waited, block_on},
+    flight::{Asker, Circle, Code, Flights, Joined, Lead, Waited, block_on},
     outbox::forget_panic,
     policy::Policy,
     sync::Arc,
@@ -331,15 +332,30 @@ where
         write: impl Future<Output = Result<(), E>>,
     ) -> Result<Hold<K, V, L>, WriteError<E>> {
         let mut doubt = Doubt { cache: self, key, lead: Some(lead) };
-        let mut write = pin!(write);
-        let written = poll_fn(|context| {
-            let _running = doubt.lead.as_ref().map(Lead::run);
-            write.as_mut().poll(context)
-        })
-        .await;
+        let written = {
+            let run = || doubt.lead.as_ref().map(Lead::run_future);
+            let (mut write, mut tie) = (pin!(Code::new(write, run)), None);
+            poll_fn(|context| {
+                let polled = write.as_mut().poll(context).map_err(WriteError::Failed);
+                if polled.is_pending()
+                    && let Some(lead) = &doubt.lead
+                {
+                    tie = match lead.tie_caller(tie.take()) {
+                        Ok(tie) => tie,
+                        Err(Circle) => return Poll::Ready(Err(WriteError::Reentrant)),
+                    };
+                }
+                polled
+            })
+            .await
+        };
+        if matches!(written, Err(WriteError::Reentrant)) {
+            // Given up: nobody knows what the store has.
+            drop(doubt);
+            return Err(WriteError::Reentrant);
+        }
         let lead = doubt.lead.take().expect("it is still held");
-        written.map_err(WriteError::Failed)?;
-        Ok(lead)
+        written.map(|()| lead)
     }
 }
 
@@ -449,7 +465,7 @@ where
     P: Policy,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// Waits until nobody else computes the key; `None` if this thread does.
+    /// Waits until nobody else computes the key; `None` if that would never be.
     pub(super) async fn hold(&self, key: &K) -> Option<Lead<Hangar<K, V, L::Error>>> {
         let inner = &self.cache.inner;
         let hash = inner.hash(key);
