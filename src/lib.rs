@@ -29,6 +29,7 @@ pub mod design;
 mod sync;
 
 mod event;
+mod panics;
 mod slot;
 mod threads;
 pub mod time;

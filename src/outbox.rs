@@ -11,6 +11,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
+pub(crate) use crate::panics::forget_panic;
 use crate::{
     Removal,
     event::Leaving,
@@ -65,15 +66,6 @@ fn tell<K, V>(due: Leaving<K, V>, listener: &Listener<K, V>) -> bool {
         forget_panic(catch_unwind(AssertUnwindSafe(move || drop((due.key, due.value)))));
     }
     is_told
-}
-
-/// Drops what a panic carried, which may panic again.
-pub(crate) fn forget_panic<T>(outcome: std::thread::Result<T>) {
-    if let Err(payload) = outcome {
-        let again = catch_unwind(AssertUnwindSafe(move || drop(payload)));
-        // A payload whose drop panics with such a payload is leaked rather than chased.
-        std::mem::forget(again);
-    }
 }
 
 impl<K, V> Queue<K, V> {

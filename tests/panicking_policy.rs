@@ -3,7 +3,7 @@
 mod common;
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, panic_any},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -19,17 +19,27 @@ use larder::{
 };
 
 /// First in, first out; it panics once when it is shown a newcomer, and names that as a victim later, or
-/// when an entry leaves.
+/// when an entry leaves, or whenever one moves.
 #[derive(Debug, Default)]
 struct Faulty {
     policy: Fifo,
-    /// [`NEWCOMER`] or [`REMOVAL`] to panic at the next one.
+    /// [`NEWCOMER`] or [`REMOVAL`] to panic at the next one, [`MOVES`] at each.
     plan: Arc<AtomicU64>,
     unseen: Option<Slot>,
 }
 
 const NEWCOMER: u64 = 1;
 const REMOVAL: u64 = 2;
+const MOVES: u64 = 3;
+
+/// What a panic may carry: its drop panics too.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("planned");
+    }
+}
 
 impl Faulty {
     fn panic_at(&self, event: u64) -> bool {
@@ -69,6 +79,9 @@ impl Policy for Faulty {
 
     fn on_move(&mut self, from: Slot, to: Slot) {
         self.policy.on_move(from, to);
+        if self.plan.load(Ordering::Relaxed) == MOVES {
+            panic_any(Bomb);
+        }
     }
 
     fn victim(&mut self, residents: &impl Residents) -> Option<Slot> {
@@ -141,4 +154,28 @@ fn a_policy_that_panics_while_dead_entries_are_removed_loses_none_of_them() {
         assert_eq!(cache.len(), 0, "after {steps} panics, {after} s");
         cache.validate();
     }
+}
+
+#[test]
+fn panics_at_moves_that_panic_once_more_when_dropped_double_no_entry() {
+    let (policy, counted) = (Faulty::default(), Arc::new(()));
+    let plan = Arc::clone(&policy.plan);
+    let cache =
+        Cache::<u64, Arc<()>>::builder().capacity(100_000).stripes(1).policy(policy).build();
+    (0..600).for_each(|key| _ = cache.insert(key, Arc::clone(&counted)));
+    plan.store(MOVES, Ordering::Relaxed);
+    let mut panics = 0;
+    for key in 600..800 {
+        let value = Arc::clone(&counted);
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| cache.insert(key, value))) {
+            std::mem::forget(panic);
+            panics += 1;
+        }
+    }
+    plan.store(0, Ordering::Relaxed);
+    assert!(panics > 10, "buckets were split");
+    assert_eq!(Arc::strong_count(&counted), 1 + cache.len(), "one for each entry");
+    cache.validate();
+    drop(cache);
+    assert_eq!(Arc::strong_count(&counted), 1);
 }

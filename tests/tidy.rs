@@ -22,7 +22,7 @@ const UNSAFE: &[&str] = &[
 /// The modules from the bottom up: each may import its own layer and those before it.
 const LAYERS: &[&[&str]] = &[
     &["sync"],
-    &["event", "slot", "threads", "time", "hash", "key"],
+    &["event", "panics", "slot", "threads", "time", "hash", "key"],
     &["policy"],
     // They share `Lifetime`s and slots, and know nothing of the policies' insides.
     &["expiry", "table", "tags"],

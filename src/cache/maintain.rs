@@ -2,9 +2,10 @@
 
 use std::hash::{BuildHasher, Hash};
 
-use super::{Cache, Inner, panics::Panics};
+use super::{Cache, Inner};
 use crate::{
     event::Effects,
+    panics::Panics,
     policy::Policy,
     stripe::hash_of,
     sync::{AtomicU64, Ordering, lock},

@@ -11,7 +11,6 @@ mod loading;
 mod maintain;
 #[cfg(feature = "metrics")]
 pub mod metrics;
-mod panics;
 mod share;
 mod write;
 
@@ -29,13 +28,13 @@ use std::{
 };
 
 use hashbrown::Equivalent;
-use panics::Panics;
 
 use crate::{
     Stats,
     context::Context,
     event::{Effects, Few, Leaving},
     flight::Flights,
+    panics::Panics,
     policy::{Adaptive, Policy},
     stripe::Stripe,
     sync::{Arc, Mutex},

@@ -8,6 +8,7 @@
 mod expire;
 mod life;
 mod light;
+mod moves;
 mod read;
 mod room;
 mod write;
@@ -27,7 +28,8 @@ use crate::{
     context::Context,
     event::Ticket,
     expiry::{deadlines::Deadlines, wheel::Wheel},
-    outbox::{Outbox, forget_panic},
+    outbox::Outbox,
+    panics::forget_panic,
     policy::{Mark, Policy, Residents},
     sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     table::{

@@ -1,14 +1,12 @@
 //! Writing under the stripe's lock: inserting, replacing, removing.
 
 use std::{
-    any::Any,
     hash::{BuildHasher, Hash},
     mem,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
 };
 
 use super::{
-    Shard, Stripe, hash_of,
+    Shard, Stripe,
     room::{Kept, Room},
 };
 use crate::{
@@ -17,7 +15,6 @@ use crate::{
     event::{Effects, Leaving, RemovalCause},
     expiry::Lifetime,
     policy::{Newcomer, Policy, Recorder},
-    sync::Ordering,
     table::{UserCode, enter_user_code},
     tags::TagSet,
     time::Tick,
@@ -420,62 +417,6 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
     fn set_tags<S>(&self, context: &Context<K, V, S>, slot: Slot, tags: Option<Box<TagSet>>) {
         if context.tagger.is_some() {
             self.sides.tags.get_or_make(slot).set(tags);
-        }
-    }
-
-    pub(super) fn grow<S: BuildHasher>(
-        &self,
-        context: &Context<K, V, S>,
-        shard: &mut Shard<K, V, P>,
-    ) {
-        let Shard { arena, policy, .. } = shard;
-        let mut panicked = None;
-        let hash_of = |key: &K| hash_of(&context.hasher, key);
-        let moved = self.follow(context, policy, &mut panicked);
-        if let Some((parent, child)) = arena.grow(&self.table, hash_of, moved) {
-            shard.wheel.share(parent, child);
-        }
-        if let Some(panic) = panicked {
-            resume_unwind(panic);
-        }
-    }
-
-    /// Lets entries that are used return from a chain to their bucket, where there is room now. Not while
-    /// a slot is in hand: it may become another.
-    #[inline]
-    pub(super) fn settle<S>(&self, context: &Context<K, V, S>, shard: &mut Shard<K, V, P>) {
-        if !self.table.is_loose() {
-            return;
-        }
-        let Shard { arena, policy, .. } = shard;
-        let mut panicked = None;
-        arena.settle(&self.table, self.follow(context, policy, &mut panicked));
-        if let Some(panic) = panicked {
-            resume_unwind(panic);
-        }
-    }
-
-    /// What must be done when an entry moves to another slot. The table is not in order then, so a
-    /// panic of the policy's must wait.
-    fn follow<'a, S>(
-        &'a self,
-        context: &'a Context<K, V, S>,
-        policy: &'a mut P,
-        panicked: &'a mut Option<Box<dyn Any + Send>>,
-    ) -> impl FnMut(Slot, Slot) + 'a {
-        let is_weighted = context.weigher.is_some();
-        move |from, to| {
-            let weight = if is_weighted { self.weight_of(from) } else { 1 };
-            // Relaxed: see `is_timed`, and `Stripe::swap`.
-            if is_weighted || context.has_hints() || self.versioned.load(Ordering::Relaxed) {
-                Self::move_sides(&self.sides, is_weighted, from, to);
-            }
-            if weight > 0 {
-                let told = catch_unwind(AssertUnwindSafe(|| policy.on_move(from, to)));
-                if let Err(panic) = told {
-                    panicked.get_or_insert(panic);
-                }
-            }
         }
     }
 

@@ -21,8 +21,7 @@ use std::{
     marker::PhantomData,
     mem::{MaybeUninit, needs_drop},
     ops::Deref,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    ptr, thread,
+    ptr,
 };
 
 use super::{
@@ -31,6 +30,7 @@ use super::{
     prints::{EMPTY, Prints},
 };
 use crate::{
+    panics::Panics,
     policy::Mark,
     sync::{AtomicPtr, AtomicU8, AtomicU32, Ordering},
 };
@@ -316,22 +316,16 @@ impl<K, V, const N: usize, const WORDS: usize> Group<K, V, N, WORDS> {
     /// Drops what is left when the table goes, even if some drops panic: the first panic is passed
     /// on, unless one is under way.
     fn drop_entries(&mut self) {
-        let mut first = None;
+        let mut panics = Panics::default();
         while let Some(lane) = self.prints.occupied().first() {
             self.prints.set(lane, EMPTY);
             let entry = self.entries[lane].get_mut().as_mut_ptr();
             // SAFETY: the fingerprint was set, so the entry is initialised; it is cleared now, so
             // nobody drops it again. `&mut self` excludes every other access.
             let drop_entry = || unsafe { ptr::drop_in_place(entry) };
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(drop_entry)) {
-                first.get_or_insert(panic);
-            }
+            panics.catch(drop_entry);
         }
-        if let Some(panic) = first
-            && !thread::panicking()
-        {
-            resume_unwind(panic);
-        }
+        panics.pass_on();
     }
 }
 

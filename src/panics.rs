@@ -7,16 +7,14 @@ use std::{
     thread,
 };
 
-use crate::outbox::forget_panic;
-
 /// What was caught so far.
 #[derive(Debug, Default)]
 #[must_use = "the first panic is to be passed on"]
-pub(super) struct Panics(Option<Box<dyn Any + Send>>);
+pub(crate) struct Panics(Option<Box<dyn Any + Send>>);
 
 impl Panics {
     /// Does a step.
-    pub(super) fn catch(&mut self, step: impl FnOnce()) {
+    pub(crate) fn catch(&mut self, step: impl FnOnce()) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(step)) {
             if self.0.is_none() {
                 self.0 = Some(panic);
@@ -27,11 +25,21 @@ impl Panics {
     }
 
     /// Passes the first one on, unless another is under way, which would abort the process.
-    pub(super) fn pass_on(self) {
-        if let Some(panic) = self.0
-            && !thread::panicking()
-        {
+    pub(crate) fn pass_on(self) {
+        let Some(panic) = self.0 else { return };
+        if thread::panicking() {
+            forget_panic(Err::<(), _>(panic));
+        } else {
             resume_unwind(panic);
         }
+    }
+}
+
+/// Drops what a panic carried, which may panic again.
+pub(crate) fn forget_panic<T>(outcome: thread::Result<T>) {
+    if let Err(payload) = outcome {
+        let again = catch_unwind(AssertUnwindSafe(move || drop(payload)));
+        // A payload whose drop panics with such a payload is leaked rather than chased.
+        std::mem::forget(again);
     }
 }
