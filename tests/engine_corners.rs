@@ -3,12 +3,13 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind, panic_any},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
-use larder::Cache;
+use larder::{Cache, Expiry, time::ManualTicker};
 
 /// What a panic may carry: its drop panics too.
 struct Bomb;
@@ -37,4 +38,86 @@ fn every_value_is_dropped_though_the_panics_of_their_drops_panic_when_dropped_p1
     let panic = catch_unwind(AssertUnwindSafe(|| drop(cache))).expect_err("the first is passed on");
     std::mem::forget(panic);
     assert_eq!(dropped.load(Ordering::Relaxed), 12);
+}
+
+type Meanwhile = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
+
+/// Values live as many seconds as they say, anew with each read. While it is asked after a read it does
+/// what is planned, as another thread might.
+#[derive(Default)]
+struct Sliding(Meanwhile);
+
+impl<V: Clone + Into<Seconds>> Expiry<u64, V> for Sliding {
+    fn after_create(&self, _: &u64, value: &V) -> Option<Duration> {
+        Some(value.clone().into().0)
+    }
+
+    fn after_read(&self, value: &V, _: Option<Duration>) -> Option<Duration> {
+        let planned = self.0.lock().unwrap().take();
+        planned.into_iter().for_each(|meanwhile| meanwhile());
+        Some(value.clone().into().0)
+    }
+
+    fn watches_reads(&self) -> bool {
+        true
+    }
+}
+
+/// What a value says of its lifetime.
+struct Seconds(Duration);
+
+impl From<u64> for Seconds {
+    fn from(value: u64) -> Self {
+        Self(Duration::from_secs(value))
+    }
+}
+
+impl From<Arc<u64>> for Seconds {
+    fn from(value: Arc<u64>) -> Self {
+        Self(Duration::from_secs(*value))
+    }
+}
+
+/// Runs `test` with a cache of such values, their clock, and what may be planned.
+fn with_sliding<V>(test: impl Fn(&Cache<u64, V>, &ManualTicker, &Meanwhile))
+where
+    V: Clone + Into<Seconds> + Send + Sync + 'static,
+{
+    let (ticker, planned) = (ManualTicker::new(), Meanwhile::default());
+    let expiry = Sliding(Arc::clone(&planned));
+    let cache = Cache::builder().capacity(10).expiry(expiry).clock(ticker.clone()).build();
+    test(&cache, &ticker, &planned);
+    cache.validate();
+}
+
+fn a_read_leaves_what_came_meanwhile_alone<V>(value: fn(u64) -> V)
+where
+    V: Clone + Into<Seconds> + Send + Sync + 'static,
+{
+    with_sliding(|cache, ticker, planned| {
+        cache.insert(1, value(3600));
+        for _ in 0..3 {
+            ticker.advance(Duration::from_secs(3599));
+            assert!(cache.get(&1).is_some(), "each read begins its time anew");
+        }
+        let handle = cache.clone();
+        *planned.lock().unwrap() = Some(Box::new(move || _ = handle.insert(1, value(1))));
+        assert_eq!(cache.get(&1).unwrap().into().0, Duration::from_secs(3600));
+        assert_eq!(cache.peek(&1).unwrap().into().0, Duration::from_secs(1));
+        assert!(cache.expires_in(&1) <= Some(Duration::from_secs(1)), "{:?}", cache.expires_in(&1));
+    });
+    with_sliding(|cache, _, planned| {
+        cache.insert(1, value(3600));
+        let handle = cache.clone();
+        let shorter = Duration::from_secs(7);
+        *planned.lock().unwrap() = Some(Box::new(move || _ = handle.set_ttl(&1, shorter)));
+        assert!(cache.get(&1).is_some());
+        assert!(cache.expires_in(&1) <= Some(shorter), "a lifetime that was set meanwhile stays");
+    });
+}
+
+#[test]
+fn a_read_gives_its_lifetime_only_to_the_value_that_was_read_p9() {
+    a_read_leaves_what_came_meanwhile_alone(|seconds| seconds);
+    a_read_leaves_what_came_meanwhile_alone(Arc::new);
 }

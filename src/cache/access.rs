@@ -460,7 +460,7 @@ where
             return self.get_held(stripe, hash, key);
         };
         let (value, now) = self.glance_alone(stripe, &table, hash, key);
-        self.after_get(key, value.as_ref());
+        self.after_get((hash, key), value.as_ref(), None);
         (value, now)
     }
 
@@ -476,11 +476,12 @@ where
         V: Clone,
         Q: Hash + Equivalent<K> + ?Sized,
     {
+        let version = self.before_get(stripe, hash, key);
         let (value, now) = self.use_alone(stripe, hash, key, |value| {
             let _running = enter_user_code::<K, V>();
             value.clone()
         });
-        self.after_get(key, value.as_ref());
+        self.after_get((hash, key), value.as_ref(), version);
         (value, now)
     }
 

@@ -2,6 +2,7 @@
 
 mod access;
 mod advise;
+mod after_read;
 mod builder;
 mod compute;
 mod iter;

@@ -16,7 +16,6 @@ use crate::{
     policy::Policy,
     stats::Event,
     stripe::{Admission, Condition, Look, Outcome, Renewal, Stripe, When, Write},
-    time::{Tick, nanos},
 };
 
 /// How long an entry lives by a rule of its own.
@@ -394,44 +393,6 @@ where
             Some(present) => expiry.after_update(key, value, present.remaining(now)),
         };
         rules.lifetime(now, own.into_iter().chain(limit).min())
-    }
-
-    /// Asks how long what was read lives on, if that is wanted.
-    #[inline]
-    pub(super) fn after_get<Q>(&self, key: &Q, value: Option<&V>)
-    where
-        Q: Hash + Equivalent<K> + ?Sized,
-    {
-        if let Some(expiry) = &self.context.rules.expiry
-            && let Some(value) = value
-            && expiry.watches_reads()
-        {
-            self.after_read(key, value, expiry.as_ref());
-        }
-    }
-
-    /// Gives an entry that was read the lifetime that it is to have from then on.
-    #[cold]
-    fn after_read<Q>(&self, key: &Q, value: &V, expiry: &dyn crate::Expiry<K, V>)
-    where
-        Q: Hash + Equivalent<K> + ?Sized,
-    {
-        let hash = self.hash(key);
-        let (stripe, now) = self.approach(hash);
-        let equals = same::<K, V, Q>(key);
-        let Some(life) = stripe.life(&self.context, hash, equals, now) else { return };
-        let remaining = life.remaining(now);
-        let renewed = expiry.after_read(value, remaining);
-        if renewed == remaining {
-            return;
-        }
-        let mut limit = renewed.map_or(Tick::NEVER, |own| Tick::deadline(now, nanos(own)));
-        if self.context.rules.time_to_live.is_some() {
-            // Of two limits only the nearer is kept: a read must not outlive the other.
-            limit = limit.min(life.limit);
-        }
-        let life = Lifetime { limit, deadline: self.context.rules.idle_from(now, limit) };
-        stripe.amend(&self.context, hash, equals, (now, life), None, |_| ());
     }
 
     /// Writes if `condition` holds, which supersedes loads then.

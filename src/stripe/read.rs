@@ -227,6 +227,18 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         self.is_alive(context, locked.found.lane, now).then(|| then(locked.found))
     }
 
+    /// The version of an entry that was given one, dead or alive.
+    pub(crate) fn version_at_hand(
+        &self,
+        hash: u64,
+        equals: impl Fn(&K) -> bool + Copy,
+    ) -> Option<u64> {
+        let locked = self.table.find(hash, equals)?;
+        // Relaxed: guarded by the bucket's lock.
+        let version = self.sides.versions.get(locked.found.lane.slot())?.load(Ordering::Relaxed);
+        (version != 0).then_some(version)
+    }
+
     /// Swaps the value of a living entry without the stripe's lock, for caches without listener and
     /// tags, whose stripes have nothing to keep up to date. Changes nothing if there is no such entry,
     /// if its weight would change, if its deadline would come nearer (which the timer wheel would

@@ -76,6 +76,8 @@ pub(crate) enum Condition<'a, V> {
     /// Given what is resident: runs under the bucket's lock if there is anything. If so, the second
     /// runs under the stripe's lock, before anything is done.
     Present(&'a Look<'a, V>, &'a dyn Fn()),
+    /// Given that this is resident, which is [bare](crate::table::Bare).
+    Still(&'a V),
     /// Given that a flight still stands and no tag of the value was removed meanwhile.
     Leading(&'a dyn Fn() -> bool, Over),
 }
@@ -175,6 +177,14 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
     ) -> bool {
         let (condition, before) = match condition {
             Condition::Present(condition, before) => (condition, before),
+            Condition::Still(value) => {
+                return resident.is_some_and(|slot| {
+                    shard.arena.with(slot, |found| {
+                        self.pin(slot);
+                        self.table.bare.are_same(value, &found.value)
+                    })
+                });
+            }
             Condition::Leading(stands, over) => {
                 return self.is_over(shard, resident, over)
                     && stands()
@@ -483,6 +493,38 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         self.schedule(context, shard, slot, life.deadline);
         self.publish_counts(shard);
         true
+    }
+
+    /// Gives an entry that was read a new lifetime, if `condition` holds, and if it still has the limit
+    /// that it had `before`.
+    pub(crate) fn renew_read<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        hash: u64,
+        equals: impl Fn(&K) -> bool,
+        (now, before, life): (u64, Tick, Lifetime),
+        condition: Condition<'_, V>,
+    ) {
+        let mut guard = self.lock();
+        let shard = &mut *guard;
+        self.catch_up(shard, now);
+        let Some(slot) = shard.arena.find(&self.table, hash, equals) else { return };
+        if self.cause_of_death(context, shard, slot, now).is_some()
+            || !self.wants(shard, Some(slot), condition, None)
+        {
+            return;
+        }
+        let is_given = shard.arena.with(slot, |found| {
+            let is_given = self.lifetime_of(context, slot).limit == before;
+            if is_given {
+                self.set_lifetime(context, slot, &found.lane.state.hint, life, now);
+            }
+            is_given
+        });
+        if is_given {
+            self.schedule(context, shard, slot, life.deadline);
+        }
+        self.publish_counts(shard);
     }
 
     /// The version of a living entry.
