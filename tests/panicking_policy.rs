@@ -11,26 +11,29 @@ use std::{
     time::Duration,
 };
 
-use common::Constant;
+use common::{Constant, Ledger, Token};
 use larder::{
     Cache, RemovalCause, Slot,
     policy::{Fifo, Newcomer, Policy, Residents},
     time::ManualTicker,
 };
 
-/// First in, first out; it panics once when it is shown a newcomer, and names that as a victim later, or
-/// when an entry leaves, or whenever one moves.
+/// First in, first out; it panics once, as planned, or whenever an entry moves.
 #[derive(Debug, Default)]
 struct Faulty {
     policy: Fifo,
-    /// [`NEWCOMER`] or [`REMOVAL`] to panic at the next one, [`MOVES`] at each.
+    /// At what to panic next, and at what always if it is [`MOVES`].
     plan: Arc<AtomicU64>,
-    unseen: Option<Slot>,
 }
 
+/// Before a newcomer is noted.
 const NEWCOMER: u64 = 1;
 const REMOVAL: u64 = 2;
 const MOVES: u64 = 3;
+/// When a newcomer was noted.
+const NOTED: u64 = 4;
+const VICTIM: u64 = 5;
+const WEIGHT: u64 = 6;
 
 /// What a panic may carry: its drop panics too.
 struct Bomb;
@@ -59,22 +62,19 @@ impl Policy for Faulty {
     }
 
     fn on_insert(&mut self, newcomer: Newcomer, residents: &impl Residents) {
-        if self.panic_at(NEWCOMER) {
-            self.unseen = Some(newcomer.slot);
-            panic!("planned");
-        }
+        assert!(!self.panic_at(NEWCOMER), "planned");
         self.policy.on_insert(newcomer, residents);
+        assert!(!self.panic_at(NOTED), "planned");
     }
 
     fn on_weight(&mut self, slot: Slot, old: u64, new: u64) {
         self.policy.on_weight(slot, old, new);
+        assert!(!self.panic_at(WEIGHT), "planned");
     }
 
     fn on_remove(&mut self, slot: Slot, cause: RemovalCause, residents: &impl Residents) {
         assert!(!self.panic_at(REMOVAL), "planned");
-        if self.policy.len() > 0 && self.unseen != Some(slot) {
-            self.policy.on_remove(slot, cause, residents);
-        }
+        self.policy.on_remove(slot, cause, residents);
     }
 
     fn on_move(&mut self, from: Slot, to: Slot) {
@@ -85,7 +85,8 @@ impl Policy for Faulty {
     }
 
     fn victim(&mut self, residents: &impl Residents) -> Option<Slot> {
-        self.unseen.or_else(|| self.policy.victim(residents))
+        assert!(!self.panic_at(VICTIM), "planned");
+        self.policy.victim(residents)
     }
 
     fn set_capacity(&mut self, share: u64, whole: u64) {
@@ -126,9 +127,75 @@ fn a_policy_that_panics_at_a_newcomer_in_a_chain_does_no_harm() {
     cache.remove(&3);
     assert_eq!(cache.get(&19), Some(19), "it may return now");
     assert_eq!(cache.replace_if(0, 1, |_| true), Ok(0));
-    let _ = catch_unwind(AssertUnwindSafe(|| cache.set_capacity(19)));
-    // Nothing that was asked for in vain is looked for for ever.
-    assert_eq!((cache.get(&999), cache.get(&18)), (None, Some(18)));
+    cache.set_capacity(18);
+    assert_eq!((cache.get(&20), cache.get(&0), cache.get(&18)), (None, None, Some(18)));
+    cache.validate();
+}
+
+#[test]
+fn a_newcomer_that_its_policy_panics_at_leaves_no_trace() {
+    for plan in [NEWCOMER, NOTED, VICTIM, REMOVAL] {
+        for weight in [None, Some(3)] {
+            for is_full in [false, true] {
+                println!("panics at {plan}, weight {weight:?}, full: {is_full}");
+                insert_in_vain(plan, weight, is_full);
+            }
+        }
+    }
+}
+
+fn insert_in_vain(plan: u64, weight: Option<u64>, is_full: bool) {
+    let policy = Faulty::default();
+    let (control, ledger) = (Arc::clone(&policy.plan), Arc::new(Ledger::default()));
+    let builder = Cache::<u64, Token>::builder().policy(policy).hasher(Constant(0)).stripes(1);
+    let cache = match weight {
+        Some(weight) => builder.capacity(20 * weight).weigher(move |_, _| weight).build(),
+        None => builder.capacity(20).build(),
+    };
+    let insert = |key| {
+        let value = Token::new(key, &ledger);
+        catch_unwind(AssertUnwindSafe(|| drop(cache.insert(key, value))))
+    };
+    let held = if is_full { 20 } else { 19 };
+    (0..held).for_each(|key| insert(key).unwrap());
+    for key in 100..103 {
+        control.store(plan, Ordering::Relaxed);
+        let is_asked = is_full || [NEWCOMER, NOTED].contains(&plan);
+        assert_eq!(insert(key).is_err(), is_asked);
+        control.store(0, Ordering::Relaxed);
+        if !is_asked {
+            cache.remove(&key);
+        }
+        assert_eq!((cache.len() as u64, ledger.live()), (held, held), "entries, values");
+        cache.validate();
+    }
+    (0..40).for_each(|key| insert(key).unwrap());
+    assert_eq!(cache.len(), 20, "there is room for as many as ever");
+    cache.validate();
+}
+
+#[test]
+fn a_policy_that_panics_at_a_change_of_weight_loses_no_room_and_no_notice() {
+    let (policy, told) = (Faulty::default(), Arc::new(AtomicU64::new(0)));
+    let (plan, seen) = (Arc::clone(&policy.plan), Arc::clone(&told));
+    let cache = Cache::<u64, u64>::builder()
+        .capacity(20)
+        .stripes(1)
+        .weigher(|_, &value| value)
+        .policy(policy)
+        .on_removal(move |_, _, _| _ = seen.fetch_add(1, Ordering::Relaxed))
+        .build();
+    cache.insert(1, 20);
+    for (count, weight) in [(1, 5), (2, 15), (3, 2)] {
+        plan.store(WEIGHT, Ordering::Relaxed);
+        assert!(catch_unwind(AssertUnwindSafe(|| cache.insert(1, weight))).is_err());
+        assert_eq!((cache.get(&1), told.load(Ordering::Relaxed)), (Some(weight), count));
+        cache.insert(2, 20 - weight);
+        assert_eq!(cache.weight(), 20);
+        cache.remove(&2);
+        told.fetch_sub(1, Ordering::Relaxed);
+        cache.validate();
+    }
 }
 
 #[test]

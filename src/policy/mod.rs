@@ -138,6 +138,9 @@ pub trait Policy: Debug + Send + Sync + Sized + 'static {
     /// Entries of weight 0 never get here, as there is nothing to decide about them: one whose weight
     /// becomes 0 leaves through [`on_remove`](Self::on_remove), with
     /// [`RemovalCause::Replaced`], and comes as a newcomer should it ever weigh something again.
+    ///
+    /// If this or the choice of a victim for it panics, the newcomer does not come in. It leaves
+    /// through `on_remove` then if it is tracked, which [`len`](Self::len) tells.
     fn on_insert(&mut self, newcomer: Newcomer, residents: &impl Residents);
 
     /// The entry's value was replaced and its weight changed from `old` to `new`, neither of which is

@@ -3,7 +3,7 @@
 
 use std::hash::{BuildHasher, Hash};
 
-use super::{Stripe, When};
+use super::{Stripe, When, arrival::Arrival};
 use crate::{
     context::Context,
     policy::{Newcomer, Policy},
@@ -69,16 +69,19 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         }
         shard.weight += 1;
         let newcomer = Newcomer { slot, hash, weight: 1, has_room };
-        let (policy, view) = self.policy(context, shard);
+        let (reserved, is_tracked) = (u64::from(has_room), false);
+        let mut arrival =
+            Arrival { stripe: self, context, shard, entry, newcomer, reserved, is_tracked };
         let admission = if has_room {
-            policy.on_insert(newcomer, &view);
+            arrival.show();
             Admission::Free
         } else {
-            let victim = policy.exchange(newcomer, &view);
-            *entry = Some(shard.arena.take(victim));
-            shard.weight -= 1;
+            let victim = arrival.exchange();
+            *arrival.entry = Some(arrival.shard.arena.take(victim));
+            arrival.shard.weight -= 1;
             if victim == slot { Admission::Refused } else { Admission::Evicted }
         };
+        arrival.end();
         if admission != Admission::Refused {
             shard.arena.publish(slot, hash);
             self.schedule(context, shard, slot, when.life.deadline);

@@ -5,6 +5,7 @@
 //! as [`Effects`](crate::event::Effects), to be dropped and told after the lock is released. Two
 //! stripes are never locked at once.
 
+mod arrival;
 mod expire;
 mod life;
 mod light;

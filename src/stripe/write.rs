@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     Shard, Stripe,
+    arrival::Arrival,
     room::{Kept, Room},
 };
 use crate::{
@@ -306,11 +307,12 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             found.value.change(|resident| mem::replace(resident, value))
         });
         shard.version = shard.version.max(write.version.unwrap_or(0));
-        self.reweigh(context, shard, slot, hash, (old, new));
         context.budget.release(old.saturating_sub(new));
-        // Last: a number that is taken must be delivered.
+        // At once: a number that is taken must be delivered.
         let ticket = self.ticket_if_heard(context, shard);
         effects.push(Leaving { key, value, removal, ticket });
+        // Last: the policy may panic.
+        self.reweigh(context, shard, slot, hash, (old, new));
         Outcome::Replaced
     }
 
@@ -370,19 +372,29 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         self.set_tags(context, slot, write.tags.take());
         // May pass the end of a `u64` until room has been made.
         shard.weight = shard.weight.wrapping_add(weight);
+        let newcomer = Newcomer { slot, hash, weight, has_room };
+        let entry = &mut write.entry;
+        // What is reserved is the caller's.
+        let (reserved, is_tracked) = (0, false);
+        let mut arrival =
+            Arrival { stripe: self, context, shard, entry, newcomer, reserved, is_tracked };
         if weight > 0 {
-            let (policy, view) = self.policy(context, shard);
-            policy.on_insert(Newcomer { slot, hash, weight, has_room }, &view);
+            arrival.show();
         }
+        let mut room = Room::Made;
         if !has_room {
             let kept = Kept::Newcomer(slot);
-            let (room, _) = self.evict_for(context, shard, weight, kept, credit, effects);
-            if room == Room::Refused {
-                let leaving = self.take_out(context, shard, slot, RemovalCause::Rejected);
-                effects.push(leaving);
-                return Outcome::Rejected;
-            }
+            (room, _) = self.evict_for(context, arrival.shard, weight, kept, credit, effects);
         }
+        if room == Room::Refused {
+            // The policy is about to be told.
+            arrival.is_tracked = false;
+            let leaving = self.take_out(context, arrival.shard, slot, RemovalCause::Rejected);
+            arrival.end();
+            effects.push(leaving);
+            return Outcome::Rejected;
+        }
+        arrival.end();
         *credit -= weight;
         shard.arena.publish(slot, hash);
         self.schedule(context, shard, slot, life.deadline);

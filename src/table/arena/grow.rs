@@ -22,11 +22,7 @@ impl<K, V> Arena<K, V> {
         hash_of: impl Fn(&K) -> Option<u64>,
         mut moved: impl FnMut(Slot, Slot),
     ) -> Option<(u32, u32)> {
-        if self.pending.is_some() {
-            // A policy panicked when it was shown a newcomer. Its lane looks empty and must not be taken
-            // before the next one comes and it is forgotten.
-            return None;
-        }
+        debug_assert!(self.pending.is_none(), "its lane looks empty");
         let Level { split: parent, mask: below } = self.level;
         let (child, mask) = (self.count, 2 * below + 1);
         let half = below + 1;
@@ -114,10 +110,7 @@ impl<K, V> Arena<K, V> {
     #[cold]
     #[inline(never)]
     pub(crate) fn settle(&mut self, table: &Table<K, V>, mut moved: impl FnMut(Slot, Slot)) {
-        if self.pending.is_some() {
-            // As in `grow`.
-            return;
-        }
+        debug_assert!(self.pending.is_none(), "as in `grow`");
         let Some(index) = table.take_loose() else { return };
         // SAFETY: as in `grow`.
         let bucket = unsafe { &*std::ptr::from_ref(self.bucket(index)) };

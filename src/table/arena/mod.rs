@@ -237,7 +237,7 @@ impl<K, V> Arena<K, V> {
     pub(crate) fn place_at(&mut self, index: u32, hash: u64, key: K, value: V) -> Slot {
         self.len += 1;
         let slot = self.place_in(index, hash, key, value);
-        // There is another only if a policy panicked when it was shown that: it is forgotten.
+        debug_assert!(self.pending.is_none(), "the one before was published or taken out");
         self.pending = Some(slot);
         slot
     }

@@ -1,0 +1,110 @@
+//! A newcomer on its way in: what takes it out again should its policy panic.
+
+use std::{
+    hash::{BuildHasher, Hash},
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use super::{Shard, Stripe};
+use crate::{
+    RemovalCause, Slot,
+    context::Context,
+    panics::forget_panic,
+    policy::{Newcomer, Policy},
+};
+
+/// A newcomer that has a place but is not yet published. If this is dropped, which only a panic does,
+/// it goes back to where it came from: it is dropped under no lock there.
+pub(super) struct Arrival<'a, K: Hash, V, P: Policy, S: BuildHasher> {
+    pub(super) stripe: &'a Stripe<K, V, P>,
+    pub(super) context: &'a Context<K, V, S>,
+    /// Its weight is counted already.
+    pub(super) shard: &'a mut Shard<K, V, P>,
+    pub(super) entry: &'a mut Option<(K, V)>,
+    pub(super) newcomer: Newcomer,
+    /// What must be given back to the budget.
+    pub(super) reserved: u64,
+    /// Whether the policy has it for sure.
+    pub(super) is_tracked: bool,
+}
+
+impl<K: Hash, V, P: Policy, S: BuildHasher> Arrival<'_, K, V, P, S> {
+    /// Shows it to the policy.
+    #[inline(always)]
+    pub(super) fn show(&mut self) {
+        let (policy, view) = self.stripe.policy(self.context, self.shard);
+        policy.on_insert(self.newcomer, &view);
+        self.is_tracked = true;
+    }
+
+    /// Shows it to the policy, which names the entry that leaves instead.
+    #[inline(always)]
+    pub(super) fn exchange(&mut self) -> Slot {
+        let (policy, view) = self.stripe.policy(self.context, self.shard);
+        let victim = policy.exchange(self.newcomer, &view);
+        self.is_tracked = true;
+        victim
+    }
+
+    /// It came in, or was refused.
+    #[inline(always)]
+    pub(super) fn end(self) {
+        mem::forget(self);
+    }
+}
+
+impl<K: Hash, V, P: Policy, S: BuildHasher> Drop for Arrival<'_, K, V, P, S> {
+    // Inlined, so that where nothing panics this need not be in memory.
+    #[inline(always)]
+    fn drop(&mut self) {
+        let how = (self.newcomer, self.reserved, self.is_tracked);
+        self.stripe.undo(self.context, self.shard, self.entry, how);
+    }
+}
+
+impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
+    /// Takes a newcomer out of everything, as if it had not come.
+    #[cold]
+    #[inline(never)]
+    fn undo<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        shard: &mut Shard<K, V, P>,
+        entry: &mut Option<(K, V)>,
+        (Newcomer { slot, weight, .. }, reserved, is_tracked): (Newcomer, u64, bool),
+    ) {
+        if weight > 0 {
+            // It may panic again.
+            forget_panic(catch_unwind(AssertUnwindSafe(|| {
+                if is_tracked || shard.policy.len() > self.count_tracked(context, shard) {
+                    let (policy, view) = self.policy(context, shard);
+                    policy.on_remove(slot, RemovalCause::Rejected, &view);
+                }
+            })));
+        }
+        *entry = Some(shard.arena.take(slot));
+        if let Some(tags) = self.sides.tags.get(slot) {
+            tags.set(None);
+        }
+        // Wrapping: see `Stripe::insert`.
+        shard.weight = shard.weight.wrapping_sub(weight);
+        context.budget.release(reserved);
+        self.publish_counts(shard);
+    }
+
+    /// How many entries the policy should track, without the one that is not yet published.
+    fn count_tracked<S>(&self, context: &Context<K, V, S>, shard: &Shard<K, V, P>) -> usize {
+        if context.weigher.is_none() {
+            return shard.arena.len() - 1;
+        }
+        let mut tracked = 0;
+        let mut at = self.table.start();
+        while let Some((bucket, next)) = shard.arena.step(&self.table, at) {
+            let slots = shard.arena.slots_of(bucket).into_iter();
+            tracked += slots.filter(|&slot| self.weight_of(slot) > 0).count();
+            at = next;
+        }
+        tracked
+    }
+}
