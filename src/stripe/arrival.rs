@@ -2,7 +2,7 @@
 
 use std::{
     hash::{BuildHasher, Hash},
-    mem,
+    mem::{self, needs_drop},
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
@@ -19,10 +19,11 @@ use crate::{
 pub(super) struct Arrival<'a, K: Hash, V, P: Policy, S: BuildHasher> {
     pub(super) stripe: &'a Stripe<K, V, P>,
     pub(super) context: &'a Context<K, V, S>,
-    /// Its weight is counted already.
     pub(super) shard: &'a mut Shard<K, V, P>,
     pub(super) entry: &'a mut Option<(K, V)>,
-    pub(super) newcomer: Newcomer,
+    pub(super) slot: Slot,
+    /// It is counted already.
+    pub(super) weight: u64,
     /// What must be given back to the budget.
     pub(super) reserved: u64,
     /// Whether the policy has it for sure.
@@ -32,17 +33,17 @@ pub(super) struct Arrival<'a, K: Hash, V, P: Policy, S: BuildHasher> {
 impl<K: Hash, V, P: Policy, S: BuildHasher> Arrival<'_, K, V, P, S> {
     /// Shows it to the policy.
     #[inline(always)]
-    pub(super) fn show(&mut self) {
+    pub(super) fn show(&mut self, newcomer: Newcomer) {
         let (policy, view) = self.stripe.policy(self.context, self.shard);
-        policy.on_insert(self.newcomer, &view);
+        policy.on_insert(newcomer, &view);
         self.is_tracked = true;
     }
 
     /// Shows it to the policy, which names the entry that leaves instead.
     #[inline(always)]
-    pub(super) fn exchange(&mut self) -> Slot {
+    pub(super) fn exchange(&mut self, newcomer: Newcomer) -> Slot {
         let (policy, view) = self.stripe.policy(self.context, self.shard);
-        let victim = policy.exchange(self.newcomer, &view);
+        let victim = policy.exchange(newcomer, &view);
         self.is_tracked = true;
         victim
     }
@@ -58,8 +59,12 @@ impl<K: Hash, V, P: Policy, S: BuildHasher> Drop for Arrival<'_, K, V, P, S> {
     // Inlined, so that where nothing panics this need not be in memory.
     #[inline(always)]
     fn drop(&mut self) {
-        let how = (self.newcomer, self.reserved, self.is_tracked);
-        self.stripe.undo(self.context, self.shard, self.entry, how);
+        let Self { slot, weight, reserved, is_tracked, .. } = *self;
+        let how = (weight, reserved, is_tracked);
+        let gone = self.stripe.undo(self.context, self.shard, slot, how);
+        if needs_drop::<(K, V)>() {
+            *self.entry = Some(gone);
+        }
     }
 }
 
@@ -71,9 +76,9 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
         &self,
         context: &Context<K, V, S>,
         shard: &mut Shard<K, V, P>,
-        entry: &mut Option<(K, V)>,
-        (Newcomer { slot, weight, .. }, reserved, is_tracked): (Newcomer, u64, bool),
-    ) {
+        slot: Slot,
+        (weight, reserved, is_tracked): (u64, u64, bool),
+    ) -> (K, V) {
         if weight > 0 {
             // It may panic again.
             forget_panic(catch_unwind(AssertUnwindSafe(|| {
@@ -83,7 +88,7 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
                 }
             })));
         }
-        *entry = Some(shard.arena.take(slot));
+        let gone = shard.arena.take(slot);
         if let Some(tags) = self.sides.tags.get(slot) {
             tags.set(None);
         }
@@ -91,6 +96,7 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
         shard.weight = shard.weight.wrapping_sub(weight);
         context.budget.release(reserved);
         self.publish_counts(shard);
+        gone
     }
 
     /// How many entries the policy should track, without the one that is not yet published.

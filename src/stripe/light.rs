@@ -71,12 +71,12 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         let newcomer = Newcomer { slot, hash, weight: 1, has_room };
         let (reserved, is_tracked) = (u64::from(has_room), false);
         let mut arrival =
-            Arrival { stripe: self, context, shard, entry, newcomer, reserved, is_tracked };
+            Arrival { stripe: self, context, shard, entry, slot, weight: 1, reserved, is_tracked };
         let admission = if has_room {
-            arrival.show();
+            arrival.show(newcomer);
             Admission::Free
         } else {
-            let victim = arrival.exchange();
+            let victim = arrival.exchange(newcomer);
             *arrival.entry = Some(arrival.shard.arena.take(victim));
             arrival.shard.weight -= 1;
             if victim == slot { Admission::Refused } else { Admission::Evicted }

@@ -372,14 +372,13 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         self.set_tags(context, slot, write.tags.take());
         // May pass the end of a `u64` until room has been made.
         shard.weight = shard.weight.wrapping_add(weight);
-        let newcomer = Newcomer { slot, hash, weight, has_room };
         let entry = &mut write.entry;
         // What is reserved is the caller's.
         let (reserved, is_tracked) = (0, false);
         let mut arrival =
-            Arrival { stripe: self, context, shard, entry, newcomer, reserved, is_tracked };
+            Arrival { stripe: self, context, shard, entry, slot, weight, reserved, is_tracked };
         if weight > 0 {
-            arrival.show();
+            arrival.show(Newcomer { slot, hash, weight, has_room });
         }
         let mut room = Room::Made;
         if !has_room {
