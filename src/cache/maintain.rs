@@ -7,7 +7,7 @@ use crate::{
     event::Effects,
     panics::Panics,
     policy::Policy,
-    stripe::hash_of,
+    stripe::{Given, Stripe, hash_of},
     sync::{AtomicU64, Ordering, lock},
     table::UserCode,
     tags::Registry,
@@ -42,6 +42,9 @@ where
     /// small steps, between which others use the cache; that takes time in proportion to what goes.
     /// New entries obey the new capacity at once.
     ///
+    /// Should a policy of one's own name no entry that may go, what is there stays, and
+    /// [`capacity`](Self::capacity) tells of it until it goes in another way.
+    ///
     /// ```
     /// # let cache = larder::Cache::new(1000);
     /// # for i in 0..1000 { cache.insert(i, i); }
@@ -67,12 +70,16 @@ where
                 break;
             }
             let mut leaving = inner.departures();
-            leaving.credit = inner.take_room(usize::MAX, excess, &mut leaving.effects);
-            if leaving.credit == 0 {
+            let given = inner.take_room(usize::MAX, excess, &mut leaving.effects);
+            leaving.credit = given.weight;
+            panics.catch(|| drop(leaving));
+            if given.is_refused {
+                break;
+            }
+            if given.weight == 0 {
                 // The excess is reserved by writers who are about to use it or give it back.
                 crate::sync::yield_now();
             }
-            panics.catch(|| drop(leaving));
         }
         panics.pass_on();
     }
@@ -147,7 +154,7 @@ where
         for stripe in &inner.stripes {
             stripe.validate(&inner.context);
         }
-        let weight: u64 = inner.stripes.iter().map(crate::stripe::Stripe::weight).sum();
+        let weight: u64 = inner.stripes.iter().map(Stripe::weight).sum();
         assert_eq!(weight, self.weight(), "the budget differs from what is resident");
         assert!(weight <= self.capacity(), "over capacity");
     }
@@ -210,14 +217,20 @@ where
         panics.pass_on();
     }
 
-    /// Evicts up to `wanted` (weight) from the stripe that holds most, except stripe `not`. The
-    /// weight stays reserved and is the caller's.
-    pub(super) fn take_room(&self, not: usize, wanted: u64, effects: &mut Effects<K, V>) -> u64 {
+    /// Evicts up to `wanted` (weight) from the stripe that holds most, except stripe `not`, or if its
+    /// policy gives nothing up from another. The weight stays reserved and is the caller's.
+    pub(super) fn take_room(&self, not: usize, wanted: u64, effects: &mut Effects<K, V>) -> Given {
         let others = self.stripes.iter().enumerate().filter(|&(number, _)| number != not);
-        let donor = others.max_by_key(|(_, stripe)| stripe.weight());
-        donor.map_or(0, |(_, donor)| {
+        let donor = others.clone().max_by_key(|(_, stripe)| stripe.weight());
+        let mut ask = |donor: &Stripe<K, V, P>| {
             donor.give_room(&self.context, wanted, EVICTIONS_AT_ONCE, effects)
-        })
+        };
+        let given = donor.map_or(Given::NOTHING, |(_, donor)| ask(donor));
+        if !given.is_refused {
+            return given;
+        }
+        let mut rest = others.filter(|(_, donor)| donor.weight() > 0).map(|(_, donor)| ask(donor));
+        rest.find(|given| given.weight > 0).unwrap_or(given)
     }
 
     /// Removes the entries for which `remove` says so. A panic of a removed one's `Drop` keeps no

@@ -15,7 +15,7 @@ use crate::{
     expiry::Lifetime,
     policy::Policy,
     stats::Event,
-    stripe::{Admission, Condition, Look, Outcome, Renewal, Stripe, When, Write},
+    stripe::{Admission, Condition, Look, Outcome, Renewal, Source, Stripe, When, Write},
 };
 
 /// How long an entry lives by a rule of its own.
@@ -437,10 +437,10 @@ where
         let hash = write.hash;
         let number = self.number(hash);
         let stripe = &self.stripes[number];
-        let mut insist = false;
+        let mut source = Source::Fair;
         let outcome = loop {
             let Departures { effects, credit, .. } = &mut *leaving;
-            let budget = (&mut *credit, insist);
+            let budget = (&mut *credit, source);
             // As in `remove_into`.
             let is_led = write.is_led;
             let supersede = || {
@@ -452,9 +452,9 @@ where
             let outcome = stripe.put(&self.context, write, how, budget, effects);
             let Outcome::Elsewhere(wanted) = outcome else { break outcome };
             let given = self.take_room(number, wanted.saturating_sub(*credit), effects);
-            *credit += given;
-            insist = true;
-            if given == 0 {
+            *credit += given.weight;
+            source = if given.is_refused { Source::Last } else { Source::Own };
+            if given.weight == 0 && !given.is_refused {
                 // All that is missing is reserved by others on their way in. Give them what was
                 // gathered here, or all might wait for each other.
                 self.context.budget.release(std::mem::take(credit));

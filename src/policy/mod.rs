@@ -159,7 +159,8 @@ pub trait Policy: Debug + Send + Sync + Sized + 'static {
 
     /// The entry that should make room. It stays tracked until [`on_remove`](Self::on_remove);
     /// asked again before that, the policy may name it again. `None` only if it tracks nothing
-    /// that may be evicted.
+    /// that may be evicted: what would need the room is refused then if no other stripe gives it, and
+    /// [`Cache::set_capacity`](crate::Cache::set_capacity) leaves what there is.
     ///
     /// Lazy promotion happens here. One call does a bounded amount of work.
     fn victim(&mut self, residents: &impl Residents) -> Option<Slot>;

@@ -3,7 +3,7 @@
 
 use std::hash::{BuildHasher, Hash};
 
-use super::{Stripe, When, arrival::Arrival};
+use super::{Stripe, When, arrival::Arrival, room::Source};
 use crate::{
     context::Context,
     policy::{Newcomer, Policy},
@@ -53,7 +53,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             home = shard.arena.home_of(&self.table, hash);
         }
         let has_room = context.budget.reserve_some(1) == 1;
-        if !has_room && self.should_take_elsewhere(context, shard, 1, false) {
+        if !has_room && self.should_take_elsewhere(context, shard, 1, Source::Fair) {
             return Admission::Undecided;
         }
         let (key, value) = entry.take().expect("the caller's");

@@ -17,6 +17,7 @@ mod write;
 pub(crate) use life::Renewal;
 pub(crate) use light::Admission;
 pub(crate) use read::Hit;
+pub(crate) use room::{Given, Source};
 pub(crate) use write::{Condition, Look, Outcome, Over, When, Write};
 
 use std::{

@@ -21,6 +21,29 @@ pub(super) enum Room {
     Refused,
 }
 
+/// From where the room for what comes in may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// From this stripe, unless another should give it.
+    Fair,
+    /// From this stripe if it has enough.
+    Own,
+    /// The same, and if it has not there is none.
+    Last,
+}
+
+/// What a stripe gave for another, or several did.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Given {
+    pub(crate) weight: u64,
+    /// Whether that is nothing because a policy names nothing, though it has entries.
+    pub(crate) is_refused: bool,
+}
+
+impl Given {
+    pub(crate) const NOTHING: Self = Self { weight: 0, is_refused: false };
+}
+
 impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
     /// Takes an entry out of everything: policy, table, counters. Its weight is not released.
     pub(super) fn take_out<S: BuildHasher>(
@@ -134,6 +157,7 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
             match kept {
                 Kept::Newcomer(slot) if slot == victim => return (Room::Refused, hidden),
                 Kept::Resident(slot) if slot == victim => {
+                    assert!(!hidden, "the policy named {slot:?}, of whose removal it was told");
                     policy.on_remove(slot, RemovalCause::Replaced, &view);
                     hidden = true;
                     continue;
@@ -153,19 +177,23 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
         wanted: u64,
         most: usize,
         effects: &mut Effects<K, V>,
-    ) -> u64 {
+    ) -> Given {
         let mut guard = self.lock();
         let shard = &mut *guard;
-        let mut given = 0_u64;
+        let mut given = Given::NOTHING;
         let (policy, view) = self.policy(context, shard);
         policy.maintain(&view);
         for _ in 0..most {
-            if given >= wanted || shard.weight == 0 {
+            if given.weight >= wanted || shard.weight == 0 {
                 break;
             }
             let (policy, view) = self.policy(context, shard);
-            let Some(victim) = policy.victim(&view) else { break };
-            given = given.saturating_add(self.evict(context, shard, victim, effects));
+            let Some(victim) = policy.victim(&view) else {
+                given.is_refused = given.weight == 0;
+                break;
+            };
+            let weight = self.evict(context, shard, victim, effects);
+            given.weight = given.weight.saturating_add(weight);
         }
         self.publish_counts(shard);
         given

@@ -8,7 +8,7 @@ use std::{
 use super::{
     Shard, Stripe,
     arrival::Arrival,
-    room::{Kept, Room},
+    room::{Kept, Room, Source},
 };
 use crate::{
     Slot,
@@ -120,14 +120,14 @@ pub(crate) enum Outcome {
 
 impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
     /// Writes. `credit` is weight that was reserved for this beforehand; what is left of it stays
-    /// the caller's. `insist` makes this stripe find the room itself. `after` is called under the stripe's
-    /// lock if anything was done.
+    /// the caller's. `source` says whether this stripe must find the room itself. `after` is called under
+    /// the stripe's lock if anything was done.
     pub(crate) fn put<S: BuildHasher>(
         &self,
         context: &Context<K, V, S>,
         write: &mut Write<K, V>,
         (condition, after): (Option<Condition<'_, V>>, &dyn Fn()),
-        (credit, insist): (&mut u64, bool),
+        (credit, source): (&mut u64, Source),
         effects: &mut Effects<K, V>,
     ) -> Outcome {
         let mut guard = self.lock();
@@ -158,8 +158,8 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             _ if write.when.is_over() => {
                 self.reject(context, shard, resident, write, RemovalCause::Expired, effects)
             }
-            Some(slot) => self.replace(context, shard, slot, write, credit, effects),
-            None => self.insert(context, shard, write, (credit, insist), effects),
+            Some(slot) => self.replace(context, shard, slot, write, (credit, source), effects),
+            None => self.insert(context, shard, write, (credit, source), effects),
         };
         if !matches!(put, Outcome::Elsewhere(_)) {
             after();
@@ -252,13 +252,17 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         shard: &mut Shard<K, V, P>,
         slot: Slot,
         write: &mut Write<K, V>,
-        credit: &mut u64,
+        (credit, source): (&mut u64, Source),
         effects: &mut Effects<K, V>,
     ) -> Outcome {
         let (old, new) = (self.weight_of(slot), write.weight);
         let more = new.saturating_sub(old);
         if !reserve(context, more, credit) {
             if shard.weight - old + *credit < more {
+                if source == Source::Last {
+                    let cause = RemovalCause::Rejected;
+                    return self.reject(context, shard, Some(slot), write, cause, effects);
+                }
                 return Outcome::Elsewhere(more);
             }
             let kept = Kept::Resident(slot);
@@ -354,12 +358,15 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         context: &Context<K, V, S>,
         shard: &mut Shard<K, V, P>,
         write: &mut Write<K, V>,
-        (credit, insist): (&mut u64, bool),
+        (credit, source): (&mut u64, Source),
         effects: &mut Effects<K, V>,
     ) -> Outcome {
         let weight = write.weight;
         let has_room = reserve(context, weight, credit);
-        if !has_room && self.should_take_elsewhere(context, shard, weight - *credit, insist) {
+        if !has_room && self.should_take_elsewhere(context, shard, weight - *credit, source) {
+            if source == Source::Last {
+                return self.reject(context, shard, None, write, RemovalCause::Rejected, effects);
+            }
             return Outcome::Elsewhere(weight);
         }
         if shard.arena.is_crowded() {
@@ -407,13 +414,13 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         context: &Context<K, V, S>,
         shard: &Shard<K, V, P>,
         missing: u64,
-        insist: bool,
+        source: Source,
     ) -> bool {
         if shard.weight < missing {
             return true;
         }
         let share = context.share();
-        !insist && context.stripes > 1 && shard.weight < share - share / 8
+        source == Source::Fair && context.stripes > 1 && shard.weight < share - share / 8
     }
 
     /// Writes what is kept beside a new entry.
