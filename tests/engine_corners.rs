@@ -1,15 +1,18 @@
 //! Corners of the engine: panics on top of panics, lifetimes that change as they are asked for.
 
+mod common;
+
 use std::{
     panic::{AssertUnwindSafe, catch_unwind, panic_any},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use larder::{Cache, Expiry, time::ManualTicker};
+use common::{Ledger, Token};
+use larder::{Cache, Compute, Expiry, time::ManualTicker};
 
 /// What a panic may carry: its drop panics too.
 struct Bomb;
@@ -120,4 +123,38 @@ where
 fn a_read_gives_its_lifetime_only_to_the_value_that_was_read_p9() {
     a_read_leaves_what_came_meanwhile_alone(|seconds| seconds);
     a_read_leaves_what_came_meanwhile_alone(Arc::new);
+}
+
+#[test]
+fn what_compute_answers_is_not_lost_if_the_drop_of_what_was_there_panics_p12() {
+    /// Panics when so many of the first kind have been dropped.
+    #[derive(Debug)]
+    struct Brittle(u64, Arc<AtomicI64>, Token);
+    impl Clone for Brittle {
+        fn clone(&self) -> Self {
+            Self(self.0, Arc::clone(&self.1), self.2.clone())
+        }
+    }
+    impl Drop for Brittle {
+        fn drop(&mut self) {
+            assert!(self.0 != 1 || self.1.fetch_sub(1, Ordering::Relaxed) != 0, "planned");
+        }
+    }
+    // The resident one, and the copy that was looked at.
+    for nth in [0, 1] {
+        let (ledger, fuse) = (Arc::new(Ledger::default()), Arc::new(AtomicI64::new(-1)));
+        let value = |kind| Brittle(kind, Arc::clone(&fuse), Token::new(kind, &ledger));
+        let cache = Cache::<u64, Brittle>::new(10);
+        cache.insert(1, value(1));
+        let computed = catch_unwind(AssertUnwindSafe(|| {
+            cache.entry(1).compute(|seen| {
+                drop(seen);
+                fuse.store(nth, Ordering::Relaxed);
+                Compute::Put(value(2))
+            })
+        }));
+        fuse.store(-1, Ordering::Relaxed);
+        assert!(computed.is_err());
+        assert_eq!((cache.len(), ledger.live()), (1, 1), "drop {nth}");
+    }
 }

@@ -391,19 +391,19 @@ where
         let running = lead.run();
         let done = compute(value.clone());
         drop(running);
-        let (result, key) = match done {
-            Compute::Keep => (value, Some(key)),
+        let (result, key, old) = match done {
+            Compute::Keep => (value, Some(key), None),
             Compute::Put(new) => {
                 let swap = match &witness {
                     Some(witness) => inner.swap_number(&lead, (&key, &new), witness, &mut leaving),
                     None => Swap::Not(None),
                 };
                 match swap {
-                    Swap::Done => (Some(new), Some(key)),
+                    Swap::Done => (Some(new), Some(key), value),
                     Swap::Not(rated) => {
                         let (entry, how) = ((key, new.clone()), (witness.as_ref(), rated));
                         inner.put(&lead, entered, entry, how, &mut leaving);
-                        (Some(new), None)
+                        (Some(new), None, value)
                     }
                 }
             }
@@ -413,13 +413,13 @@ where
                     None => now.is_none(),
                 };
                 inner.remove_into(&key, Some(&is_unchanged), &mut leaving);
-                (None, Some(key))
+                (None, Some(key), value)
             }
         };
         drop(lead);
         drop(leaving);
-        // Before the answer is made, which nobody would drop should this panic.
-        drop(key);
+        // Before the answer is made, which nobody would drop should one of these panic.
+        drop((key, old, witness));
         result
     }
 }
