@@ -5,8 +5,8 @@ mod common;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind, panic_any},
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -157,4 +157,47 @@ fn what_compute_answers_is_not_lost_if_the_drop_of_what_was_there_panics_p12() {
         assert!(computed.is_err());
         assert_eq!((cache.len(), ledger.live()), (1, 1), "drop {nth}");
     }
+}
+
+/// Counts when the cache cannot be called as it is dropped.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Calling(u64);
+
+static CALLED: OnceLock<Cache<Calling, Fragile>> = OnceLock::new();
+static REFUSED: AtomicU64 = AtomicU64::new(0);
+static BREAKS: AtomicBool = AtomicBool::new(false);
+
+impl Drop for Calling {
+    fn drop(&mut self) {
+        if let Some(cache) = CALLED.get()
+            && BREAKS.load(Ordering::Relaxed)
+            && catch_unwind(AssertUnwindSafe(|| cache.set_capacity(20))).is_err()
+        {
+            REFUSED.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Cannot be cloned any more once it breaks.
+struct Fragile;
+
+impl Clone for Fragile {
+    fn clone(&self) -> Self {
+        assert!(!BREAKS.load(Ordering::Relaxed), "planned");
+        Self
+    }
+}
+
+#[test]
+fn no_copy_of_a_key_is_dropped_under_a_lock_p12() {
+    let cache = CALLED.get_or_init(|| Cache::new(10));
+    (0..3).for_each(|key| _ = cache.insert(Calling(key), Fragile));
+    BREAKS.store(true, Ordering::Relaxed);
+    let calls: [&dyn Fn(); 2] = [&|| _ = cache.iter().count(), &|| _ = cache.hottest(3)];
+    for call in calls {
+        assert!(catch_unwind(AssertUnwindSafe(call)).is_err());
+        assert_eq!(REFUSED.load(Ordering::Relaxed), 0);
+    }
+    BREAKS.store(false, Ordering::Relaxed);
+    assert_eq!(cache.keys().count(), 3);
 }

@@ -67,13 +67,14 @@ where
     fn ranked(&self, limit: usize, coldest: bool) -> Vec<(K, V)> {
         let inner = &*self.inner;
         let now = inner.context.now();
-        let mut ranked = Vec::new();
+        let (mut ranked, mut half) = (Vec::new(), None);
         for stripe in &inner.stripes {
             let mut rank = 0;
             stripe.visit_ranked(&inner.context, coldest, limit, now, |weighs, key, value| {
                 let _running = enter_user_code::<K, V>();
                 // What weighs nothing stays longest, however few entries its stripe has.
-                ranked.push(((weighs != coldest, rank), (key.clone(), value.clone())));
+                let entry = copy(&mut half, key, value);
+                ranked.push(((weighs != coldest, rank), entry));
                 rank += 1;
             });
         }
@@ -126,11 +127,11 @@ where
             let inner = &*self.cache.inner;
             let stripe = inner.stripes.get(self.stripe)?;
             let at = self.at.unwrap_or_else(|| stripe.table.start());
-            let mut batch = Vec::new();
+            let (mut batch, mut half) = (Vec::new(), None);
             let now = inner.context.now();
             self.at = stripe.visit_step(&inner.context, at, now, |key, value| {
                 let _running = enter_user_code::<K, V>();
-                batch.push((key.clone(), value.clone()));
+                batch.push(copy(&mut half, key, value));
             });
             if self.at.is_none() {
                 self.stripe += 1;
@@ -138,6 +139,14 @@ where
             self.batch = batch.into_iter();
         }
     }
+}
+
+/// Copies an entry under a lock. Should the value's clone panic, the key's is left in `half`, which the
+/// caller drops under none.
+fn copy<K: Clone, V: Clone>(half: &mut Option<K>, key: &K, value: &V) -> (K, V) {
+    *half = Some(key.clone());
+    let value = value.clone();
+    (half.take().expect("just put there"), value)
 }
 
 /// All keys of a cache; see [`Cache::keys`].
@@ -153,7 +162,11 @@ where
     type Item = K;
 
     fn next(&mut self) -> Option<K> {
-        self.0.next().map(|(key, _)| key)
+        self.0.next().map(|(key, value)| {
+            // Before the answer is made, which nobody would drop should this panic.
+            drop(value);
+            key
+        })
     }
 }
 
