@@ -12,7 +12,7 @@ use std::{
 };
 
 use common::{Ledger, Token};
-use larder::{Cache, Compute, Expiry, time::ManualTicker};
+use larder::{Cache, Compute, Expiry, RemovalCause, time::ManualTicker};
 
 /// What a panic may carry: its drop panics too.
 struct Bomb;
@@ -200,4 +200,40 @@ fn no_copy_of_a_key_is_dropped_under_a_lock_p12() {
     }
     BREAKS.store(false, Ordering::Relaxed);
     assert_eq!(cache.keys().count(), 3);
+}
+
+#[test]
+fn what_a_condition_let_in_may_have_to_leave_at_once() {
+    let none = Cache::<u64, u64>::new(0);
+    assert_eq!((none.insert_if_absent(1, 3), none.get(&1)), (Ok(()), None));
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&told);
+    let cache = Cache::<u64, u64>::builder()
+        .capacity(10)
+        .weigher(|_, &value| value)
+        .on_removal(move |_, &value, removal| seen.lock().unwrap().push((value, removal.cause)))
+        .build();
+    cache.insert(1, 3);
+    assert_eq!(cache.replace_if(1, 11, |_| true), Ok(3));
+    assert_eq!(cache.get(&1), None);
+    told.lock().unwrap().sort_by_key(|&(value, _)| value);
+    let causes = [(3, RemovalCause::Replaced), (11, RemovalCause::Rejected)];
+    assert_eq!(*told.lock().unwrap(), causes);
+}
+
+#[test]
+fn statistics_add_up() {
+    let cache = Cache::<u64, u64>::builder().capacity(10).stats(true).build();
+    cache.insert(1, 1);
+    // They come in and leave.
+    cache.insert_with_ttl(2, 2, Duration::ZERO);
+    cache.insert_with_ttl(1, 2, Duration::ZERO);
+    cache.insert(3, 3);
+    let stats = cache.stats();
+    let left: u64 = stats.removals.iter().map(|(_, removals)| removals.count).sum();
+    assert_eq!(stats.inserts + stats.updates - left, cache.len() as u64, "{stats:?}");
+
+    let read = catch_unwind(AssertUnwindSafe(|| cache.read(&3, |_| panic!("planned"))));
+    assert!(read.is_err());
+    assert_eq!((cache.stats().hits, cache.stats().misses), (1, 0), "it was found");
 }

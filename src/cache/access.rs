@@ -79,7 +79,7 @@ where
     /// Runs `read` on the value of `key` without cloning it; counts as a use of the entry.
     ///
     /// The closure runs under the lock of the entry's bucket: keep it short, and do not call this
-    /// cache from it.
+    /// cache from it, nor another one.
     ///
     /// ```
     /// # let cache = larder::Cache::new(10);
@@ -88,7 +88,8 @@ where
     /// ```
     ///
     /// # Panics
-    /// If the closure calls the cache and that would have to wait for a lock.
+    /// If the closure calls a cache, this or another, and that would have to wait for a lock: which
+    /// of them it would wait for is not told apart. The same holds for a value's `Clone`.
     pub fn read<Q, R>(&self, key: &Q, read: impl FnOnce(&V) -> R) -> Option<R>
     where
         Q: Hash + Equivalent<K> + ?Sized,
@@ -424,9 +425,11 @@ where
         Q: Hash + Equivalent<K> + ?Sized,
     {
         let mut look = LookUp { context: &self.context, hash, is_hit: false };
-        let found = self.use_further(further, hash, key, then);
-        look.is_hit = found.is_some();
-        found
+        self.use_further(further, hash, key, |value| {
+            // At once: what follows may panic.
+            look.is_hit = true;
+            then(value)
+        })
     }
 
     /// [`get`](Cache::get) where there is more to do: a clock to read, tags to see to, the policy or
@@ -548,11 +551,17 @@ where
         // Meanwhile they come near.
         let now = self.context.time_of_use();
         let found = match stripe.hit_at(&self.context, spot, hash, equals, (now, deadlines)) {
-            Hit::Used(used) => Some(then(&used.value)),
+            Hit::Used(used) => {
+                // At once: what follows may panic.
+                look.is_hit = true;
+                Some(then(&used.value))
+            }
             Hit::Absent => None,
-            Hit::Further(further) => self.use_further(further, hash, key, then),
+            Hit::Further(further) => self.use_further(further, hash, key, |value| {
+                look.is_hit = true;
+                then(value)
+            }),
         };
-        look.is_hit = found.is_some();
         (found, now)
     }
 

@@ -60,8 +60,9 @@ where
         self.inner.upsert(key, value, Own::Ttl(time_to_live))
     }
 
-    /// Stores `value` only if there is no living entry for `key`; answers whether it was stored. If so,
-    /// a load of the key that is under way is overtaken.
+    /// Stores `value` only if there is no living entry for `key`; answers whether there was none. If so,
+    /// a load of the key that is under way is overtaken. As with [`insert`](Self::insert), the newcomer
+    /// may be refused then, as always where the capacity is 0: the listener is told.
     ///
     /// # Errors
     /// Gives key and value back if there is an entry.
@@ -79,14 +80,15 @@ where
         }
     }
 
-    /// Replaces the value of `key` if `condition` holds for the present one; answers whether it was
-    /// replaced, with the old value. Nothing happens if there is no entry.
+    /// Replaces the value of `key` if `condition` holds for the present one; answers whether that was
+    /// so, with the old value. Nothing happens if there is no entry. As with [`insert`](Self::insert), a
+    /// new value too heavy for the cache drives the old one out and is not stored: the listener is told.
     ///
     /// The condition runs under the bucket's lock. If it holds, a load of the key that is under way is
     /// overtaken.
     ///
     /// # Errors
-    /// Gives the new value back if it was not stored.
+    /// Gives the new value back if there is no entry or the condition does not hold.
     ///
     /// ```
     /// # let cache = larder::Cache::new(10);
@@ -101,10 +103,10 @@ where
     }
 
     /// Replaces the value of `key` if it still has the version that [`version`](Self::version)
-    /// told; answers with the old value.
+    /// told; answers with the old value, as [`replace_if`](Self::replace_if) does.
     ///
     /// # Errors
-    /// Gives the new value back if it was not stored.
+    /// Gives the new value back if there is no entry or it has another version.
     pub fn replace_if_version(&self, key: K, value: V, version: u64) -> Result<V, V> {
         let condition =
             |resident: Option<(&V, u64)>| resident.is_some_and(|(_, now)| now == version);

@@ -1,6 +1,8 @@
 //! Until when an entry lives, and whether it still does: under its bucket's lock, or by the hint alone.
 
-use super::{Stripe, When};
+use std::hash::{BuildHasher, Hash};
+
+use super::{Condition, Stripe, When};
 use crate::{
     Slot,
     context::Context,
@@ -261,5 +263,68 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         let deadlines = self.sides.deadlines.of_bucket(first)?;
         deadlines.prefetch(probable);
         Some(deadlines)
+    }
+}
+
+impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
+    /// Gives an entry a new lifetime and changes its value a little, if it lives and `condition` holds;
+    /// answers whether that is so. The weight must stay the same, and it stays the same version.
+    pub(crate) fn amend<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        hash: u64,
+        equals: impl Fn(&K) -> bool,
+        (now, life): (u64, Lifetime),
+        condition: Option<Condition<'_, V>>,
+        change: impl FnOnce(&mut V),
+    ) -> bool {
+        let mut guard = self.lock();
+        let shard = &mut *guard;
+        self.catch_up(shard, now);
+        let Some(slot) = shard.arena.find(&self.table, hash, equals) else { return false };
+        if self.cause_of_death(context, shard, slot, now).is_some()
+            || condition.is_some_and(|condition| !self.wants(shard, Some(slot), condition, None))
+        {
+            return false;
+        }
+        shard.arena.with(slot, |mut found| {
+            found.value.change(change);
+            self.set_lifetime(context, slot, &found.lane.state.hint, life, now);
+        });
+        self.schedule(context, shard, slot, life.deadline);
+        self.publish_counts(shard);
+        true
+    }
+
+    /// Gives an entry that was read a new lifetime, if `condition` holds, and if it still has the limit
+    /// that it had `before`.
+    pub(crate) fn renew_read<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        hash: u64,
+        equals: impl Fn(&K) -> bool,
+        (now, before, life): (u64, Tick, Lifetime),
+        condition: Condition<'_, V>,
+    ) {
+        let mut guard = self.lock();
+        let shard = &mut *guard;
+        self.catch_up(shard, now);
+        let Some(slot) = shard.arena.find(&self.table, hash, equals) else { return };
+        if self.cause_of_death(context, shard, slot, now).is_some()
+            || !self.wants(shard, Some(slot), condition, None)
+        {
+            return;
+        }
+        let is_given = shard.arena.with(slot, |found| {
+            let is_given = self.lifetime_of(context, slot).limit == before;
+            if is_given {
+                self.set_lifetime(context, slot, &found.lane.state.hint, life, now);
+            }
+            is_given
+        });
+        if is_given {
+            self.schedule(context, shard, slot, life.deadline);
+        }
+        self.publish_counts(shard);
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     event::{Effects, Leaving, RemovalCause},
     expiry::Lifetime,
     policy::{Newcomer, Policy, Recorder},
+    stats::Event,
     table::{UserCode, enter_user_code},
     tags::TagSet,
     time::Tick,
@@ -169,7 +170,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         put
     }
 
-    fn wants(
+    pub(super) fn wants(
         &self,
         shard: &mut Shard<K, V, P>,
         resident: Option<Slot>,
@@ -235,6 +236,10 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
     ) -> Outcome {
         let displaced =
             resident.map(|slot| self.remove_slot(context, shard, slot, RemovalCause::Replaced));
+        if cause == RemovalCause::Expired {
+            // It came in and left.
+            context.count(if resident.is_some() { Event::Update } else { Event::Insert });
+        }
         shard.version += 1;
         let removal = crate::Removal { cause, version: shard.version, weight: write.weight };
         let ticket = self.ticket_if_heard(context, shard);
@@ -482,67 +487,6 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         effects.push(leaving);
         after();
         death.is_none()
-    }
-
-    /// Gives an entry a new lifetime and changes its value a little, if it lives and `condition` holds;
-    /// answers whether that is so. The weight must stay the same, and it stays the same version.
-    pub(crate) fn amend<S: BuildHasher>(
-        &self,
-        context: &Context<K, V, S>,
-        hash: u64,
-        equals: impl Fn(&K) -> bool,
-        (now, life): (u64, Lifetime),
-        condition: Option<Condition<'_, V>>,
-        change: impl FnOnce(&mut V),
-    ) -> bool {
-        let mut guard = self.lock();
-        let shard = &mut *guard;
-        self.catch_up(shard, now);
-        let Some(slot) = shard.arena.find(&self.table, hash, equals) else { return false };
-        if self.cause_of_death(context, shard, slot, now).is_some()
-            || condition.is_some_and(|condition| !self.wants(shard, Some(slot), condition, None))
-        {
-            return false;
-        }
-        shard.arena.with(slot, |mut found| {
-            found.value.change(change);
-            self.set_lifetime(context, slot, &found.lane.state.hint, life, now);
-        });
-        self.schedule(context, shard, slot, life.deadline);
-        self.publish_counts(shard);
-        true
-    }
-
-    /// Gives an entry that was read a new lifetime, if `condition` holds, and if it still has the limit
-    /// that it had `before`.
-    pub(crate) fn renew_read<S: BuildHasher>(
-        &self,
-        context: &Context<K, V, S>,
-        hash: u64,
-        equals: impl Fn(&K) -> bool,
-        (now, before, life): (u64, Tick, Lifetime),
-        condition: Condition<'_, V>,
-    ) {
-        let mut guard = self.lock();
-        let shard = &mut *guard;
-        self.catch_up(shard, now);
-        let Some(slot) = shard.arena.find(&self.table, hash, equals) else { return };
-        if self.cause_of_death(context, shard, slot, now).is_some()
-            || !self.wants(shard, Some(slot), condition, None)
-        {
-            return;
-        }
-        let is_given = shard.arena.with(slot, |found| {
-            let is_given = self.lifetime_of(context, slot).limit == before;
-            if is_given {
-                self.set_lifetime(context, slot, &found.lane.state.hint, life, now);
-            }
-            is_given
-        });
-        if is_given {
-            self.schedule(context, shard, slot, life.deadline);
-        }
-        self.publish_counts(shard);
     }
 
     /// The version of a living entry.
