@@ -125,6 +125,38 @@ fn a_read_gives_its_lifetime_only_to_the_value_that_was_read_p9() {
     a_read_leaves_what_came_meanwhile_alone(Arc::new);
 }
 
+/// A time of an entry's own, and the cache's.
+#[test]
+fn no_read_makes_an_entry_outlive_a_time_to_live_p9() {
+    let seconds = Duration::from_secs;
+    with_sliding::<u64>(|cache, ticker, _| {
+        cache.insert_with_ttl(1, 3600, seconds(10));
+        cache.insert_with_ttl(2, 6, seconds(10));
+        cache.insert(3, 3600);
+        assert!(cache.set_ttl(&3, seconds(10)));
+        cache.insert_with_ttl(4, 3600, seconds(10));
+        cache.insert(4, 3600);
+        let read = || (1..=4).filter(|key| cache.get(key).is_some()).collect::<Vec<_>>();
+        for _ in 0..3 {
+            ticker.advance(seconds(3));
+            assert_eq!(read(), [1, 2, 3, 4], "reads prolong the second's time");
+        }
+        ticker.advance(seconds(1));
+        assert_eq!(read(), [4], "which was replaced by one without such a time");
+    });
+    let ticker = ManualTicker::new();
+    let builder = Cache::<u64, u64>::builder().capacity(10).expiry(Sliding::default());
+    let cache = builder.time_to_live(seconds(10)).clock(ticker.clone()).build();
+    cache.insert(1, 6);
+    for _ in 0..3 {
+        ticker.advance(seconds(3));
+        assert_eq!(cache.get(&1), Some(6), "up to the cache's");
+    }
+    ticker.advance(seconds(1));
+    assert_eq!(cache.get(&1), None);
+    cache.validate();
+}
+
 #[test]
 fn what_compute_answers_is_not_lost_if_the_drop_of_what_was_there_panics_p12() {
     /// Panics when so many of the first kind have been dropped.

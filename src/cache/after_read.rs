@@ -7,10 +7,8 @@ use hashbrown::Equivalent;
 use super::{Inner, same};
 use crate::{
     Expiry,
-    expiry::Lifetime,
     policy::Policy,
     stripe::{Condition, Stripe},
-    time::{Tick, nanos},
 };
 
 impl<K, V, P, S> Inner<K, V, P, S>
@@ -72,12 +70,7 @@ where
         if renewed == remaining {
             return;
         }
-        let mut limit = renewed.map_or(Tick::NEVER, |own| Tick::deadline(now, nanos(own)));
-        if self.context.rules.time_to_live.is_some() {
-            // Of two limits only the nearer is kept: a read must not outlive the other.
-            limit = limit.min(before.limit);
-        }
-        let life = Lifetime { limit, deadline: self.context.rules.idle_from(now, limit) };
+        let life = self.context.rules.lifetime_read(now, before, renewed);
         let is_same = |now: Option<(&V, u64)>| now.is_some_and(|(_, now)| Some(now) == version);
         let condition = if stripe.table.bare.has_bare_values() {
             Condition::Still(value)
@@ -85,7 +78,7 @@ where
             // Without a version it came in while it was read: its lifetime has just begun.
             Condition::Present(&is_same, &|| ())
         };
-        let lives = (now, before.limit, life);
+        let lives = (now, before, life);
         stripe.renew_read(&self.context, hash, equals, lives, condition);
     }
 }

@@ -152,7 +152,7 @@ impl<K, V> Builder<K, V> {
         Self {
             capacity: None,
             weigher: None,
-            rules: Rules { time_to_live: None, time_to_idle: None, expiry: None },
+            rules: Rules::new(None, None),
             policy: Adaptive::default(),
             hasher: hash::random_state(),
             stripes: None,
@@ -435,7 +435,7 @@ where
             is_coarse: self.rules.shortest().is_some_and(|shortest| shortest >= LONG),
             timed: AtomicBool::new(self.rules.any()),
             special: Special::new(self.rules.any() || self.tagger.is_some()),
-            rules: self.rules,
+            rules: self.rules.settle(),
             tagger: self.tagger,
             clock: self.clock.map_or_else(Clock::system, Clock::injected),
             due: AtomicU64::new(u64::MAX),
@@ -501,11 +501,11 @@ impl<K: 'static, V: 'static, P, S> Builder<K, V, P, S> {
             };
             Tagger { tags_of: Box::new(tags_of), hasher, registry }
         });
-        let Rules { time_to_live, time_to_idle, expiry: _ } = self.rules;
+        let Rules { time_to_live, time_to_idle, .. } = self.rules;
         Builder {
             capacity: self.capacity,
             weigher,
-            rules: Rules { time_to_live, time_to_idle, expiry: None },
+            rules: Rules::new(time_to_live, time_to_idle),
             policy: self.policy,
             hasher: self.hasher,
             stripes: self.stripes,

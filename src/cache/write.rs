@@ -53,7 +53,8 @@ where
     }
 
     /// [`insert`](Self::insert) with a time to live for this entry alone. Where the cache has rules of its
-    /// own too (a time to live or to idle, an [`Expiry`](crate::Expiry)), the nearest deadline wins.
+    /// own too (a time to live or to idle, an [`Expiry`](crate::Expiry)), the nearest deadline wins (for
+    /// an [`Expiry`](crate::Expiry) beside a time to idle see [`after_read`](crate::Expiry::after_read)).
     /// [`Duration::MAX`] means for ever, zero at once.
     pub fn insert_with_ttl(&self, key: K, value: V, time_to_live: Duration) -> Option<V> {
         self.inner.context.make_timed();
@@ -390,11 +391,11 @@ where
         };
         let Some(expiry) = &rules.expiry else { return rules.lifetime(now, limit) };
         let present = self.stripe(hash).life(&self.context, hash, same::<K, V, K>(key), now);
-        let own = match present {
+        let ruled = match present {
             None => expiry.after_create(key, value),
             Some(present) => expiry.after_update(key, value, present.remaining(now)),
         };
-        rules.lifetime(now, own.into_iter().chain(limit).min())
+        rules.lifetime_ruled(now, limit, ruled)
     }
 
     /// Writes if `condition` holds, which supersedes loads then.

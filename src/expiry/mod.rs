@@ -46,14 +46,20 @@ pub trait Expiry<K, V>: Send + Sync {
     }
 
     /// How long an entry lives after a `get`, when it had `remaining` to live. Called only if
-    /// [`watches_reads`](Self::watches_reads). By default nothing changes. In a cache that has a
-    /// `time_to_live` too, a read can shorten a lifetime but not prolong it.
+    /// [`watches_reads`](Self::watches_reads). By default nothing changes. No read makes an entry
+    /// outlive the cache's `time_to_live`, or a time to live of its own
+    /// ([`insert_with_ttl`](crate::Cache::insert_with_ttl), [`set_ttl`](crate::Cache::set_ttl)).
+    ///
+    /// Only in a cache that has a `time_to_idle` is there no place to keep two such times of an entry: if
+    /// it has a `time_to_live` as well, a read can shorten a lifetime but not prolong it; if not, what this
+    /// answers takes the place of an entry's own time to live.
     fn after_read(&self, value: &V, remaining: Option<Duration>) -> Option<Duration> {
         let _ = value;
         remaining
     }
 
-    /// Whether [`after_read`](Self::after_read) should be called. It makes every `get` slower.
+    /// Whether [`after_read`](Self::after_read) should be called. It makes every `get` slower. Asked when
+    /// the cache is built, and at each.
     fn watches_reads(&self) -> bool {
         false
     }
@@ -84,9 +90,29 @@ pub(crate) struct Rules<K, V> {
     /// Nanoseconds.
     pub(crate) time_to_idle: Option<u64>,
     pub(crate) expiry: Option<Box<dyn Expiry<K, V>>>,
+    /// Whether entries' limits are kept beside their deadlines, which differ.
+    pub(crate) keeps_limits: bool,
 }
 
 impl<K, V> Rules<K, V> {
+    /// Those of a cache without an [`Expiry`].
+    pub(crate) const fn new(time_to_live: Option<u64>, time_to_idle: Option<u64>) -> Self {
+        Self { time_to_live, time_to_idle, expiry: None, keeps_limits: false }
+    }
+
+    /// The rules as they hold for good.
+    pub(crate) fn settle(self) -> Self {
+        let watches_reads = self.expiry.as_ref().is_some_and(|expiry| expiry.watches_reads());
+        let keeps_limits = self.time_to_idle.is_some() || watches_reads;
+        Self { keeps_limits, ..self }
+    }
+
+    /// Whether entries' limits are those that reads must not outlive, and the [`Expiry`]'s deadlines
+    /// are apart. Where there is a time to idle, that has their place.
+    fn limits_reads(&self) -> bool {
+        self.keeps_limits && self.time_to_idle.is_none()
+    }
+
     /// The longest lifetime that is configured, in nanoseconds.
     pub(crate) fn longest(&self) -> Option<u64> {
         self.time_to_live.max(self.time_to_idle)
@@ -113,6 +139,43 @@ impl<K, V> Rules<K, V> {
         let limit = own.map_or(Tick::NEVER, |own| at(nanos(own)));
         let limit = self.time_to_live.map_or(limit, |live| limit.min(at(live)));
         Lifetime { limit, deadline: self.idle_from(now, limit) }
+    }
+
+    /// [`lifetime`](Self::lifetime) of an entry that lives for `ruled` by the [`Expiry`], too.
+    pub(crate) fn lifetime_ruled(
+        &self,
+        now: u64,
+        own: Option<Duration>,
+        ruled: Option<Duration>,
+    ) -> Lifetime {
+        if !self.limits_reads() {
+            return self.lifetime(now, own.into_iter().chain(ruled).min());
+        }
+        let limit = self.lifetime(now, own).limit;
+        let ruled = ruled.map_or(Tick::NEVER, |ruled| Tick::deadline(now, nanos(ruled)));
+        Lifetime { limit, deadline: limit.min(ruled) }
+    }
+
+    /// The lifetime of an entry read now that had another, and by the [`Expiry`] lives for `ruled`.
+    pub(crate) fn lifetime_read(
+        &self,
+        now: u64,
+        before: Lifetime,
+        ruled: Option<Duration>,
+    ) -> Lifetime {
+        let ruled = ruled.map_or(Tick::NEVER, |ruled| Tick::deadline(now, nanos(ruled)));
+        if self.limits_reads() {
+            return Lifetime { limit: before.limit, deadline: before.limit.min(ruled) };
+        }
+        let is_limited = self.time_to_live.is_some();
+        // Of two limits only the nearer is kept: a read must not outlive the other.
+        let limit = if is_limited { ruled.min(before.limit) } else { ruled };
+        Lifetime { limit, deadline: self.idle_from(now, limit) }
+    }
+
+    /// Whether two lifetimes of an entry are the same, unless it was used in between.
+    pub(crate) fn are_same(&self, one: Lifetime, other: Lifetime) -> bool {
+        one.limit == other.limit && (self.time_to_idle.is_some() || one.deadline == other.deadline)
     }
 
     /// The lifetime of an entry written now that lives so long whatever the time to live is.

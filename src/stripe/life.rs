@@ -195,9 +195,9 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     /// The lifetime of an entry whose bucket is locked.
     pub(super) fn lifetime_of<S>(&self, context: &Context<K, V, S>, slot: Slot) -> Lifetime {
         let deadline = self.deadline(slot);
-        let limit = match context.rules.time_to_idle {
-            Some(_) => self.sides.limits.get(slot, self.swept()),
-            None => deadline,
+        let limit = match context.rules.keeps_limits {
+            true => self.sides.limits.get(slot, self.swept()),
+            false => deadline,
         };
         Lifetime { limit, deadline }
     }
@@ -214,7 +214,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
     ) {
         let swept = self.swept();
         self.sides.deadlines.set(slot, life.deadline, swept);
-        if context.rules.time_to_idle.is_some() {
+        if context.rules.keeps_limits {
             self.sides.limits.set(slot, life.limit, swept);
         }
         write_hint(hint, hint_for(context, life.deadline, now, swept));
@@ -243,7 +243,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         let later = self.is_mortal_alive(context, lane, when.now, swept)
             && self.put_off(lane, deadline, (swept, deadlines));
         if later {
-            if context.rules.time_to_idle.is_some() {
+            if context.rules.keeps_limits {
                 self.sides.limits.set(lane.slot(), when.life.limit, swept);
             }
             let hint = hint_for(context, deadline, when.now, swept);
@@ -296,14 +296,14 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         true
     }
 
-    /// Gives an entry that was read a new lifetime, if `condition` holds, and if it still has the limit
-    /// that it had `before`.
+    /// Gives an entry that was read a new lifetime, if `condition` holds, and if it still has the one that
+    /// it had `before`.
     pub(crate) fn renew_read<S: BuildHasher>(
         &self,
         context: &Context<K, V, S>,
         hash: u64,
         equals: impl Fn(&K) -> bool,
-        (now, before, life): (u64, Tick, Lifetime),
+        (now, before, life): (u64, Lifetime, Lifetime),
         condition: Condition<'_, V>,
     ) {
         let mut guard = self.lock();
@@ -316,7 +316,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             return;
         }
         let is_given = shard.arena.with(slot, |found| {
-            let is_given = self.lifetime_of(context, slot).limit == before;
+            let is_given = context.rules.are_same(self.lifetime_of(context, slot), before);
             if is_given {
                 self.set_lifetime(context, slot, &found.lane.state.hint, life, now);
             }

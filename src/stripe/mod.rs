@@ -83,7 +83,7 @@ struct Counts {
 struct Sides {
     weights: Side<AtomicU64>,
     deadlines: Deadlines,
-    /// The deadlines that use does not extend, where there is a time to idle too.
+    /// The deadlines that use does not extend, where those above may be nearer.
     limits: Deadlines,
     versions: Side<AtomicU64>,
     tags: Side<TagCell>,
