@@ -1,4 +1,4 @@
-//! Lifetimes that change with a read, where an [`Expiry`](crate::Expiry) wants that.
+//! Lifetimes that change with a read, where an [`Expiry`] wants that.
 
 use std::hash::{BuildHasher, Hash};
 
