@@ -17,20 +17,32 @@ use crate::{
 /// A newcomer that has a place but is not yet published. If this is dropped, which only a panic does,
 /// it goes back to where it came from: it is dropped under no lock there.
 pub(super) struct Arrival<'a, K: Hash, V, P: Policy, S: BuildHasher> {
-    pub(super) stripe: &'a Stripe<K, V, P>,
-    pub(super) context: &'a Context<K, V, S>,
+    stripe: &'a Stripe<K, V, P>,
+    context: &'a Context<K, V, S>,
     pub(super) shard: &'a mut Shard<K, V, P>,
-    pub(super) entry: &'a mut Option<(K, V)>,
-    pub(super) slot: Slot,
+    entry: &'a mut Option<(K, V)>,
+    slot: Slot,
     /// It is counted already.
-    pub(super) weight: u64,
+    weight: u64,
     /// What must be given back to the budget.
-    pub(super) reserved: u64,
+    reserved: u64,
     /// Whether the policy has it for sure.
     pub(super) is_tracked: bool,
 }
 
-impl<K: Hash, V, P: Policy, S: BuildHasher> Arrival<'_, K, V, P, S> {
+impl<'a, K: Hash, V, P: Policy, S: BuildHasher> Arrival<'a, K, V, P, S> {
+    /// One in that slot, of that weight, and with so much to give back.
+    #[inline(always)]
+    pub(super) fn new(
+        stripe: &'a Stripe<K, V, P>,
+        context: &'a Context<K, V, S>,
+        shard: &'a mut Shard<K, V, P>,
+        entry: &'a mut Option<(K, V)>,
+        (slot, weight, reserved): (Slot, u64, u64),
+    ) -> Self {
+        Self { stripe, context, shard, entry, slot, weight, reserved, is_tracked: false }
+    }
+
     /// Shows it to the policy.
     #[inline(always)]
     pub(super) fn show(&mut self, newcomer: Newcomer) {

@@ -69,19 +69,20 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         }
         shard.weight += 1;
         let newcomer = Newcomer { slot, hash, weight: 1, has_room };
-        let (reserved, is_tracked) = (u64::from(has_room), false);
-        let mut arrival =
-            Arrival { stripe: self, context, shard, entry, slot, weight: 1, reserved, is_tracked };
         let admission = if has_room {
+            let mut arrival = Arrival::new(self, context, shard, entry, (slot, 1, 1));
             arrival.show(newcomer);
+            arrival.end();
             Admission::Free
         } else {
+            let mut arrival = Arrival::new(self, context, shard, entry, (slot, 1, 0));
             let victim = arrival.exchange(newcomer);
-            *arrival.entry = Some(arrival.shard.arena.take(victim));
-            arrival.shard.weight -= 1;
+            let gone = arrival.shard.arena.take(victim);
+            arrival.end();
+            *entry = Some(gone);
+            shard.weight -= 1;
             if victim == slot { Admission::Refused } else { Admission::Evicted }
         };
-        arrival.end();
         if admission != Admission::Refused {
             shard.arena.publish(slot, hash);
             self.schedule(context, shard, slot, when.life.deadline);

@@ -386,9 +386,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         shard.weight = shard.weight.wrapping_add(weight);
         let entry = &mut write.entry;
         // What is reserved is the caller's.
-        let (reserved, is_tracked) = (0, false);
-        let mut arrival =
-            Arrival { stripe: self, context, shard, entry, slot, weight, reserved, is_tracked };
+        let mut arrival = Arrival::new(self, context, shard, entry, (slot, weight, 0));
         if weight > 0 {
             arrival.show(Newcomer { slot, hash, weight, has_room });
         }
