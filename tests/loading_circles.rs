@@ -1,31 +1,24 @@
 //! Loads that wait for each other in a circle, on as many threads or in as many tasks: one of them is
-//! told, so that none hangs. No other cache does that (ben-manes/caffeine#89 says "do not").
+//! told, so that none hangs (in ben-manes/caffeine#89 they did). Who is not told: `loading_no_circles.rs`.
 
 #[path = "common/tasks.rs"]
 mod tasks;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc, Barrier, OnceLock,
-        atomic::{AtomicU64, Ordering::SeqCst},
-    },
+    sync::{Arc, Barrier, OnceLock},
     task::Poll,
     thread,
-    time::Duration,
 };
 
 use larder::{
-    Cache, LoadError, LoadingCache, WhenFull, WriteError,
+    Cache, LoadError, LoadingCache, WriteError,
     loader::{self, Loaded, Loader, Writer},
-    time::Ticker,
 };
 use tasks::{Gate, Task, in_time};
 
 type Plain = Cache<u32, u32>;
 type Answer = Result<u32, LoadError<&'static str>>;
-
-const SECOND: Duration = Duration::from_secs(1);
 
 /// What a load answers that was told that it would wait for itself.
 const CIRCLE: &str = "a circle";
@@ -157,59 +150,6 @@ fn tasks_in_a_circle_are_told_p14() {
     assert_eq!(cache.flights(), 0);
 }
 
-/// Who no longer waits closes no circle, whether it was told or dropped.
-#[test]
-fn who_gave_up_waiting_is_in_no_circle() {
-    let (cache, gate) = (plain(), Gate::new());
-    let mut first = in_tasks(&cache, 0, &gate, 1);
-    let hold = Gate::new();
-    let mut second = {
-        let (cache, hold) = (cache.clone(), hold.clone());
-        Task::new(async move {
-            let load = async {
-                hold.pass().await;
-                next(cache.try_get_or_insert_async(&0, async { Ok(7) }).await)
-            };
-            cache.try_get_or_insert_async(&1, load).await
-        })
-    };
-    assert!(first.poll().is_pending() && second.poll().is_pending());
-    gate.open();
-    assert!(first.poll().is_pending(), "it waits for the second");
-    drop(first);
-    hold.open();
-    assert_eq!(second.poll(), Poll::Ready(Ok(8)));
-}
-
-/// A flight that is over ties nobody, even if who waited for it has yet to wake up.
-#[test]
-fn who_has_yet_to_wake_up_is_in_no_circle() {
-    let (cache, gate) = (plain(), Gate::new());
-    let hold = Gate::new();
-    let mut awaited = {
-        let (cache, hold) = (cache.clone(), hold.clone());
-        Task::new(async move {
-            let load = async {
-                hold.pass().await;
-                Ok::<_, &str>(1)
-            };
-            cache.try_get_or_insert_async(&1, load).await
-        })
-    };
-    assert!(awaited.poll().is_pending());
-    gate.open();
-    let mut waiting = in_tasks(&cache, 0, &gate, 1);
-    assert!(waiting.poll().is_pending());
-    hold.open();
-    assert_eq!(awaited.poll(), Poll::Ready(Ok(1)));
-    cache.remove(&1);
-    // The key's next load waits for who waited for its last.
-    let mut later = in_tasks(&cache, 1, &gate, 0);
-    assert!(later.poll().is_pending());
-    assert_eq!(waiting.poll(), Poll::Ready(Ok(2)));
-    assert_eq!(later.poll(), Poll::Ready(Ok(3)));
-}
-
 /// Asks for the next key of a circle of `count`, by the cache's own loader.
 struct Around {
     count: u32,
@@ -270,44 +210,6 @@ fn shared_loads_in_a_circle_are_told_p14() {
         assert!(answers.iter().all(|answer| answer.is_err()), "{answers:?}");
         assert_eq!(cache.flights(), 0);
     }
-}
-
-/// Threads that load what they find in a random order, but never in a circle, are never told so:
-/// however often what they wait for is loaded, removed and loaded anew.
-#[test]
-fn loads_in_no_circle_are_never_told() {
-    in_time(|| {
-        let cache = plain();
-        thread::scope(|scope| {
-            for seed in 0..4_u64 {
-                let cache = &cache;
-                scope.spawn(move || {
-                    let mut random = seed;
-                    for _ in 0..3000 {
-                        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                        let key = (random >> 40) as u32 % 6;
-                        assert!(load_on(cache, key, random).is_ok());
-                        cache.remove(&((random >> 50) as u32 % 6));
-                    }
-                });
-            }
-        });
-        assert_eq!(cache.flights(), 0);
-    });
-}
-
-/// Loads a key from some of the next ones.
-fn load_on(cache: &Plain, key: u32, random: u64) -> Answer {
-    cache.try_get_or_insert_with(&key, || {
-        for step in 1..=2 {
-            let next = key + step;
-            if next < 6 && random >> (key + 6 * step) & 1 == 1 {
-                thread::yield_now();
-                load_on(cache, next, random).map_err(|_| CIRCLE)?;
-            }
-        }
-        Ok(key)
-    })
 }
 
 /// Threads whose loads ask for anything: whatever circles there are, all come to an end.
@@ -428,130 +330,6 @@ fn bulk_loads_in_a_circle_are_told_p14() {
     }
 }
 
-/// Goes on by a tenth of a second for each look.
-#[derive(Debug, Default)]
-struct Restless(AtomicU64);
-
-impl Ticker for Restless {
-    fn now(&self) -> Duration {
-        SECOND / 10 * self.0.fetch_add(1, SeqCst) as u32
-    }
-}
-
-/// Who gives up after a while is in no circle that would never end.
-#[test]
-fn who_waits_for_a_while_only_is_in_no_circle() {
-    let cache = Cache::<u32, u32>::builder().capacity(10).clock(Restless::default()).build();
-    let [zero, one] = in_time(move || {
-        let has_begun = Arc::new(Barrier::new(2));
-        let zero = {
-            let (cache, has_begun) = (cache.clone(), Arc::clone(&has_begun));
-            thread::spawn(move || {
-                cache.try_get_or_insert_with(&0, || {
-                    has_begun.wait();
-                    let found = cache.try_get_or_insert_within(&1, SECOND, || Err("alone"));
-                    if found == Err(LoadError::TimedOut) { Ok(5) } else { next(found) }
-                })
-            })
-        };
-        let one = thread::spawn(move || {
-            cache.try_get_or_insert_with(&1, || {
-                has_begun.wait();
-                next(cache.try_get_or_insert_with(&0, || Err("alone")))
-            })
-        });
-        [zero, one].map(|thread| thread.join().unwrap())
-    });
-    assert_eq!((zero, one), (Ok(5), Ok(6)));
-}
-
-/// A closure that blocks on a runtime waits for none of the runtime's other tasks.
-#[test]
-fn tasks_of_a_runtime_that_a_load_blocks_on_are_in_no_circle() {
-    in_time(|| {
-        let (cache, begun, asked) = (plain(), Arc::new(Barrier::new(2)), Gate::new());
-        let one = {
-            let (cache, begun) = (cache.clone(), Arc::clone(&begun));
-            thread::spawn(move || {
-                cache.try_get_or_insert_with(&1, || {
-                    begun.wait();
-                    begun.wait();
-                    next(cache.try_get_or_insert_with(&0, || Err("alone")))
-                })
-            })
-        };
-        begun.wait();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let (own, polled) = (cache.clone(), asked.clone());
-        let bystander = runtime.spawn(async move {
-            let one = own.try_get_or_insert_async(&1, async { Err("alone") });
-            let mut one = std::pin::pin!(one);
-            std::future::poll_fn(|context| {
-                let waits = one.as_mut().poll(context).is_pending();
-                polled.open();
-                assert!(waits, "a second thread computes it");
-                Poll::Ready(())
-            })
-            .await;
-            one.await
-        });
-        let zero = cache.try_get_or_insert_with(&0, || {
-            runtime.block_on(asked.pass());
-            begun.wait();
-            Ok::<_, &'static str>(5)
-        });
-        assert_eq!(zero, Ok(5));
-        assert_eq!(one.join().unwrap(), Ok(6));
-        assert_eq!(runtime.block_on(bystander).unwrap(), Ok(6));
-    });
-}
-
-/// A load that is over waits for nothing, even if what it waited with is still there.
-#[test]
-fn what_a_load_left_behind_is_in_no_circle() {
-    type Left = std::pin::Pin<Box<dyn Future<Output = Answer>>>;
-    let (cache, gate) = (plain(), Gate::new());
-    let mut one = in_tasks(&cache, 1, &gate, 0);
-    assert!(one.poll().is_pending());
-    let left: std::rc::Rc<std::cell::RefCell<Option<Left>>> = std::rc::Rc::default();
-    let mut zero = {
-        let (cache, left) = (cache.clone(), std::rc::Rc::clone(&left));
-        Task::new(async move {
-            let own = cache.clone();
-            let load = async move {
-                let mut one: Left = Box::pin(async move {
-                    own.try_get_or_insert_async(&1, async { Err("alone") }).await
-                });
-                std::future::poll_fn(|context| Poll::Ready(one.as_mut().poll(context)))
-                    .await
-                    .is_ready();
-                *left.borrow_mut() = Some(one);
-                Ok::<_, &'static str>(0)
-            };
-            cache.try_get_or_insert_async(&0, load).await
-        })
-    };
-    assert_eq!(zero.poll(), Poll::Ready(Ok(0)));
-    cache.remove(&0);
-    let hold = Gate::new();
-    let mut zero = {
-        let (cache, hold) = (cache.clone(), hold.clone());
-        Task::new(async move {
-            let load = async {
-                hold.pass().await;
-                Ok::<_, &'static str>(7)
-            };
-            cache.try_get_or_insert_async(&0, load).await
-        })
-    };
-    assert!(zero.poll().is_pending(), "it waits for nothing in the cache");
-    gate.open();
-    assert!(one.poll().is_pending(), "it waits for that");
-    hold.open();
-    assert_eq!(zero.poll(), Poll::Ready(Ok(7)));
-    assert_eq!(one.poll(), Poll::Ready(Ok(8)));
-}
-
 /// Loads led by the future that began them, within each other and in a circle with a third.
 #[test]
 fn loads_within_loads_in_a_circle_are_told_p14() {
@@ -575,36 +353,6 @@ fn loads_within_loads_in_a_circle_are_told_p14() {
     assert_eq!(told.failure(), Some(&CIRCLE));
     assert!(matches!(within.poll(), Poll::Ready(Err(_))));
     assert_eq!(cache.flights(), 0);
-}
-
-/// Who loads need not queue for a place if who has one waits for it, by way of another cache.
-#[test]
-fn a_place_among_loads_is_in_no_circle_p14() {
-    in_time(|| {
-        let (cache, has_begun) = (plain(), Arc::new(Barrier::new(2)));
-        let (own, begun) = (cache.clone(), Arc::clone(&has_begun));
-        let load = move |key: &u32| {
-            if *key == 1 {
-                return Ok(1);
-            }
-            begun.wait();
-            next(own.try_get_or_insert_with(&0, || Err("alone")))
-        };
-        let limited: LoadingCache<u32, u32, _> = Cache::builder()
-            .capacity(10)
-            .loader(loader::blocking(load))
-            .max_loads(1, WhenFull::Queue)
-            .build();
-        let asking = limited.clone();
-        let zero = thread::spawn(move || {
-            cache.try_get_or_insert_with(&0, || {
-                has_begun.wait();
-                next(asking.get(&1))
-            })
-        });
-        assert_eq!(limited.get(&2), Ok(3));
-        assert_eq!(zero.join().unwrap(), Ok(2));
-    });
 }
 
 /// What a load drops, when it is given up, may ask for its key: it is told.

@@ -37,7 +37,7 @@ pin_project! {
     impl<'a, K, V, P: Policy, S, Q: ?Sized, F> PinnedDrop for Load<'a, K, V, P, S, Q, F> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            if let Stage::Leading(lead, ..) = this.stage {
+            if let Stage::Leading(_, lead, _) = this.stage {
                 // What it drops is told if it asks for the key.
                 let _running = lead.run_future();
                 this.load.set(None);
@@ -48,8 +48,8 @@ pin_project! {
 
 enum Stage<'a, K, V> {
     Asking(Asking<&'a Flights<K, V>>),
-    /// With what ties the caller to it.
-    Leading(Lead<&'a Flights<K, V>>, Started, OptionalTie),
+    /// With what ties the caller to it, which goes first.
+    Leading(OptionalTie, Lead<&'a Flights<K, V>>, Started),
     Over,
 }
 
@@ -129,7 +129,7 @@ where
             (lead, inner.start(false), None)
         } else {
             // Taken out, so that a panic below gives it up at once.
-            let Stage::Leading(lead, started, tie) = mem::replace(this.stage, Stage::Over) else {
+            let Stage::Leading(tie, lead, started) = mem::replace(this.stage, Stage::Over) else {
                 panic!("a load was polled after it was ready");
             };
             (lead, started, tie)
@@ -143,9 +143,11 @@ where
             let Ok(tie) = lead.tie_caller(tie) else {
                 return Poll::Ready(Err(LoadError::Reentrant));
             };
-            *this.stage = Stage::Leading(lead, started, tie);
+            *this.stage = Stage::Leading(tie, lead, started);
             return Poll::Pending;
         };
+        // Before the flight ends: the caller does not wait for the key's next one.
+        drop(tie);
         Poll::Ready(inner.finish(lead, started, key, loaded.map_err(Arc::new)))
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! Whose code it is that waits, the thread knows ([`Waiting`]). If a future waits, that is the innermost
 //! flight whose code polls it; who polls that flight's future is tied to it in turn. If the thread
-//! waits, all flights do in whose code it is. A wait that will end by itself ties nobody.
+//! waits, all flights do in whose code it is. One that will not wait for ever closes no circle.
 //!
 //! A tie to a flight is made under the lock of its list, while somebody leads it, and cut under the same
 //! lock when nobody does any more: a later flight of the key has nothing to do with it, even if who waited
@@ -22,7 +22,7 @@ use super::{
     running::{Mark, Waiting},
     wake_all,
 };
-use crate::sync::{Mutex, MutexGuard, global, lock};
+use crate::sync::{Arc, Mutex, MutexGuard, global, lock};
 
 /// A flight, another, and the number of the tie; 0 for that of a flight to its group.
 type Edge = (Mark, Mark, u64);
@@ -31,12 +31,13 @@ type Edge = (Mark, Mark, u64);
 struct Ties {
     /// The number given last to a tie.
     number: u64,
-    /// Which flight waits for which.
+    /// Which flight waits for which, for ever if need be.
     onward: BTreeSet<Edge>,
     /// Which flight is waited for by which.
     back: BTreeSet<Edge>,
-    /// Flights that would have to know if others came to wait for them, and whom to tell.
-    watchers: BTreeMap<Mark, Waker>,
+    /// Flights that queue for a place among the loads of their cache, and whom to tell when others come to
+    /// wait for them.
+    queued: BTreeMap<Mark, Arc<Waker>>,
 }
 
 global! {
@@ -50,7 +51,7 @@ pub(crate) struct Tie {
     waiting: Box<[Mark]>,
     awaited: Mark,
     /// Who is to be told that there is this now.
-    watchers: Vec<Waker>,
+    watchers: Vec<Arc<Waker>>,
 }
 
 /// Small, as there is mostly none.
@@ -72,30 +73,30 @@ impl Tie {
 
     #[cold]
     fn between(before: OptionalTie, waiting: Waiting, awaited: Mark) -> Result<Box<Self>, Circle> {
-        let Waiting { those, grouped } = waiting;
+        let Waiting { those, grouped, is_patient } = waiting;
         if let Some(before) = before.filter(|before| before.waiting == those) {
             return Ok(before);
         }
         let mut ties = ties();
-        for flight in grouped {
-            ties.tie((flight, those[0], 0));
+        if grouped.first().is_some_and(|&flight| !ties.onward.contains(&(flight, those[0], 0))) {
+            grouped.iter().for_each(|&flight| ties.tie((flight, those[0], 0), true));
         }
-        if ties.leads_to(awaited, &those) {
+        if is_patient && ties.leads_to(awaited, &those) {
             return Err(Circle);
         }
         ties.number += 1;
         let number = ties.number;
         for &waiting in &those {
-            ties.tie((waiting, awaited, number));
+            ties.tie((waiting, awaited, number), is_patient);
         }
-        let watchers = ties.watchers_from(awaited);
+        let watchers = ties.queued_from([awaited]);
         Ok(Box::new(Self { number, waiting: those, awaited, watchers }))
     }
 
     /// Tells those who have to know of this. With no lock held.
     #[inline]
     pub(crate) fn tell(&mut self) {
-        wake_all(mem::take(&mut self.watchers));
+        wake(mem::take(&mut self.watchers));
     }
 }
 
@@ -108,31 +109,39 @@ impl Drop for Tie {
     }
 }
 
-/// Flights that are told when others come to wait for them, until this is dropped.
+/// Flights that queue for a place among the loads of their cache, until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Watch(pub(super) Vec<Mark>);
+pub(crate) struct Queued(pub(super) Vec<Mark>);
 
-impl Watch {
-    /// Has that waker woken when more of them are waited for, at whatever distance.
+impl Queued {
+    /// Has that waker woken when others come to wait for them, at whatever distance.
     pub(crate) fn set(&self, waker: &Waker) {
-        let fresh: Vec<_> = self.0.iter().map(|&mark| (mark, waker.clone())).collect();
+        let waker = Arc::new(waker.clone());
         let mut ties = ties();
-        let former: Vec<_> = fresh
-            .into_iter()
-            .filter_map(|(mark, waker)| ties.watchers.insert(mark, waker))
-            .collect();
+        let mut former = Vec::new();
+        for &mark in &self.0 {
+            former.push(ties.queued.insert(mark, Arc::clone(&waker)));
+        }
+        let is_new = former.iter().any(Option::is_none);
+        // Those who have a place are waited for by these now, and so is what they wait for.
+        let told = if is_new { ties.queued_beyond(self.0[0].0) } else { Vec::new() };
+        drop(ties);
+        drop(former);
+        wake(told);
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        let mut ties = ties();
+        let former: Vec<_> = self.0.iter().map(|mark| ties.queued.remove(mark)).collect();
         drop(ties);
         drop(former);
     }
 }
 
-impl Drop for Watch {
-    fn drop(&mut self) {
-        let mut ties = ties();
-        let former: Vec<_> = self.0.iter().filter_map(|mark| ties.watchers.remove(mark)).collect();
-        drop(ties);
-        drop(former);
-    }
+fn wake(wakers: Vec<Arc<Waker>>) {
+    wake_all(wakers.iter().map(|waker| Waker::clone(waker)));
 }
 
 /// Cuts what ties others to a flight: its leader has gone. Under the lock of its list.
@@ -155,7 +164,8 @@ pub(super) fn forget(group: Mark) {
     ties.cut_onward(group);
 }
 
-/// Whether a flight is waited for by one that is listed there, at whatever distance.
+/// Whether a flight is waited for by one that is listed there, at whatever distance: itself, or by way of a
+/// place among the loads of a cache, for which those that queue there wait.
 #[cold]
 pub(super) fn is_awaited_within(flight: Mark, flights: usize) -> bool {
     let ties = ties();
@@ -166,6 +176,10 @@ pub(super) fn is_awaited_within(flight: Mark, flights: usize) -> bool {
                 return true;
             }
             if seen.insert(waiting) {
+                let queued = ties.queued.range((waiting.0, 0)..=(waiting.0, u64::MAX));
+                next.extend(
+                    queued.map(|(&queued, _)| queued).filter(|&queued| seen.insert(queued)),
+                );
                 next.push(waiting);
             }
         }
@@ -174,8 +188,10 @@ pub(super) fn is_awaited_within(flight: Mark, flights: usize) -> bool {
 }
 
 impl Ties {
-    fn tie(&mut self, (waiting, awaited, number): Edge) {
-        self.onward.insert((waiting, awaited, number));
+    fn tie(&mut self, (waiting, awaited, number): Edge, is_patient: bool) {
+        if is_patient {
+            self.onward.insert((waiting, awaited, number));
+        }
         self.back.insert((awaited, waiting, number));
     }
 
@@ -196,13 +212,21 @@ impl Ties {
         onward.into_iter().for_each(|edge| self.cut(edge));
     }
 
-    /// Takes out those who watch a flight, and the flights it waits for: they come back once they have looked.
-    fn watchers_from(&mut self, flight: Mark) -> Vec<Waker> {
-        if self.watchers.is_empty() {
+    /// Whom to tell of those that queue, among these flights and what they wait for.
+    fn queued_from(&self, flights: impl IntoIterator<Item = Mark>) -> Vec<Arc<Waker>> {
+        if self.queued.is_empty() {
             return Vec::new();
         }
-        let flights = self.onward_from(flight, |_| false);
-        flights.iter().filter_map(|flight| self.watchers.remove(flight)).collect()
+        let onward = flights.into_iter().flat_map(|flight| self.onward_from(flight, |_| false));
+        let onward: BTreeSet<Mark> = onward.collect();
+        onward.iter().filter_map(|flight| self.queued.get(flight)).cloned().collect()
+    }
+
+    /// The same of what the flights of a cache wait for.
+    fn queued_beyond(&self, flights: usize) -> Vec<Arc<Waker>> {
+        let own = (flights, 0)..=(flights, u64::MAX);
+        let edges = (*own.start(), (0, 0), 0)..=(*own.end(), (usize::MAX, u64::MAX), u64::MAX);
+        self.queued_from(self.onward.range(edges).map(|&(_, awaited, _)| awaited))
     }
 
     /// A flight and those it waits for, at whatever distance, but not beyond one that `is_last`.
@@ -251,7 +275,7 @@ mod tests {
     }
 
     fn group(those: &[Mark], grouped: &[Mark], awaited: Mark) -> Result<Box<Tie>, Circle> {
-        let waiting = Waiting { those: those.into(), grouped: grouped.into() };
+        let waiting = Waiting { those: those.into(), grouped: grouped.into(), is_patient: true };
         Tie::between(None, waiting, awaited)
     }
 
@@ -316,7 +340,7 @@ mod tests {
         let [a, b] = [0, 1].map(|flight| mark(3, flight));
         let first = tie(&[a], b).unwrap();
         let number = first.number;
-        let waiting = Waiting { those: [a].into(), grouped: [].into() };
+        let waiting = Waiting { those: [a].into(), grouped: [].into(), is_patient: true };
         let second = Tie::between(Some(first), waiting, b).unwrap();
         assert_eq!((second.number, count(3)), (number, [1, 1]));
     }

@@ -72,7 +72,12 @@ impl<R: Hangar> Lead<R> {
 
     /// To be held while this thread polls the future that computes the key.
     pub(crate) fn run_future(&self) -> (Running<'_>, Within<'_>) {
-        (Running::enter(self.mark(), true, &self.is_tied), self.span.enter())
+        self.run_loader(true)
+    }
+
+    /// The same of a future that may be a closure in fact.
+    pub(crate) fn run_loader(&self, is_future: bool) -> (Running<'_>, Within<'_>) {
+        (Running::enter(self.mark(), is_future, &self.is_tied), self.span.enter())
     }
 
     fn mark(&self) -> Mark {

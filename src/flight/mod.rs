@@ -33,7 +33,7 @@ mod wait;
 
 pub use error::LoadError;
 
-pub(crate) use circle::{Circle, OptionalTie, Tie, Watch};
+pub(crate) use circle::{Circle, OptionalTie, Queued, Tie};
 pub(crate) use code::Code;
 pub(crate) use job::{BoxFuture, Driver, Job};
 pub(crate) use lead::Lead;
@@ -330,14 +330,20 @@ impl<K, V> Flights<K, V> {
         flight.is_needed || flight.is_tied() && circle::is_awaited_within(own, self.address())
     }
 
+    /// The same of a group.
+    pub(crate) fn is_needed_group(&self, group: Mark) -> bool {
+        circle::is_awaited_within(group, self.address())
+    }
+
     /// Whether this thread is computing any key of this cache.
     pub(crate) fn is_running_here(&self) -> bool {
         Running::is_in(self.address())
     }
 
-    /// Has somebody told when others come to wait for flights of these hashes.
-    pub(crate) fn watch(&self, hashes: &[u64]) -> Watch {
-        Watch(hashes.iter().map(|&hash| (self.address(), mark(hash))).collect())
+    /// Says that flights of these hashes, and their group if they are one, queue for a place among loads.
+    pub(crate) fn queue(&self, hashes: &[u64], group: Option<Mark>) -> Queued {
+        let flights = hashes.iter().map(|&hash| (self.address(), mark(hash)));
+        Queued(flights.chain(group).collect())
     }
 
     /// Several of them, as one.

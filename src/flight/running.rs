@@ -67,6 +67,8 @@ pub(super) struct Waiting {
     pub(super) those: Box<[Mark]>,
     /// If that is a group, its flights.
     pub(super) grouped: Box<[Mark]>,
+    /// Whether they would wait for ever if need be.
+    pub(super) is_patient: bool,
 }
 
 impl Running<'_> {
@@ -126,8 +128,9 @@ impl Group {
 
     /// To be held while this thread polls their future, with those of the flights, which come first and go
     /// last.
-    pub(crate) fn run(&self, flights: usize) -> Running<'_> {
-        push(self.mark, Kind::Group, flights as u32);
+    pub(crate) fn run(&self, flights: usize, is_future: bool) -> Running<'_> {
+        let kind = if is_future { Kind::Group } else { Kind::Closure };
+        push(self.mark, kind, flights as u32);
         Running { is_tied: Some(&self.is_tied) }
     }
 }
@@ -152,16 +155,18 @@ impl Waiting {
         let grouped = match top.kind {
             // A closure polls nothing itself. What is polled within, by a runtime that it called, may be
             // anybody's.
-            Kind::Closure | Kind::Apart | Kind::Impatient => return None,
-            Kind::Blocked => {
+            Kind::Closure | Kind::Apart => return None,
+            Kind::Blocked | Kind::Impatient => {
+                let is_patient = top.kind == Kind::Blocked;
                 let those = below.iter_mut().filter(|frame| frame.mark != NOBODY);
                 let those: Box<[Mark]> = those.map(Frame::tie).collect();
-                return (!those.is_empty()).then(|| Self { those, grouped: Box::from([]) });
+                let grouped = Box::from([]);
+                return (!those.is_empty()).then_some(Self { those, grouped, is_patient });
             }
             Kind::Future | Kind::Group => &below[below.len() - top.flights as usize..],
         };
         let grouped = grouped.iter().map(|frame| frame.mark).collect();
-        Some(Self { those: [top.tie()].into(), grouped })
+        Some(Self { those: [top.tie()].into(), grouped, is_patient: true })
     }
 }
 

@@ -166,7 +166,7 @@ where
             return;
         }
         let hashes: Vec<_> = leads.iter().map(|(lead, _)| lead.hash()).collect();
-        let permit = self.permit(is_nested, &hashes).await;
+        let permit = self.permit(is_nested, &hashes, Some(group.mark())).await;
         let mut leaving = inner.departures();
         // In this order: even after a panic it is given back before anything is sent out.
         let permit = permit;
@@ -179,9 +179,11 @@ where
                 leads.iter().for_each(|_| inner.context.count(Event::Load));
                 let span = LoadSpan::load_many(&inner.context.name, keys.len());
                 let running = || {
-                    let flights: Vec<_> = leads.iter().map(Lead::run_future).collect();
+                    let is_future = !L::IS_BLOCKING;
+                    let flights: Vec<_> =
+                        leads.iter().map(|lead| lead.run_loader(is_future)).collect();
                     // In this order: the last one in goes first.
-                    (group.run(flights.len()), flights, span.enter())
+                    (group.run(flights.len(), is_future), flights, span.enter())
                 };
                 let load = self.attempt(running, async { self.loader.load_many(&keys).await });
                 match load.await {
@@ -191,6 +193,8 @@ where
                 }
             }
         };
+        // The keys' next loads have nothing to do with it.
+        drop(group);
         for ((lead, key), started) in leads.into_iter().zip(&keys).zip(started) {
             let loaded = match &mut results {
                 Err(error) => Err(error.clone()),

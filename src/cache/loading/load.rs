@@ -21,7 +21,7 @@ use super::{
 use crate::{
     LoadError,
     cache::load::Started,
-    flight::{self, BoxFuture, Code, Flights, Job, Lead, Wait},
+    flight::{self, BoxFuture, Code, Flights, Job, Lead, Mark, Wait},
     outbox::forget_panic,
     policy::Policy,
     sync::Arc,
@@ -113,7 +113,7 @@ where
         // Nobody writes the key behind while this leads.
         let unwritten = self.behind.unwritten(&key);
         let permit = match self.limit {
-            Some(_) if unwritten.is_none() => self.permit(is_nested, &[lead.hash()]).await,
+            Some(_) if unwritten.is_none() => self.permit(is_nested, &[lead.hash()], None).await,
             _ => Ok(None),
         };
         let inner = &self.cache.inner;
@@ -132,7 +132,7 @@ where
             return result;
         }
         self.cache.inner.begin(&mut lead);
-        let running = || lead.run_future();
+        let running = || lead.run_loader(!L::IS_BLOCKING);
         let loaded = self.attempt(running, async { self.loader.load(&key).await }).await;
         let loaded = match loaded {
             Ok(loaded) => loaded.map_err(|error| LoadError::Failed(Arc::new(error))),
@@ -154,14 +154,16 @@ where
         &self,
         is_nested: bool,
         hashes: &[u64],
+        group: Option<Mark>,
     ) -> Result<Option<Permit>, LoadError<L::Error>> {
         let Some(limit) = self.limit.as_ref().filter(|_| !is_nested) else { return Ok(None) };
         let flights = &self.cache.inner.flights;
-        let mut watch = None;
+        let mut queued = None;
         // In this order: who comes to wait for it after the second tells this.
         let is_needed = |waker: &Waker| {
-            watch.get_or_insert_with(|| flights.watch(hashes)).set(waker);
+            queued.get_or_insert_with(|| flights.queue(hashes, group)).set(waker);
             hashes.iter().any(|&hash| flights.is_needed(hash))
+                || group.is_some_and(|group| flights.is_needed_group(group))
         };
         limit.acquire(is_needed).await.map(Some).ok_or(LoadError::Overloaded)
     }
