@@ -37,9 +37,11 @@ impl Panics {
 
 /// Drops what a panic carried, which may panic again.
 pub(crate) fn forget_panic<T>(outcome: thread::Result<T>) {
-    if let Err(payload) = outcome {
-        let again = catch_unwind(AssertUnwindSafe(move || drop(payload)));
-        // A payload whose drop panics with such a payload is leaked rather than chased.
-        std::mem::forget(again);
+    let mut outcome = outcome.map(drop);
+    for _ in 0..3 {
+        let Err(payload) = outcome else { return };
+        outcome = catch_unwind(AssertUnwindSafe(move || drop(payload)));
     }
+    // Payloads whose drops panic with such payloads over and over are leaked rather than chased.
+    std::mem::forget(outcome);
 }
