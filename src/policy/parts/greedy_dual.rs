@@ -36,8 +36,7 @@ pub(crate) struct GreedyDual {
     ranks: PerSlot<Rank>,
     /// The most valuable first; none until there is an entry.
     levels: Vec<Queue>,
-    /// The lowest priority in each level; infinite where there is none.
-    lows: Vec<f64>,
+    lows: Lows,
     len: usize,
     age: f64,
 }
@@ -63,13 +62,70 @@ impl Rank {
     }
 }
 
+/// The lowest priority in each level, and the level of the lowest of all: a tournament, in which a level
+/// that changes plays its matches again, one for each doubling of the levels.
+#[derive(Debug, Default)]
+struct Lows {
+    /// Infinite where a level has no entry.
+    lows: Vec<f64>,
+    /// The levels that won: node n has the one of its two children, 2n and 2n + 1, that is lower, the
+    /// second of equals. Node 1 is the final; the levels themselves come last.
+    winners: Vec<u8>,
+}
+
+impl Lows {
+    /// Those of empty levels.
+    fn infinite() -> Self {
+        let mut lows = Self {
+            lows: vec![f64::INFINITY; LEVELS],
+            winners: (0..LEVELS as u8).cycle().take(2 * LEVELS).collect(),
+        };
+        for node in (1..LEVELS).rev() {
+            lows.winners[node] = lows.winner(node);
+        }
+        lows
+    }
+
+    fn of(&self, level: usize) -> f64 {
+        self.lows[level]
+    }
+
+    /// The level of the lowest priority; of equals, the one that is worth least.
+    fn lowest(&self) -> Option<usize> {
+        self.winners.get(1).map(|&level| level.into())
+    }
+
+    fn set(&mut self, level: usize, low: f64) {
+        self.lows[level] = low;
+        for round in 1..=LEVELS.ilog2() {
+            let node = (LEVELS + level) >> round;
+            self.winners[node] = self.winner(node);
+        }
+    }
+
+    /// The winner of a node's match.
+    fn winner(&self, node: usize) -> u8 {
+        let [one, other] = [self.winners[2 * node], self.winners[2 * node + 1]];
+        let is_other = self.lows[usize::from(other)] <= self.lows[usize::from(one)];
+        if is_other { other } else { one }
+    }
+
+    /// # Panics
+    /// If a match was won by the wrong one.
+    fn validate(&self) {
+        for node in 1..self.winners.len() / 2 {
+            assert_eq!(self.winners[node], self.winner(node), "the winner of node {node}");
+        }
+    }
+}
+
 impl Default for GreedyDual {
     fn default() -> Self {
         Self {
             links: Links::default(),
             ranks: PerSlot::new(Rank::NONE),
             levels: Vec::new(),
-            lows: Vec::new(),
+            lows: Lows::default(),
             len: 0,
             age: 0.0,
         }
@@ -83,11 +139,13 @@ impl GreedyDual {
         self.ranks.insert(slot, rank);
         if self.levels.is_empty() {
             self.levels.resize_with(LEVELS, || Queue::new(0));
-            self.lows.resize(LEVELS, f64::INFINITY);
+            self.lows = Lows::infinite();
         }
         let level = usize::from(rank.level);
         self.levels[level].push_front(&mut self.links, slot);
-        self.lows[level] = self.lows[level].min(rank.priority);
+        if rank.priority < self.lows.of(level) {
+            self.lows.set(level, rank.priority);
+        }
         self.len += 1;
     }
 
@@ -100,7 +158,7 @@ impl GreedyDual {
         queue.unlink(&mut self.links, slot);
         if was_lowest {
             let back = queue.back();
-            self.lows[level] = back.map_or(f64::INFINITY, |back| self.ranks.get(back).priority);
+            self.lows.set(level, back.map_or(f64::INFINITY, |back| self.ranks.get(back).priority));
         }
         self.len -= 1;
         uses
@@ -126,26 +184,16 @@ impl GreedyDual {
 
     /// The entry of the lowest priority; of equals, the heaviest for its uses.
     pub(crate) fn lowest(&self) -> Option<Slot> {
-        if self.len == 0 { None } else { self.levels[self.lowest_level()].back() }
-    }
-
-    fn lowest_level(&self) -> usize {
-        let mut lowest = 0;
-        for (level, &low) in self.lows.iter().enumerate() {
-            if low <= self.lows[lowest] {
-                lowest = level;
-            }
-        }
-        lowest
+        self.levels[self.lows.lowest()?].back()
     }
 
     /// The entry that should go. `look` tells what an entry weighs, and takes the hits since it was
     /// looked at last; those that were hit are ranked anew.
     pub(crate) fn victim(&mut self, mut look: impl FnMut(Slot) -> (u64, u8)) -> Option<Slot> {
         for _ in 0..MAX_MOVES {
-            let level = self.lowest_level();
-            let lowest = self.levels.get(level)?.back()?;
-            self.age = self.age.max(self.lows[level]);
+            let level = self.lows.lowest()?;
+            let lowest = self.levels[level].back()?;
+            self.age = self.age.max(self.lows.of(level));
             match look(lowest) {
                 (_, 0) => return Some(lowest),
                 (weight, hits) => self.renew(lowest, weight, hits.into()),
@@ -173,12 +221,13 @@ impl GreedyDual {
     /// # Panics
     /// If something does not agree.
     pub(crate) fn validate(&self) {
+        self.lows.validate();
         let mut len = 0;
         for (level, queue) in self.levels.iter().enumerate() {
             queue.validate(&self.links);
             let priority = |slot| self.ranks.get(slot).priority;
             let low = queue.back().map_or(f64::INFINITY, priority);
-            assert_eq!(low.total_cmp(&self.lows[level]), Ordering::Equal, "the low of {level}");
+            assert_eq!(low.total_cmp(&self.lows.of(level)), Ordering::Equal, "the low of {level}");
             assert!(
                 queue.iter_from_back(&self.links).is_sorted_by_key(priority),
                 "who came first is lowest in {level}"
