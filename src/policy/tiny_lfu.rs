@@ -18,7 +18,7 @@
 use std::error::Error;
 use std::fmt;
 
-use super::parts::{Duo, Mixed, Place, Sketch, Stream};
+use super::parts::{Duo, Filling, Mixed, Place, Sketch, Stream};
 use super::recorders::Count;
 use super::{Newcomer, Policy, Residents};
 use crate::{RemovalCause, Slot};
@@ -49,6 +49,7 @@ pub struct TinyLfu {
     window: u32,
     /// The fair share of the capacity, which only decides where entries go at first.
     share: u64,
+    filling: Filling,
 }
 
 /// The error of asking for a window that is not between nothing and everything.
@@ -107,6 +108,7 @@ impl TinyLfu {
             seed,
             window,
             share,
+            filling: Filling::default(),
         }
     }
 
@@ -193,8 +195,8 @@ impl Policy for TinyLfu {
         self.duo.insert(newcomer, false);
         self.provide_sketch(!newcomer.has_room);
         self.sketch.add(Mixed::new(newcomer.hash), 1);
-        // While there is room, nobody need be compared: the main queue fills up.
-        if newcomer.has_room
+        // While the cache fills up, nobody need be compared.
+        if self.filling.is_on(newcomer.has_room)
             && self.duo.small_weight() > self.window_of(u128::from(self.share))
             && let Some(oldest) = self.duo.small_back()
         {

@@ -127,7 +127,7 @@ use shared::Shared;
 use view::View;
 
 use super::parts::unrolled::{Nodes, Unrolled};
-use super::parts::{GreedyDual, Mixed, spread};
+use super::parts::{Filling, GreedyDual, Mixed, spread};
 use super::{Newcomer, Policy, Residents};
 use crate::sync::Arc;
 use crate::{RemovalCause, Slot};
@@ -187,6 +187,7 @@ pub struct Adaptive {
     main_weight: u128,
     /// The stripe's share of the capacity.
     share: u64,
+    filling: Filling,
 }
 
 // The queues and the clock fill the first line, and the ghosts and the sketch have one each.
@@ -248,6 +249,7 @@ impl Adaptive {
             small_weight: 0,
             main_weight: 0,
             share,
+            filling: Filling::default(),
             setting: Setting::START,
             parameters,
             target: parameters.small_target(share),
@@ -357,8 +359,8 @@ impl Adaptive {
         }
     }
 
-    /// While there is room, what is too much for the small queue goes on to the main queue: that
-    /// fills it without duels.
+    /// While the cache fills up, what is too much for the small queue goes on to the main queue
+    /// without duels.
     #[inline]
     fn overflow(&mut self, residents: &impl Residents) {
         let mut view = View::<_, true> { stripe: self, residents };
@@ -403,7 +405,9 @@ impl Policy for Adaptive {
         self.follow();
         self.allow(newcomer.weight);
         self.take_in(&newcomer, self.len(), residents);
-        if newcomer.has_room {
+        // Where all weigh the same, room is no gap: something was removed.
+        let is_filling = self.filling.is_on(newcomer.has_room) || self.is_uniform;
+        if newcomer.has_room && is_filling {
             self.overflow(residents);
         }
         if !self.is_uniform && self.len().is_power_of_two() {
@@ -508,6 +512,7 @@ impl Policy for Adaptive {
         (self.small, self.main) = (Unrolled::new(SMALL), Unrolled::new(MAIN));
         self.ranked = GreedyDual::default();
         self.is_uniform = true;
+        self.filling = Filling::default();
         (self.small_weight, self.main_weight) = (0, 0);
         (self.doomed, self.champion) = (None, None);
         self.shared.clear();

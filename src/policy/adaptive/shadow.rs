@@ -15,7 +15,7 @@ use super::records::{
     FREQUENCY, LANE, MAIN, MAX_FREQUENCY, PLACE, Record, Records, SMALL, STAMP, STAMP_BITS,
 };
 use super::setting::{Goal, Parameters, Queues, Setting, choose};
-use crate::policy::parts::{Mixed, Sketch, spread};
+use crate::policy::parts::{Filling, Mixed, Sketch, spread};
 
 /// Entries from which a shadow is large: allocating for it takes its time.
 const LARGE: usize = 2048;
@@ -37,6 +37,7 @@ struct Shadow {
     /// What both may weigh, and how many entries they may hold.
     capacity: u64,
     limit: usize,
+    filling: Filling,
     memory: Memory,
     clock: Clock<STAMP_BITS>,
 }
@@ -89,8 +90,11 @@ impl View<'_> {
             let number = self.number;
             self.record(entry).set_lane(number, SMALL | stamp << STAMP);
         }
-        if !self.shadow.is_over() {
-            if self.small_is_over()
+        let has_room = !self.shadow.is_over();
+        let is_filling = self.shadow.filling.is_on(has_room);
+        if has_room {
+            if is_filling
+                && self.small_is_over()
                 && let Some(tail) = self.small_tail()
             {
                 self.promote(tail, self.look(tail));

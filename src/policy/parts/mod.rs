@@ -4,6 +4,7 @@
 
 pub(crate) mod buffer;
 pub(crate) mod duo;
+mod filling;
 pub(crate) mod ghost;
 mod greedy_dual;
 mod levels;
@@ -17,6 +18,7 @@ pub(crate) mod unrolled;
 
 pub(crate) use buffer::Buffer;
 pub(crate) use duo::{Duo, Place};
+pub(crate) use filling::Filling;
 pub(crate) use ghost::Ghost;
 pub(crate) use greedy_dual::GreedyDual;
 pub(crate) use levels::Levels;
