@@ -102,7 +102,7 @@ impl Sink {
     ///
     /// # Errors
     /// If it has a size or a time and those before have none, or the other way round; or if its size
-    /// is too much for a sum.
+    /// is too much for a sum, or its time for 64 bits.
     pub fn accept(&mut self, access: Access<'_>) -> Result<(), String> {
         if self.trace.keys.is_empty() {
             self.trace.sizes = access.size.map(|_| Vec::new());
@@ -118,6 +118,10 @@ impl Sink {
         if self.trace.times.is_some() != access.time.is_some() {
             return differs("time", access.time.is_some());
         }
+        let now = access.time.map_or(self.now, |time| self.now.max(time));
+        let nanos = u64::try_from(now.as_nanos()).map_err(|_| {
+            format!("a time of {} s, which is centuries: is it in another unit?", now.as_secs())
+        })?;
         if let (Some(sizes), Some(size)) = (&mut self.trace.sizes, access.size) {
             let bytes = self.bytes.saturating_add(size.max(1));
             if bytes > MOST_BYTES {
@@ -126,10 +130,8 @@ impl Sink {
             self.bytes = bytes;
             sizes.push(size.max(1));
         }
-        if let (Some(times), Some(time)) = (&mut self.trace.times, access.time) {
-            self.now = self.now.max(time);
-            times.push(u64::try_from(self.now.as_nanos()).unwrap_or(u64::MAX));
-        }
+        self.now = now;
+        self.trace.times.iter_mut().for_each(|times| times.push(nanos));
         let number = self.number(access.key);
         self.trace.keys.push(number);
         Ok(())

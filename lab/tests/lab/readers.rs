@@ -101,6 +101,17 @@ fn sizes_and_times_are_read() {
 }
 
 #[test]
+fn a_time_of_centuries_is_of_another_unit() {
+    let columns = Columns { time: Some(Column::Number(2)), ..Columns::default() };
+    let mut options = Options { columns, ..options(Format::Csv) };
+    let csv = b"a,1700000000000\na,1700000005000\n";
+    let error = read_as(csv, &options).expect_err("these are milliseconds").to_string();
+    assert!(error.contains("line 1: a time of 1700000000000 s"), "{error}");
+    options.columns.time_unit = TimeUnit::Ms;
+    assert!(read_as(csv, &options).is_ok());
+}
+
+#[test]
 fn names_tell_the_format() {
     let formats = [
         ("a.txt", Format::Text),
