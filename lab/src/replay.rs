@@ -68,7 +68,8 @@ pub fn replay(trace: &Trace, setup: &Setup, progress: &Progress) -> Result<Count
         builder = builder.time_to_live(time_to_live).clock(ticker.clone());
     }
     let cache = builder.try_build().map_err(|error| error.to_string())?;
-    let mut now = 0;
+    // Not from 0: times that count from 1970 would be past the range of the cache's clock.
+    let mut now = trace.times.as_ref().and_then(|times| times.first()).copied().unwrap_or(0);
     let mut counts = drive(trace, progress, |key, size, time| {
         if time > now {
             ticker.advance(Duration::from_nanos(time - now));

@@ -20,6 +20,10 @@ pub const OPTIMUM: &str = "optimum";
 /// The name of what no cache can beat, where the optimum is not known.
 pub const BOUND: &str = "upper bound";
 
+/// The longest trace whose entries can expire: the cache's clock goes not much further.
+const LONGEST_YEARS: u64 = 8;
+const YEAR: u64 = 365 * 24 * 60 * 60 * 1_000_000_000;
+
 /// What to simulate.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -98,8 +102,8 @@ pub fn all_policies() -> Vec<String> {
 /// # Errors
 /// If the plan does not fit the trace, or asks for a cache that there cannot be.
 pub fn simulate(trace: &Trace, plan: &Plan) -> Result<Simulation, String> {
-    if plan.time_to_live.is_some() && trace.times.is_none() {
-        return Err(format!("{} has no times, so nothing can expire", trace.name));
+    if plan.time_to_live.is_some() {
+        check_times(trace)?;
     }
     let capacities = plan.capacities.of(trace, plan.by_size)?;
     let next_uses = trace.next_uses(plan.time_to_live);
@@ -138,6 +142,22 @@ pub fn simulate(trace: &Trace, plan: &Plan) -> Result<Simulation, String> {
     progress.finish();
     let reachable = next_uses.iter().filter(|&&next| next != Trace::NEVER).count();
     Ok(Simulation::new(trace, reachable, plan.by_size, outcomes?))
+}
+
+/// Whether entries can expire.
+fn check_times(trace: &Trace) -> Result<(), String> {
+    let Trace { name, times, .. } = trace;
+    let times = times.as_ref();
+    let times = times.ok_or_else(|| format!("{name} has no times, so nothing can expire"))?;
+    let span = times.last().zip(times.first()).map_or(0, |(last, first)| last - first);
+    if span > LONGEST_YEARS * YEAR {
+        return Err(format!(
+            "{name} takes {} years, and entries can expire in {LONGEST_YEARS} at most: are its \
+            times in another unit?",
+            span / YEAR
+        ));
+    }
+    Ok(())
 }
 
 impl Simulation {

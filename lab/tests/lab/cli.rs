@@ -115,6 +115,11 @@ fn what_cannot_be_is_explained() {
     explained(&["-c", "1MiB"], "--sizes");
     explained(&["--ttl", "1m"], "no times");
     explained(&["--stripes", "3"], "power of two");
+    let years = path.with_extension("csv");
+    fs::write(&years, "a,0\na,300000000\n").expect("a file");
+    let mut command = lab();
+    command.arg("simulate").arg(&years).args(["--csv-time", "2", "--ttl", "1h"]);
+    command.assert().code(2).stderr(contains("takes 9 years"));
     let missing = Path::new("no/such.trace");
     // The file and the cause, each once.
     let once =

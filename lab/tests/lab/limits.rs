@@ -118,6 +118,28 @@ proptest! {
 }
 
 #[test]
+fn times_may_count_from_1970() {
+    let year = 365 * 24 * 60 * 60 * 1_000_000_000;
+    for start in [0, 10 * year, 54 * year] {
+        // A key every 100 s, each again after 4000.
+        let mut trace = Trace::of_keys("t", (0..2000).map(|step| step % 40));
+        trace.times = Some((0..2000).map(|step| start + step * 100_000_000_000).collect());
+        let hits = |seconds| {
+            let setup = Setup {
+                policy: "lru".to_owned(),
+                capacity: 100,
+                by_size: false,
+                stripes: None,
+                time_to_live: Some(Duration::from_secs(seconds)),
+                seed: 1,
+            };
+            replay(&trace, &setup, &Progress::hidden()).expect("a cache").hits
+        };
+        assert_eq!((hits(3600), hits(1 << 33)), (0.0, 1960.0), "from {start} on");
+    }
+}
+
+#[test]
 fn no_policy_beats_the_optimum() {
     for trace in [made::zipf(20_000), made::phases(30_000)] {
         let next_uses = trace.next_uses(None);
