@@ -1,6 +1,6 @@
 //! Comma-separated values: the columns of key, size and time are the user's choice.
 
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -98,12 +98,23 @@ pub(super) fn read(
 ) -> Result<(), Error> {
     let mut builder = ReaderBuilder::new();
     builder.has_headers(false).flexible(true).delimiter(columns.delimiter);
-    let mut reader = builder.terminator(Terminator::CRLF).from_reader(input);
+    // A carriage return before the end of a line is trimmed with the last cell: were it the end, the
+    // line would not be counted yet. The last line may have no end of its own.
+    builder.terminator(Terminator::Any(b'\n'));
+    let mut reader = builder.from_reader(input.chain(&b"\n"[..]));
     let mut cells = ByteRecord::new();
     let mut next = || {
-        let has_more = reader.read_byte_record(&mut cells)?;
-        let line = cells.position().map_or(0, ::csv::Position::line);
-        Ok::<_, ::csv::Error>(has_more.then(|| (Place::Line(line), cells.clone())))
+        while reader.read_byte_record(&mut cells)? {
+            // The reader stands behind the record, which may have several lines. (Where it says the
+            // record begins, there may be empty lines before it.)
+            let lines = 1 + cells.as_slice().iter().filter(|&&byte| byte == b'\n').count() as u64;
+            let is_empty = cells.len() == 1 && &cells[0] == b"\r";
+            if !is_empty {
+                let place = Place::Line(reader.position().line() - lines);
+                return Ok::<_, ::csv::Error>(Some((place, cells.clone())));
+            }
+        }
+        Ok(None)
     };
     let mut head = ByteRecord::new();
     let mut first_place = Place::Line(1);

@@ -101,6 +101,37 @@ fn sizes_and_times_are_read() {
 }
 
 #[test]
+fn lines_of_csv_are_counted_as_an_editor_does() {
+    for (csv, bad) in [
+        ("a,1\nb,x\n", 2),
+        ("a,1\r\nb,x\r\n", 2),
+        ("a,1\r\nb,x", 2),
+        ("\n\na,1\n\nb,x", 5),
+        ("\r\na,1\r\n\r\n\r\nb,x\r\nc,1\r\n", 5),
+        ("\"a\nb\",1\n\"c\n\n\",x\n", 3),
+        ("\"a\r\nb\",1\r\nc,\"x\"\r\n", 3),
+    ] {
+        let columns = Columns { size: Some(Column::Number(2)), ..Columns::default() };
+        let mut options = Options { columns, ..options(Format::Csv) };
+        match read_as(csv.as_bytes(), &options) {
+            Err(Error::Bad { place, why, .. }) => {
+                assert_eq!(
+                    (place, why.as_str()),
+                    (Place::Line(bad), "\"x\" is no size"),
+                    "{csv:?}"
+                );
+            }
+            other => panic!("{csv:?}: {other:?}"),
+        }
+        options.skip_bad = true;
+        let trace = read_as(csv.as_bytes(), &options).expect("the rest");
+        assert_eq!(trace.skipped, 1, "{csv:?}");
+    }
+    let quoted = read_as(b"\"a\"\r\na\r\n", &options(Format::Csv)).expect("a trace");
+    assert_eq!(quoted.keys, [0, 0]);
+}
+
+#[test]
 fn a_time_of_centuries_is_of_another_unit() {
     let columns = Columns { time: Some(Column::Number(2)), ..Columns::default() };
     let mut options = Options { columns, ..options(Format::Csv) };
