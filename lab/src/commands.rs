@@ -1,6 +1,7 @@
 //! What the commands do.
 
-use std::{fs, io};
+use std::io::{self, Write};
+use std::{error, fs};
 
 use anyhow::{Context, Error, Result};
 use larder_lab::curve::{self, check::check, miniature, reuse::Effort};
@@ -45,7 +46,7 @@ fn simulate_all(options: &Simulate) -> Result<()> {
         let trace = read(source, &options.input)?;
         let simulation = simulate(&trace, &plan).map_err(Error::msg)?;
         if options.output.is_for_people() {
-            println!("{}", report::terminal::simulation(&simulation));
+            done.print(&report::terminal::simulation(&simulation))?;
         }
         done.add(&trace, simulation);
     }
@@ -69,7 +70,7 @@ fn curve_all(options: &Curve) -> Result<()> {
         let effort = if is_exact { Effort::Exact } else { curve::effort(&trace, options.seed) };
         let curves = curve::curves(&trace, &plan, effort).map_err(Error::msg)?;
         if options.output.is_for_people() {
-            println!("{}", report::terminal::curves(&curves));
+            done.print(&report::terminal::curves(&curves))?;
         }
         if options.check {
             let checks = check(&trace, &plan, effort, &curves).map_err(Error::msg)?;
@@ -133,21 +134,41 @@ impl<'a> Done<'a> {
         self.simulations.push(simulation);
     }
 
+    /// Prints a table. If nobody reads it that ends the work, unless there is a report to write.
+    fn print(&self, table: &str) -> Result<()> {
+        match writeln!(io::stdout(), "{table}") {
+            Err(error) if is_unread(&error) && self.output.report.is_some() => Ok(()),
+            printed => printed.context(STDOUT),
+        }
+    }
+
     fn write(&self) -> Result<()> {
-        if self.output.json {
-            let output = io::stdout().lock();
-            serde_json::to_writer_pretty(output, &self.simulations).context("standard output")?;
-            println!();
-        }
-        if self.output.csv {
-            let output = io::stdout().lock();
-            report::csv::write(output, &self.simulations).context("standard output")?;
-        }
         if let Some(path) = &self.output.report {
             let page = report::html::page(&self.sections);
             fs::write(path, page).with_context(|| path.display().to_string())?;
             eprintln!("the report is in {}", path.display());
         }
+        let mut output = io::stdout().lock();
+        if self.output.json {
+            let written = serde_json::to_writer_pretty(&mut output, &self.simulations);
+            written.map_err(io::Error::from).context(STDOUT)?;
+            writeln!(output).context(STDOUT)?;
+        }
+        if self.output.csv {
+            // By way of memory: errors of the `csv` crate do not tell what they come from.
+            let mut text = Vec::new();
+            report::csv::write(&mut text, &self.simulations)?;
+            output.write_all(&text).context(STDOUT)?;
+        }
         Ok(())
     }
+}
+
+/// Where what cannot be printed should have gone.
+const STDOUT: &str = "standard output";
+
+/// Whether this says that nobody reads standard output any more, as after `| head`.
+pub(crate) fn is_unread(error: &(dyn error::Error + 'static)) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -10,6 +10,8 @@ use clap::Parser;
 fn main() -> ExitCode {
     match commands::run(cli::Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
+        // Who has seen enough need not be told.
+        Err(error) if error.chain().any(commands::is_unread) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("larder-lab: {error:#}");
             ExitCode::from(2)

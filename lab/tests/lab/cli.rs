@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{self, Stdio};
 
 use assert_cmd::Command;
 use predicates::prelude::*;
@@ -79,6 +80,28 @@ fn a_report_is_one_file() {
     let page = fs::read_to_string(&report).expect("a report");
     assert!(page.contains("reachable hit ratio") && page.contains("\"trace\":\"web\""));
     assert!(!page.contains("src=") && !page.contains("<link"), "it needs nothing else");
+}
+
+#[test]
+fn who_has_seen_enough_is_not_troubled() {
+    let (folder, path) = folder();
+    let report = folder.path().join("out.html");
+    let run = |options: &[&str]| {
+        let mut command = process::Command::new(assert_cmd::cargo::cargo_bin!("larder-lab"));
+        command.arg("simulate").arg(&path).args(["-p", "lru"]).args(options);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program");
+        // As `head` does when it has its lines.
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("an end");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for options in [&[][..], &["--json"], &["--csv"]] {
+        assert_eq!(run(options), (Some(0), String::new()), "{options:?}");
+    }
+    let (code, said) = run(&["--report", report.to_str().expect("text")]);
+    assert!(code == Some(0) && said.contains("out.html"), "{said}");
+    assert!(fs::metadata(&report).expect("a report").len() > 1000);
 }
 
 #[test]
