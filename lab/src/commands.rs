@@ -41,7 +41,7 @@ fn simulate_all(options: &Simulate) -> Result<()> {
         time_to_live: options.ttl,
         seeds: options.seeds,
     };
-    let mut done = Done::new(&options.output, "Replayed through the cache.");
+    let mut done = Done::new(&options.output, "Replayed through the cache.")?;
     for source in &options.input.traces {
         let trace = read(source, &options.input)?;
         let simulation = simulate(&trace, &plan).map_err(Error::msg)?;
@@ -55,7 +55,7 @@ fn simulate_all(options: &Simulate) -> Result<()> {
 
 fn curve_all(options: &Curve) -> Result<()> {
     let method = "Estimated from samples where that saves time; LRU from one pass.";
-    let mut done = Done::new(&options.output, method);
+    let mut done = Done::new(&options.output, method)?;
     for source in &options.input.traces {
         let trace = read(source, &options.input)?;
         let plan = miniature::Plan {
@@ -122,8 +122,13 @@ struct Done<'a> {
 }
 
 impl<'a> Done<'a> {
-    fn new(output: &'a Output, method: &'a str) -> Self {
-        Self { output, method, simulations: Vec::new(), sections: Vec::new() }
+    /// Nothing yet. That the report can be written is seen to here, not after all the work.
+    fn new(output: &'a Output, method: &'a str) -> Result<Self> {
+        if let Some(path) = &output.report {
+            let file = fs::OpenOptions::new().append(true).create(true).open(path);
+            file.with_context(|| path.display().to_string())?;
+        }
+        Ok(Self { output, method, simulations: Vec::new(), sections: Vec::new() })
     }
 
     fn add(&mut self, trace: &Trace, simulation: Simulation) {

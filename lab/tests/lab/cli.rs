@@ -105,6 +105,14 @@ fn who_has_seen_enough_is_not_troubled() {
 }
 
 #[test]
+fn a_report_that_cannot_be_written_is_told_before_the_work() {
+    let (folder, path) = folder();
+    let mut command = lab();
+    command.arg("simulate").arg(&path).arg("--report").arg(folder.path().join("no/such.html"));
+    command.assert().code(2).stdout("").stderr(contains("such.html: No such file"));
+}
+
+#[test]
 fn curves_with_a_check() {
     let (_folder, path) = folder();
     let mut command = lab();
