@@ -101,15 +101,15 @@ pub(crate) struct Input {
     /// Files, perhaps compressed with gzip, zstd or xz; `-` is standard input
     #[arg(required = true, value_name = "TRACE")]
     pub(crate) traces: Vec<Source>,
-    /// How accesses are written [default: by the file's name; else text]
+    /// How accesses are written [default: by the file's name; else text, or CSV if columns are told]
     #[arg(long)]
     format: Option<Format>,
     /// Leave out bad lines, and say how many
     #[arg(long)]
     skip_bad: bool,
-    /// CSV: the key's column, by number or by name
-    #[arg(long, default_value = "1", value_name = "COLUMN")]
-    csv_key: Column,
+    /// CSV: the key's column, by number or by name [default: 1]
+    #[arg(long, value_name = "COLUMN")]
+    csv_key: Option<Column>,
     /// CSV: the size's column
     #[arg(long, value_name = "COLUMN")]
     csv_size: Option<Column>,
@@ -122,9 +122,9 @@ pub(crate) struct Input {
     /// CSV: the first line is a head; implied by columns that are named
     #[arg(long)]
     csv_head: bool,
-    /// CSV: what stands between two columns
-    #[arg(long, default_value = ",", value_parser = delimiter, value_name = "CHARACTER")]
-    csv_delimiter: u8,
+    /// CSV: what stands between two columns [default: ,]
+    #[arg(long, value_parser = delimiter, value_name = "CHARACTER")]
+    csv_delimiter: Option<u8>,
 }
 
 /// What to write.
@@ -151,17 +151,19 @@ impl Output {
 impl Input {
     /// How to read each trace.
     pub(crate) fn options(&self) -> Options {
-        let named = [Some(&self.csv_key), self.csv_size.as_ref(), self.csv_time.as_ref()];
+        let told = [&self.csv_key, &self.csv_size, &self.csv_time].into_iter().flatten();
         let is_named = |column: &Column| matches!(column, Column::Name(_));
+        let usual = Columns::default();
         let columns = Columns {
-            key: self.csv_key.clone(),
+            key: self.csv_key.clone().unwrap_or(usual.key),
             size: self.csv_size.clone(),
             time: self.csv_time.clone(),
             time_unit: self.csv_time_unit,
-            has_head: self.csv_head || named.into_iter().flatten().any(is_named),
-            delimiter: self.csv_delimiter,
+            has_head: self.csv_head || told.clone().any(is_named),
+            delimiter: self.csv_delimiter.unwrap_or(usual.delimiter),
         };
-        Options { format: self.format, columns, skip_bad: self.skip_bad }
+        let is_csv = self.csv_head || self.csv_delimiter.is_some() || told.count() > 0;
+        Options { format: self.format, is_csv, columns, skip_bad: self.skip_bad }
     }
 }
 

@@ -53,6 +53,8 @@ impl Format {
 pub struct Options {
     /// The format, if the name does not tell.
     pub format: Option<Format>,
+    /// Whether a file whose name does not tell either is CSV, and not text.
+    pub is_csv: bool,
     /// The columns of a CSV file.
     pub columns: Columns,
     /// Whether to leave out what is bad.
@@ -96,7 +98,11 @@ impl Source {
         let input = &mut *opened?;
         // A recording is known by how it begins, whatever its name.
         let is_recording = recording::is_next(input).map_err(|error| sink.unreadable(error))?;
-        let format = if is_recording { Format::Recording } else { format };
+        let format = match format {
+            _ if is_recording => Format::Recording,
+            Format::Text if options.is_csv => Format::Csv,
+            told => told,
+        };
         match options.format.unwrap_or(format) {
             Format::Text => text::read(input, &mut sink),
             Format::Csv => csv::read(input, &options.columns, &mut sink),

@@ -71,6 +71,24 @@ fn standard_input_sizes_and_times() {
 }
 
 #[test]
+fn who_tells_columns_means_csv() {
+    let csv = "time\tkey\n".to_owned()
+        + &(0..300).map(|step| format!("{step}\t{}\n", step % 3)).collect::<String>();
+    for options in [&["--csv-key", "key"][..], &["--csv-head", "--csv-key", "2"]] {
+        let mut command = lab();
+        command.args(["simulate", "-", "-p", "lru", "--csv-delimiter", "\\t"]).args(options);
+        command.write_stdin(csv.clone()).assert().success().stdout(contains("300 accesses to 3"));
+    }
+    // But a name that tells otherwise is believed.
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("runs.lis");
+    fs::write(&path, "7 300 0 1\n").expect("a file");
+    let mut command = lab();
+    command.arg("simulate").arg(&path).args(["-p", "lru", "--csv-key", "key"]);
+    command.assert().success().stdout(contains("300 accesses to 300"));
+}
+
+#[test]
 fn a_report_is_one_file() {
     let (folder, path) = folder();
     let report = folder.path().join("out.html");
