@@ -19,6 +19,9 @@ pub(super) fn read(input: &mut dyn BufRead, sink: &mut Sink) -> Result<(), Error
     })
 }
 
+/// What some editors on Windows begin a file with; it is no part of the first key.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// Hands on every line, without its end.
 pub(super) fn each_line(
     input: &mut dyn BufRead,
@@ -32,7 +35,8 @@ pub(super) fn each_line(
         if read == 0 {
             break;
         }
-        let outcome = take(line.trim_ascii_end(), sink);
+        let marked = if number == 1 { line.strip_prefix(BYTE_ORDER_MARK) } else { None };
+        let outcome = take(marked.unwrap_or(&line).trim_ascii_end(), sink);
         sink.judge(Place::Line(number), outcome)?;
     }
     Ok(())

@@ -76,6 +76,14 @@ fn every_format_in_every_compression() {
 }
 
 #[test]
+fn a_byte_order_mark_is_no_part_of_the_first_key() {
+    for format in [Format::Text, Format::Csv, Format::Lirs] {
+        let trace = read_as(b"\xef\xbb\xbf7\r\n8\r\n7\r\n", &options(format)).expect("a trace");
+        assert_eq!(trace.keys, [0, 1, 0], "{format:?}");
+    }
+}
+
+#[test]
 fn sizes_and_times_are_read() {
     let text = read_as(b"a 10\nb 0\n", &options(Format::Text)).expect("a trace");
     assert_eq!((text.sizes, text.times), (Some(vec![10, 1]), None));
