@@ -116,6 +116,9 @@ fn curves(simulation: &Simulation) -> Vec<Curve<'_>> {
 
 impl Display for Advice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.reachable_percent == 0.0 {
+            return write!(f, "No cache would help: not one access could be a hit.");
+        }
         let amount = |capacity| Amount { capacity, by_size: self.by_size };
         let (capacity, policy) = (amount(self.capacity), &self.policy);
         let (hit, reachable) = (self.hit_percent, self.reachable_percent);
@@ -187,6 +190,15 @@ mod tests {
         assert!(!advice.is_enough && advice.doubling.is_none());
         assert!(advice.to_string().contains("needs more than was simulated: 9.0 % at 20 entries"));
         assert_eq!(advise(&[(OPTIMUM, 10, 5.0)]), None);
+    }
+
+    #[test]
+    fn where_nothing_repeats_nothing_is_advised() {
+        let trace = crate::trace::Trace::of_keys("t", 0..200);
+        let outcomes = vec![Outcome::of_hits("lru", 10, 0.0)];
+        let advice = Advice::of(&Simulation::new(&trace, trace.reuses(), false, outcomes));
+        let advice = advice.expect("a sentence").to_string();
+        assert_eq!(advice, "No cache would help: not one access could be a hit.");
     }
 
     #[test]
