@@ -68,7 +68,9 @@ fn range(text: &str, from: &str, rest: &str) -> Result<Vec<Capacity>, String> {
     let (from, to): (Capacity, Capacity) = (from.trim().parse()?, to.trim().parse()?);
     let steps = |low: f64, high: f64| {
         let ratio = (high / low).powf(1.0 / f64::from(count - 1));
-        (0..count).map(move |step| low * ratio.powi(step.cast_signed()))
+        let step = move |step: u32| low * ratio.powi(step.cast_signed());
+        // Not a little less at the end: what has no room for everything by one byte is another cache.
+        (0..count - 1).map(step).chain([high])
     };
     let whole =
         |low: u64, high: u64| steps(low as f64, high as f64).map(|size| size.round() as u64);
@@ -141,6 +143,18 @@ mod tests {
         assert_eq!(of("1%, 1KiB,7", true), Ok(vec![7, 20, 1024]));
         assert_eq!(of("10..160:5", false), Ok(vec![10, 20, 40, 80, 160]));
         assert_eq!(of("1%..100%:2", false), Ok(vec![2, 200]));
+    }
+
+    #[test]
+    fn a_range_ends_where_it_should() {
+        let mut trace = Trace::of_keys("t", 0..2);
+        let whole = 3_899_390_698_137;
+        trace.sizes = Some(vec![1, whole - 1]);
+        for count in 2..100 {
+            let range = format!("0.5%..100%:{count}").parse::<Capacities>().expect("a range");
+            let all = range.of(&trace, true).expect("capacities");
+            assert_eq!((all.len(), all.last()), (count, Some(&whole)));
+        }
     }
 
     #[test]
