@@ -28,7 +28,7 @@ impl FromStr for Capacity {
         let wrong = || {
             format!(
                 "{text:?} is no capacity: expected a percentage (5%), entries (10000) or bytes \
-                (64MiB)"
+                (64MiB), more than 0"
             )
         };
         if let Some(percent) = text.strip_suffix('%') {
@@ -37,10 +37,10 @@ impl FromStr for Capacity {
             return if is_legal { Ok(Self::Percent(percent)) } else { Err(wrong()) };
         }
         if let Ok(entries) = text.parse() {
-            return Ok(Self::Entries(entries));
+            return if entries > 0 { Ok(Self::Entries(entries)) } else { Err(wrong()) };
         }
         let bytes: ByteSize = text.parse().map_err(|_| wrong())?;
-        Ok(Self::Bytes(bytes.as_u64()))
+        if bytes.as_u64() > 0 { Ok(Self::Bytes(bytes.as_u64())) } else { Err(wrong()) }
     }
 }
 
@@ -78,10 +78,10 @@ fn range(text: &str, from: &str, rest: &str) -> Result<Vec<Capacity>, String> {
         (Capacity::Percent(low), Capacity::Percent(high)) if low < high => {
             Ok(steps(low, high).map(Capacity::Percent).collect())
         }
-        (Capacity::Entries(low), Capacity::Entries(high)) if 0 < low && low < high => {
+        (Capacity::Entries(low), Capacity::Entries(high)) if low < high => {
             Ok(whole(low, high).map(Capacity::Entries).collect())
         }
-        (Capacity::Bytes(low), Capacity::Bytes(high)) if 0 < low && low < high => {
+        (Capacity::Bytes(low), Capacity::Bytes(high)) if low < high => {
             Ok(whole(low, high).map(Capacity::Bytes).collect())
         }
         _ => Err(wrong()),
@@ -159,7 +159,8 @@ mod tests {
 
     #[test]
     fn what_is_no_capacity_is_explained() {
-        for wrong in ["", "x", "-1", "0%", "nan%", "5..3:4", "1..2", "1%..9:3", "0..5:3"] {
+        for wrong in ["", "x", "-1", "0", "0B", "0%", "nan%", "5..3:4", "1..2", "1%..9:3", "0..5:3"]
+        {
             assert!(of(wrong, false).is_err(), "{wrong:?}");
         }
         assert!(of("1MiB", false).is_err_and(|why| why.contains("--sizes")));
