@@ -16,7 +16,7 @@
 use std::{
     fmt,
     fs::File,
-    io::{self, BufReader, BufWriter, Read, Write},
+    io::{self, BufRead, BufReader, BufWriter, Read, Write},
     path::Path,
     sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     thread::{self, JoinHandle},
@@ -102,8 +102,8 @@ impl Recording {
         Self { one_in: keys.max(1), ..self }
     }
 
-    /// Stops before the file has more bytes, 64 MiB by default. It also stops after a million
-    /// distinct keys.
+    /// Stops before the file has more bytes, 64 MiB by default: up to 64 KiB before, so it should be
+    /// far more than that. It also stops after a million distinct keys.
     pub fn max_bytes(self, bytes: u64) -> Self {
         Self { most: bytes, ..self }
     }
@@ -332,7 +332,9 @@ fn write_number(out: &mut impl Write, mut number: u64) -> io::Result<()> {
     }
 }
 
-/// Reads a recording. Accesses of different buffers overlap: sort them by their time.
+/// Reads a recording. Accesses of different buffers overlap: sort them by their time. An error is the
+/// last that it gives; if the process that recorded was killed, the file ends in one
+/// ([`UnexpectedEof`](io::ErrorKind::UnexpectedEof)).
 ///
 /// ```no_run
 /// for access in larder::record::Reader::open("cache.rec.gz")? {
@@ -344,6 +346,7 @@ pub struct Reader<R> {
     input: BufReader<R>,
     one_in: u64,
     before: u64,
+    is_over: bool,
 }
 
 impl Reader<MultiGzDecoder<BufReader<File>>> {
@@ -369,7 +372,7 @@ impl<R: Read> Reader<R> {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "this is not a recording"));
         }
         let one_in = read_number(&mut input)?;
-        Ok(Self { input, one_in, before: 0 })
+        Ok(Self { input, one_in, before: 0, is_over: false })
     }
 
     /// One key in so many was sampled.
@@ -379,11 +382,11 @@ impl<R: Read> Reader<R> {
     }
 
     fn read(&mut self) -> io::Result<Option<Access>> {
-        let since = match read_number(&mut self.input) {
-            Ok(since) => since,
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-            Err(error) => return Err(error),
-        };
+        // The end of what was recorded is not that of a compressed file cut short.
+        if self.input.fill_buf()?.is_empty() {
+            return Ok(None);
+        }
+        let since = read_number(&mut self.input)?;
         self.before = self.before.wrapping_add(unzigzag(since) as u64);
         let key = read_number(&mut self.input)?;
         let what = match read_number(&mut self.input)? {
@@ -403,7 +406,13 @@ impl<R: Read> Iterator for Reader<R> {
     type Item = io::Result<Access>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.read().transpose()
+        if self.is_over {
+            return None;
+        }
+        let next = self.read().transpose();
+        // Where the next access begins after a bad one is not known.
+        self.is_over = !matches!(next, Some(Ok(_)));
+        next
     }
 }
 

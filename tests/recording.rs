@@ -168,3 +168,35 @@ fn what_is_no_recording_is_refused() {
     let error = Reader::new(io::Cursor::new(b"key,size\n1,2\n".to_vec())).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::InvalidData);
 }
+
+/// A recording of so many accesses, whole.
+fn whole(accesses: u64) -> Vec<u8> {
+    let sink = Sink::default();
+    let recording = Recording::to_writer(sink.clone()).one_in(1);
+    let cache = Cache::<u64, u64>::builder().capacity(1000).record(recording).build();
+    for i in 0..accesses {
+        cache.insert(i * i % 509, i);
+    }
+    drop(cache);
+    let bytes = sink.0.lock().unwrap();
+    bytes.clone()
+}
+
+#[test]
+fn where_a_file_ends_too_soon_there_is_one_error() {
+    let bytes = whole(300);
+    let whole = Reader::new(MultiGzDecoder::new(&bytes[..])).unwrap().count();
+    assert_eq!(whole, 300);
+    let mut seen = 0;
+    for end in 40..bytes.len() {
+        let Ok(reader) = Reader::new(MultiGzDecoder::new(&bytes[..end])) else { continue };
+        // As many as ten times what there is, should it not end.
+        let accesses: Vec<_> = reader.take(3000).collect();
+        let errors = accesses.iter().filter(|access| access.is_err()).count();
+        assert_eq!(errors, 1, "cut at {end} of {}: {} accesses", bytes.len(), accesses.len());
+        let last = accesses.last().unwrap().as_ref();
+        assert_eq!(last.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        seen = seen.max(accesses.len());
+    }
+    assert!(seen > 100, "{seen}");
+}
