@@ -1,6 +1,6 @@
 //! Advice: what the shadows of other sizes say, beside caches that have these sizes.
 
-use larder::Cache;
+use larder::{Cache, policy::Adaptive};
 
 /// Keys of a skewed popularity, the same for the same seed.
 fn zipf(keys: usize, accesses: usize, seed: u64) -> impl Iterator<Item = u64> {
@@ -67,4 +67,25 @@ fn advice_outlives_a_change_of_capacity() {
         cache.get_or_insert_with(&key, || 0);
     }
     assert_eq!(cache.advise().map(|advice| advice.same.capacity), Some(4000));
+}
+
+#[test]
+fn advice_by_weight_is_not_fitted_to_the_number_of_hits() {
+    // Small entries that are asked for all the time, and large ones that never come back.
+    let told = [false, true].map(|counts| {
+        let cache = Cache::<u64, u64>::builder()
+            .capacity(20_000)
+            .weigher(|_, &weight| weight)
+            .policy(Adaptive::with_seed(7).by_weight())
+            .stats(counts)
+            .build();
+        assert!(cache.advise().is_none());
+        for step in 0..200_000_u64 {
+            let (key, weight) = if step % 10 == 0 { (1000 + step, 100) } else { (step % 500, 1) };
+            cache.get_or_insert_with(&key, || weight);
+        }
+        cache.advise().expect("seen enough").same.hit_ratio()
+    });
+    // 90 of 100 accesses, but 9 of 109 of the weight.
+    assert!(told.iter().all(|ratio| (ratio - 9.0 / 109.0).abs() < 0.06), "{told:?}");
 }

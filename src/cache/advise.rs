@@ -9,12 +9,13 @@ impl<K, V, S> Cache<K, V, Adaptive, S> {
     ///
     /// They are those of miniature caches fed with a sample of the keys, and so estimates. If the cache
     /// counts ([`Builder::stats`](crate::Builder::stats)), they are fitted to its own hit ratio since
-    /// it was built; without that, a few very popular keys in the sample or out of it shift them all
-    /// by some points, so compare them with each other. Misses count where a value was stored
-    /// after them. The first call creates the miniatures of the other sizes, and answers `None`, as do
-    /// the next ones until some capacities' worth of accesses have gone by. From then on the sample
-    /// costs three times as much time, and about five bytes more an entry. In caches of up to 65 000
-    /// entries the miniatures rest while nothing changes, and the advice stays as it was.
+    /// it was built; without that, or [by weight](Adaptive::by_weight), a few very popular keys in the
+    /// sample or out of it shift them all by some points, so compare them with each other. Misses count
+    /// where a value was stored after them. The first call creates the miniatures of the other sizes,
+    /// and answers `None`, as do the next ones until some capacities' worth of accesses have gone by.
+    /// From then on the sample costs three times as much time, and about five bytes more an entry. In
+    /// caches of up to 65 000 entries the miniatures rest while nothing changes, and the advice stays
+    /// as it was.
     ///
     /// ```
     /// let cache = larder::Cache::<u64, u64>::new(1000);
@@ -27,10 +28,14 @@ impl<K, V, S> Cache<K, V, Adaptive, S> {
     /// ```
     #[must_use]
     pub fn advise(&self) -> Option<Advice> {
-        let advice = self.inner.stripes.first()?.recorder.advise()?;
+        let recorder = &self.inner.stripes.first()?.recorder;
+        let advice = recorder.advise()?;
         Some(match &self.inner.context.counters {
-            Some(counters) => advice.anchored(counters.snapshot().hit_ratio()),
-            None => advice,
+            // The weight of hits is not counted.
+            Some(counters) if recorder.is_for_hits() => {
+                advice.anchored(counters.snapshot().hit_ratio())
+            }
+            _ => advice,
         })
     }
 }

@@ -4,6 +4,7 @@ use super::chances::Chances;
 use super::memory::is_correlated;
 use super::outlook::Advice;
 use super::ring::Event;
+use super::setting::Goal;
 use super::shared::Shared;
 use crate::Slot;
 use crate::policy::{Mark, Recorder};
@@ -86,6 +87,11 @@ impl AdaptiveRecorder {
     /// What the shadows say of this capacity and others.
     pub(crate) fn advise(&self) -> Option<Advice> {
         self.shared.advise()
+    }
+
+    /// Whether that is in hits, and not in their weight.
+    pub(crate) fn is_for_hits(&self) -> bool {
+        self.shared.goal() == Goal::Hits
     }
 
     /// Counts a hit in the mark, up to 3, unless it belongs to the insertion.
