@@ -60,11 +60,17 @@ const axis = (label, values, log, size) => ({
     ...(log && {
         splits: (self, _, low, high) => {
             const room = self.bbox.width / devicePixelRatio;
-            return values === bytes ? binarySplits(low, high, room) : decimalSplits(low, high, room);
+            const splits = values === bytes ? binarySplits(low, high, room) : decimalSplits(low, high, room);
+            return splits.length > 1 ? splits : withEnds(low, splits, high);
         },
         filter: (_, all) => all,
     }),
 });
+
+/** With the ends of the axis: of fewer than two numbers no scale can be read. Each once. */
+function withEnds(low, splits, high) {
+    return [...new Set([Math.ceil(low), ...splits, Math.floor(high)])];
+}
 
 /** Powers of two, as far apart as they must be. */
 function binarySplits(low, high, room) {
