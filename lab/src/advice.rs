@@ -27,6 +27,9 @@ pub struct Advice {
     pub doubling: Option<f64>,
     /// What the default policy would need for as much.
     pub default_capacity: Option<u64>,
+    /// Of how many keys one is in the trace, so that all need as many times the capacity; 0 if that is
+    /// not known.
+    pub one_in: u64,
     by_size: bool,
 }
 
@@ -92,6 +95,7 @@ impl Advice {
             is_enough,
             doubling: curve.at(capacity.saturating_mul(2)).map(|hit| hit - hit_percent),
             default_capacity: default.filter(|_| is_enough).and_then(|curve| curve.first(goal)),
+            one_in: simulation.one_in,
             by_size: simulation.by_size,
         })
     }
@@ -141,10 +145,14 @@ impl Display for Advice {
         }
         match self.default_capacity {
             Some(capacity) if policy != DEFAULT => {
-                write!(f, ". The default policy, {DEFAULT}, needs {}.", amount(capacity))
+                write!(f, ". The default policy, {DEFAULT}, needs {}.", amount(capacity))?;
             }
-            _ => write!(f, "."),
+            _ => write!(f, ".")?,
         }
+        if self.one_in > 1 {
+            write!(f, " That is for one key in {0}: all need {0} times as much.", self.one_in)?;
+        }
+        Ok(())
     }
 }
 
@@ -182,6 +190,17 @@ mod tests {
             "95 % of the reachable hit ratio (76.0 of 80.0 %) at 95 entries with policy lru; twice \
              the memory would buy 4.0 points. The default policy, adaptive, needs 160 entries."
         );
+    }
+
+    #[test]
+    fn a_sample_is_not_taken_for_the_whole() {
+        let mut trace = crate::trace::Trace::of_keys("t", (0..200).cycle().take(1000));
+        trace.one_in = 64;
+        let outcomes = vec![Outcome::of_hits("lru", 200, 80.0)];
+        let advice = Advice::of(&Simulation::new(&trace, trace.reuses(), false, outcomes));
+        let advice = advice.expect("advice").to_string();
+        assert!(advice.contains("at 200 entries with policy lru"), "{advice}");
+        assert!(advice.ends_with("for one key in 64: all need 64 times as much."), "{advice}");
     }
 
     #[test]

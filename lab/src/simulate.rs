@@ -82,6 +82,9 @@ pub struct Simulation {
     pub footprint: Option<u64>,
     /// Bad lines that were left out.
     pub skipped: u64,
+    /// Of how many keys one was recorded, and the capacities are as much smaller; 0 if that is not
+    /// known.
+    pub one_in: u64,
     /// Whether capacities are in bytes.
     pub by_size: bool,
     /// Hits in percent of the accesses, if there is room for everything: all but those that are the
@@ -172,6 +175,7 @@ impl Simulation {
             bytes: trace.bytes(),
             footprint: trace.footprint(),
             skipped: trace.skipped,
+            one_in: trace.one_in,
             by_size,
             reachable_percent: trace.percent(reachable as f64),
             outcomes,
