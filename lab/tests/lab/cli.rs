@@ -88,6 +88,19 @@ fn who_tells_columns_means_csv() {
     command.assert().success().stdout(contains("300 accesses to 300"));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_may_have_any_name() {
+    use std::os::unix::ffi::OsStringExt;
+    let (folder, path) = folder();
+    let name = std::ffi::OsString::from_vec(b"caf\xe9.txt".to_vec());
+    let strange = folder.path().join(name);
+    fs::rename(path, &strange).expect("a file");
+    let mut command = lab();
+    command.arg("simulate").arg(&strange).args(["-p", "lru"]);
+    command.assert().success().stdout(contains("5,000 accesses"));
+}
+
 #[test]
 fn a_report_is_one_file() {
     let (folder, path) = folder();
