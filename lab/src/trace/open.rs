@@ -135,7 +135,10 @@ fn decompressed(mut input: Box<dyn Read>) -> io::Result<Box<dyn BufRead>> {
     let whole = BufReader::with_capacity(1 << 16, Cursor::new(first.clone()).chain(input));
     let unpacked: Box<dyn Read> = match first.as_slice() {
         [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(whole)),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::with_buffer(whole)?),
+        // Files of `pzstd` begin with a frame that is to be skipped.
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
+            Box::new(zstd::Decoder::with_buffer(whole)?)
+        }
         [0xfd, b'7', b'z', b'X', b'Z', 0] => {
             Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(whole))
         }

@@ -60,11 +60,19 @@ fn every_format_in_every_compression() {
         (Format::Lirs, b"5\n*\n6\n5", &[0, 1, 0]),
     ];
     type Pack = fn(&[u8]) -> Vec<u8>;
-    let packs: [Pack; 5] = [<[u8]>::to_vec, gzip, zstd, xz, |content| {
-        // Several members, one after the other.
-        let (first, second) = content.split_at(content.len() / 2);
-        [gzip(first), gzip(second)].concat()
-    }];
+    let packs: [Pack; 6] = [
+        <[u8]>::to_vec,
+        gzip,
+        zstd,
+        xz,
+        |content| {
+            // Several members, one after the other.
+            let (first, second) = content.split_at(content.len() / 2);
+            [gzip(first), gzip(second)].concat()
+        },
+        // A frame of four bytes to be skipped, as `pzstd` writes it.
+        |content| [b"\x50\x2a\x4d\x18\x04\0\0\0abcd".to_vec(), zstd(content)].concat(),
+    ];
     for (format, content, keys) in files {
         for (number, pack) in packs.iter().enumerate() {
             let trace = read_as(&pack(content), &options(format));
