@@ -366,8 +366,9 @@ impl<R: Read> Reader<R> {
     /// If it cannot be read, or is no recording.
     pub fn new(input: R) -> io::Result<Self> {
         let mut input = BufReader::new(input);
-        let mut magic = [0; MAGIC.len()];
-        input.read_exact(&mut magic)?;
+        let mut magic = Vec::new();
+        // There may be less.
+        (&mut input).take(MAGIC.len() as u64).read_to_end(&mut magic)?;
         if magic != MAGIC {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "this is not a recording"));
         }

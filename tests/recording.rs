@@ -165,8 +165,10 @@ fn a_file_that_cannot_be_written_ends_the_recording_and_nothing_else() {
 
 #[test]
 fn what_is_no_recording_is_refused() {
-    let error = Reader::new(io::Cursor::new(b"key,size\n1,2\n".to_vec())).unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    for bytes in [&b"key,size\n1,2\n"[..], b"larder-", b""] {
+        let error = Reader::new(io::Cursor::new(bytes.to_vec())).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{bytes:?}");
+    }
 }
 
 /// A recording of so many accesses, whole.
