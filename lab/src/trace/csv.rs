@@ -128,8 +128,14 @@ pub(super) fn read(
         // A head that is not as told is not a line that could be skipped.
         Err(why) => return Err(sink.bad(first_place, why)),
     };
+    let mut is_first = true;
     while let Some((place, cells)) = next().map_err(|error| sink.unreadable(error.into()))? {
         let outcome = found.access(&cells).and_then(|access| sink.accept(access));
+        let is_perhaps_head = !columns.has_head && std::mem::take(&mut is_first);
+        let outcome = outcome.map_err(|why| match is_perhaps_head {
+            true => format!("{why} (if it is a head: --csv-head)"),
+            false => why,
+        });
         sink.judge(place, outcome)?;
     }
     Ok(())
@@ -149,7 +155,12 @@ impl Found {
             Column::Number(number) => Ok(number - 1),
             Column::Name(name) => {
                 let found = head.iter().position(|cell| cell.trim_ascii() == name.as_bytes());
-                found.ok_or_else(|| format!("no column is called {name:?}"))
+                found.ok_or_else(|| {
+                    let names: Vec<_> = head.iter().map(String::from_utf8_lossy).collect();
+                    let names = format!("{names:?}");
+                    let names = names.trim_matches(['[', ']']);
+                    format!("no column is called {name:?}: there is {names}")
+                })
             }
         };
         Ok(Self {

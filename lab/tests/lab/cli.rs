@@ -182,6 +182,16 @@ fn what_cannot_be_is_explained() {
     let mut command = lab();
     command.arg("simulate").arg(&years).args(["--csv-time", "2", "--ttl", "1h"]);
     command.assert().code(2).stderr(contains("takes 9 years"));
+    let csv = path.with_extension("csv");
+    fs::write(&csv, "key;size\na;1\n").expect("a file");
+    for (options, why) in [
+        (["--csv-key", "key"], "line 1: no column is called \"key\": there is \"key;size\""),
+        (["--csv-delimiter", ";"], "line 1: \"size\" is no size (if it is a head: --csv-head)"),
+    ] {
+        let mut command = lab();
+        command.arg("simulate").arg(&csv).args(options).args(["--csv-size", "2"]);
+        command.assert().code(2).stderr(contains(why));
+    }
     let missing = Path::new("no/such.trace");
     // The file and the cause, each once.
     let once =
