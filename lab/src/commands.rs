@@ -1,5 +1,6 @@
 //! What the commands do.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::{error, fs};
 
@@ -74,7 +75,7 @@ fn curve_all(options: &Curve) -> Result<()> {
         }
         if options.check {
             let checks = check(&trace, &plan, effort, &curves).map_err(Error::msg)?;
-            eprintln!("{}", report::terminal::checks(&checks));
+            tell(report::terminal::checks(&checks));
         }
         done.add(&trace, curves);
     }
@@ -104,11 +105,13 @@ fn read(source: &Source, input: &Input) -> Result<Trace> {
     bar.finish();
     let trace = trace?;
     if trace.skipped > 0 {
-        eprintln!("{}: {} bad lines left out", trace.name, trace.skipped);
+        tell(format_args!("{}: {} bad lines left out", trace.name, trace.skipped));
     }
     if trace.one_in > 1 {
         let Trace { name, one_in, .. } = &trace;
-        eprintln!("{name}: one key in {one_in} was recorded; the capacities shown are as small");
+        tell(format_args!(
+            "{name}: one key in {one_in} was recorded; the capacities shown are as small"
+        ));
     }
     Ok(trace)
 }
@@ -151,7 +154,7 @@ impl<'a> Done<'a> {
         if let Some(path) = &self.output.report {
             let page = report::html::page(&self.sections);
             fs::write(path, page).with_context(|| path.display().to_string())?;
-            eprintln!("the report is in {}", path.display());
+            tell(format_args!("the report is in {}", path.display()));
         }
         let mut output = io::stdout().lock();
         if self.output.json {
@@ -167,6 +170,11 @@ impl<'a> Done<'a> {
         }
         Ok(())
     }
+}
+
+/// Tells people something on standard error. If nobody reads that, so be it.
+pub(crate) fn tell(what: impl Display) {
+    let _ = writeln!(io::stderr(), "{what}");
 }
 
 /// Where what cannot be printed should have gone.

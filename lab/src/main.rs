@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         // Who has seen enough need not be told.
         Err(error) if error.chain().any(commands::is_unread) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("larder-lab: {error:#}");
+            commands::tell(format_args!("larder-lab: {error:#}"));
             ExitCode::from(2)
         }
     }

@@ -117,8 +117,9 @@ fn a_report_is_one_file() {
 fn who_has_seen_enough_is_not_troubled() {
     let (folder, path) = folder();
     let report = folder.path().join("out.html");
+    let program = || process::Command::new(assert_cmd::cargo::cargo_bin!("larder-lab"));
     let run = |options: &[&str]| {
-        let mut command = process::Command::new(assert_cmd::cargo::cargo_bin!("larder-lab"));
+        let mut command = program();
         command.arg("simulate").arg(&path).args(["-p", "lru"]).args(options);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program");
@@ -133,6 +134,12 @@ fn who_has_seen_enough_is_not_troubled() {
     let (code, said) = run(&["--report", report.to_str().expect("text")]);
     assert!(code == Some(0) && said.contains("out.html"), "{said}");
     assert!(fs::metadata(&report).expect("a report").len() > 1000);
+    // Standard error is not read either.
+    let mut command = program();
+    command.arg("curve").arg(&path).arg("--check").stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program");
+    drop(child.stderr.take());
+    assert_eq!(child.wait().expect("an end").code(), Some(0));
 }
 
 #[test]
