@@ -78,7 +78,7 @@ pub fn check(
 fn check_lru(trace: &Trace, plan: &Plan, effort: Effort, points: &[&Outcome]) -> Check {
     let timed = |effort| {
         let start = Instant::now();
-        let curve = LruCurve::new(trace, plan.by_size, effort);
+        let curve = LruCurve::at(trace, &plan.capacities, plan.by_size, effort);
         (curve, start.elapsed())
     };
     let (exact, mut whole) = timed(Effort::Exact);

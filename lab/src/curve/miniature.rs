@@ -142,11 +142,18 @@ fn samples<'a>(trace: &'a Trace, plan: &Plan, lru: &LruCurve, rate: f64) -> Vec<
     }
     let draw = |number| {
         let sample = sample(trace, rate, plan.seed << 32 | u64::from(number));
-        let lru = LruCurve::new(&sample, plan.by_size, Effort::Exact);
         let share = share(trace, &sample, plan.by_size);
+        let capacities = plan.capacities.iter().map(|&capacity| scaled(capacity, share));
+        let capacities: Vec<u64> = capacities.collect();
+        let lru = LruCurve::at(&sample, &capacities, plan.by_size, Effort::Exact);
         Sample { trace: Cow::Owned(sample), lru, share }
     };
     (0..plan.samples).into_par_iter().map(draw).collect()
+}
+
+/// The capacity of a small cache.
+fn scaled(capacity: u64, share: f64) -> u64 {
+    (capacity as f64 * share).round() as u64
 }
 
 fn at(
@@ -157,7 +164,7 @@ fn at(
     progress: &Progress,
 ) -> Result<Estimate, String> {
     let single = |(number, sample): (usize, &Sample<'_>)| {
-        let small = (capacity as f64 * sample.share).round() as u64;
+        let small = scaled(capacity, sample.share);
         let setup = Setup {
             policy: policy.to_owned(),
             capacity: small,

@@ -53,7 +53,7 @@ pub fn effort(trace: &Trace, seed: u64) -> Effort {
 /// # Errors
 /// If there is no such policy.
 pub fn curves(trace: &Trace, plan: &miniature::Plan, effort: Effort) -> Result<Simulation, String> {
-    let lru = LruCurve::new(trace, plan.by_size, effort);
+    let lru = LruCurve::at(trace, &plan.capacities, plan.by_size, effort);
     let mut others = plan.clone();
     others.policies.retain(|policy| policy != LRU);
     let mut outcomes: Vec<Outcome> = miniature::estimate(trace, &others, &lru)?

@@ -4,7 +4,13 @@
 //! once, and the key itself. A cache that evicts the least recently used hits where that is at most
 //! its capacity. How many accesses are the first of their keys, and so miss in any cache, is known
 //! without looking.
+//!
+//! What is heavier than the capacity is refused, and so is in nobody's distance. Distances are
+//! measured anew for each capacity of which that can be said.
 
+use rayon::prelude::*;
+
+use super::sample::part;
 use super::sampled;
 use super::tree::Tree;
 use crate::trace::Trace;
@@ -14,6 +20,8 @@ use crate::trace::Trace;
 pub struct LruCurve {
     /// A capacity, and the hit ratio in percent from there to the next, in order.
     steps: Vec<(u64, f64)>,
+    /// The same for capacities that are less than the weight of some key.
+    refusing: Vec<(u64, f64)>,
     /// How many sums over keys it took.
     sums: usize,
 }
@@ -47,12 +55,37 @@ impl LruCurve {
             hits += number;
             steps.push((distance, trace.percent(hits)));
         }
-        Self { steps, sums }
+        Self { steps, refusing: Vec::new(), sums }
+    }
+
+    /// The same, and right at these capacities even if some keys are heavier.
+    #[must_use]
+    pub fn at(trace: &Trace, capacities: &[u64], by_size: bool, effort: Effort) -> Self {
+        let mut curve = Self::new(trace, by_size, effort);
+        let Some(weights) = trace.first_sizes().filter(|_| by_size) else { return curve };
+        let heaviest = weights.iter().copied().max().unwrap_or(0);
+        let refusing = capacities.par_iter().filter(|&&capacity| capacity < heaviest);
+        let percent = |&capacity: &u64| {
+            let light = part(trace, |key| weights[key as usize] <= capacity);
+            let effort = match effort {
+                Effort::Exact => Effort::Exact,
+                // There may be few keys left.
+                Effort::Sampled { seed, .. } => super::effort(&light, seed),
+            };
+            let hits = Self::new(&light, true, effort).hit_percent(capacity) * light.len() as f64;
+            (capacity, hits / trace.len() as f64)
+        };
+        curve.refusing = refusing.map(percent).collect();
+        curve
     }
 
     /// The hit ratio in percent of a cache of this capacity.
     #[must_use]
     pub fn hit_percent(&self, capacity: u64) -> f64 {
+        let refusing = self.refusing.iter().find(|(other, _)| *other == capacity);
+        if let Some(&(_, percent)) = refusing {
+            return percent;
+        }
         let steps = self.steps.partition_point(|&(distance, _)| distance <= capacity);
         steps.checked_sub(1).map_or(0.0, |last| self.steps[last].1)
     }

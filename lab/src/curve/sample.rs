@@ -1,4 +1,4 @@
-//! The accesses to some of the keys, chosen by their hashes.
+//! The accesses to some of the keys, chosen by their hashes or otherwise.
 
 use crate::policies::spread;
 use crate::trace::Trace;
@@ -8,9 +8,13 @@ use crate::trace::Trace;
 #[must_use]
 pub fn sample(trace: &Trace, rate: f64, seed: u64) -> Trace {
     let threshold = (rate * 2.0_f64.powi(64)) as u64;
-    let is_chosen = |key: u32| spread(u64::from(key) ^ spread(seed)) <= threshold;
+    part(trace, |key| spread(u64::from(key) ^ spread(seed)) <= threshold)
+}
+
+/// The part of a trace that has all accesses to these keys.
+pub(super) fn part(trace: &Trace, is_chosen: impl Fn(u32) -> bool) -> Trace {
     let mut numbers = vec![Trace::NEVER; trace.distinct];
-    let mut sample = Trace { name: trace.name.clone(), ..Trace::default() };
+    let mut part = Trace { name: trace.name.clone(), ..Trace::default() };
     let mut indices = Vec::new();
     for (index, &key) in trace.keys.iter().enumerate() {
         if !is_chosen(key) {
@@ -18,14 +22,14 @@ pub fn sample(trace: &Trace, rate: f64, seed: u64) -> Trace {
         }
         let number = &mut numbers[key as usize];
         if *number == Trace::NEVER {
-            *number = sample.distinct as u32;
-            sample.distinct += 1;
+            *number = part.distinct as u32;
+            part.distinct += 1;
         }
-        sample.keys.push(*number);
+        part.keys.push(*number);
         indices.push(index);
     }
     let pick = |all: &Vec<u64>| indices.iter().map(|&index| all[index]).collect();
-    sample.sizes = trace.sizes.as_ref().map(pick);
-    sample.times = trace.times.as_ref().map(pick);
-    sample
+    part.sizes = trace.sizes.as_ref().map(pick);
+    part.times = trace.times.as_ref().map(pick);
+    part
 }

@@ -48,6 +48,25 @@ fn the_exact_curve_of_sizes_is_near_to_replays() {
     }
 }
 
+/// Popular keys of which a few weigh as much as all the others.
+fn with_heavy_keys(mut trace: Trace) -> Trace {
+    let size = |key: u32| if key % 100 == 7 { 100_000 } else { 1 + u64::from(key % 50) };
+    trace.sizes = Some(trace.keys.iter().map(|&key| size(key)).collect());
+    trace
+}
+
+#[test]
+fn what_is_heavier_than_the_cache_takes_no_room_in_its_curve() {
+    let trace = with_heavy_keys(made::zipf(100_000));
+    let capacities = [2000, 20_000, 60_000, 99_999, 100_000, 1_000_000];
+    let curve = LruCurve::at(&trace, &capacities, true, Effort::Exact);
+    for capacity in capacities {
+        let counts = replay_textbook(&trace, &setup("lru", capacity, true), &Progress::hidden());
+        let apart = curve.hit_percent(capacity) - trace.percent(counts.hits);
+        assert!(apart.abs() < 0.3, "{apart} at {capacity}");
+    }
+}
+
 /// Recency over many keys: each access is near to one some time before.
 fn recency() -> Trace {
     let mut random = Random(4);
