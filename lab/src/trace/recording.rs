@@ -39,12 +39,14 @@ pub(super) fn read(input: &mut dyn BufRead, sink: &mut Sink) -> Result<(), Error
     records.sort_by_key(|(_, access)| access.at);
     let (numbers, accesses): (Vec<u64>, Vec<record::Access>) = records.into_iter().unzip();
     let sizes = sizes(&accesses);
+    // If all weigh 1, these are no sizes but entries.
+    let has_sizes = sizes.iter().any(|&size| size != 1);
     for (number, (access, size)) in numbers.into_iter().zip(accesses.iter().zip(sizes)) {
         if matches!(access.what, What::Write(_)) {
             continue;
         }
-        let found =
-            Access { key: Key::Number(access.key), size: Some(size), time: Some(access.at) };
+        let size = has_sizes.then_some(size);
+        let found = Access { key: Key::Number(access.key), size, time: Some(access.at) };
         let outcome = sink.accept(found);
         sink.judge(Place::Record(number), outcome)?;
     }
@@ -81,6 +83,7 @@ mod tests {
     use larder::record::Recording;
 
     use super::*;
+    use crate::trace::Trace;
 
     #[derive(Clone, Default)]
     struct File(Arc<Mutex<Vec<u8>>>);
@@ -94,6 +97,17 @@ mod tests {
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
         }
+    }
+
+    /// The trace in what was recorded.
+    fn trace_in(file: &File) -> Trace {
+        let bytes = file.0.lock().unwrap().clone();
+        let unpacked = flate2::read::MultiGzDecoder::new(&bytes[..]);
+        let mut input = BufReader::new(unpacked);
+        assert!(is_next(&mut input).unwrap());
+        let mut sink = Sink::new("cache.rec.gz", false);
+        read(&mut input, &mut sink).unwrap();
+        sink.finish()
     }
 
     #[test]
@@ -110,15 +124,22 @@ mod tests {
         cache.insert(7, vec![0; 5]);
         cache.get(&7);
         drop(cache);
-        let bytes = file.0.lock().unwrap().clone();
-        let unpacked = flate2::read::MultiGzDecoder::new(&bytes[..]);
-        let mut input = BufReader::new(unpacked);
-        assert!(is_next(&mut input).unwrap());
-        let mut sink = Sink::new("cache.rec.gz", false);
-        read(&mut input, &mut sink).unwrap();
-        let trace = sink.finish();
+        let trace = trace_in(&file);
         assert_eq!(trace.keys, [0, 1, 0, 2, 0, 0]);
         assert_eq!(trace.sizes, Some(vec![70, 80, 70, 90, 70, 5]));
         assert_eq!((trace.name.as_str(), trace.one_in), ("cache", 1));
+    }
+
+    #[test]
+    fn entries_that_weigh_1_have_no_sizes() {
+        let file = File::default();
+        let recording = Recording::to_writer(file.clone()).one_in(1);
+        let cache = Cache::<u64, u64>::builder().capacity(2).record(recording).build();
+        for key in [7, 8, 9, 7] {
+            cache.get_or_insert_with(&key, || 0);
+        }
+        drop(cache);
+        let trace = trace_in(&file);
+        assert_eq!((trace.keys, trace.sizes), (vec![0, 1, 2, 0], None));
     }
 }
