@@ -124,7 +124,8 @@ impl fmt::Debug for Recording {
 pub struct Recorded {
     /// Accesses written, but for those still in buffers.
     pub written: u64,
-    /// Accesses that the writer had no time for, or that came after the end.
+    /// Accesses that the writer had no time for, whose buffer another thread was at, or that came
+    /// after the end.
     pub lost: u64,
     /// Whether it has ended before the cache: the file was full, or could not be written.
     pub is_over: bool,
