@@ -107,6 +107,10 @@ fn read(source: &Source, input: &Input) -> Result<Trace> {
     if trace.skipped > 0 {
         tell(format_args!("{}: {} bad lines left out", trace.name, trace.skipped));
     }
+    if trace.late > 0 {
+        let Trace { name, late, .. } = &trace;
+        tell(format_args!("{name}: {late} accesses are older than one before them: not sorted?"));
+    }
     if trace.one_in > 1 {
         let Trace { name, one_in, .. } = &trace;
         tell(format_args!(

@@ -70,6 +70,8 @@ pub struct Trace {
     pub times: Option<Vec<u64>>,
     /// How many keys there are.
     pub distinct: usize,
+    /// How many accesses had an earlier time than one before, and got that one's.
+    pub late: u64,
     /// How many bad lines were left out.
     pub skipped: u64,
     /// One key in so many is in it, of all that there were; 0 if that is not known to be a sample.

@@ -130,6 +130,7 @@ impl Sink {
             self.bytes = bytes;
             sizes.push(size.max(1));
         }
+        self.trace.late += u64::from(access.time.is_some_and(|time| time < now));
         self.now = now;
         self.trace.times.iter_mut().for_each(|times| times.push(nanos));
         let number = self.number(access.key);

@@ -71,6 +71,17 @@ fn standard_input_sizes_and_times() {
 }
 
 #[test]
+fn who_has_the_newest_first_is_told() {
+    let csv: String = (0..100).rev().map(|step| format!("{},{step}\n", step % 3)).collect();
+    let mut command = lab();
+    command.args(["simulate", "-", "-p", "lru", "--csv-time", "2", "--ttl", "5s"]).write_stdin(csv);
+    command
+        .assert()
+        .success()
+        .stderr("stdin: 99 accesses are older than one before them: not sorted?\n");
+}
+
+#[test]
 fn who_tells_columns_means_csv() {
     let csv = "time\tkey\n".to_owned()
         + &(0..300).map(|step| format!("{step}\t{}\n", step % 3)).collect::<String>();

@@ -101,6 +101,7 @@ fn sizes_and_times_are_read() {
     assert_eq!(binary.sizes, Some(vec![10, 3, 11]));
     let seconds = [5, 5, 9].map(|time| time * 1_000_000_000);
     assert_eq!(binary.times, Some(seconds.to_vec()), "time does not go back");
+    assert_eq!(binary.late, 1);
 
     let columns = Columns {
         key: Column::Name("key".to_owned()),
