@@ -313,6 +313,10 @@ impl Adaptive {
     ) {
         let Newcomer { slot, weight, .. } = *newcomer;
         let mark = residents.mark(slot);
+        if self.setting == Setting::GreedyDual {
+            self.put_in_rank(slot, weight, mark);
+            return;
+        }
         if is_ghost || self.parameters.small == 0 {
             self.main.push_front(&mut self.nodes, slot);
             self.main_weight += self.counted(weight);

@@ -5,7 +5,7 @@ use super::recorder::{MOVED_TO_MAIN, frequency};
 use super::setting::{Setting, Victim};
 use crate::Slot;
 use crate::policy::parts::GreedyDual;
-use crate::policy::{Policy, Residents};
+use crate::policy::{Mark, Policy, Residents};
 
 /// How many entries a victim's choice moves from the queues to the ranks at most.
 const MOST_RANKED: usize = 64;
@@ -21,16 +21,21 @@ impl Adaptive {
         }
     }
 
-    /// Ranks some of what other settings, or the last insertion, have put into the queues.
+    /// Ranks an entry, which is in no queue, by its weight and the uses counted in its mark.
+    pub(super) fn put_in_rank(&mut self, slot: Slot, weight: u64, mark: &Mark) {
+        self.main_weight += self.counted(weight);
+        let cost = self.shared.goal().cost(weight);
+        self.ranked.insert(slot, cost, 1 + u16::from(frequency(mark.get())));
+        mark.set(MOVED_TO_MAIN);
+    }
+
+    /// Ranks some of what other settings have put into the queues.
     fn rank(&mut self, residents: &impl Residents) {
         for _ in 0..MOST_RANKED {
             let Some(slot) = self.small.back().or(self.main.back()) else { return };
             let (mark, weight) = (residents.mark(slot), residents.weight(slot));
             self.unlink(slot, || weight);
-            self.main_weight += self.counted(weight);
-            let cost = self.shared.goal().cost(weight);
-            self.ranked.insert(slot, cost, 1 + u16::from(frequency(mark.get())));
-            mark.set(MOVED_TO_MAIN);
+            self.put_in_rank(slot, weight, mark);
         }
     }
 
