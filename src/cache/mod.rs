@@ -288,11 +288,16 @@ impl<K: Hash + Eq, V, P: Policy, S: BuildHasher> Drop for Departures<'_, K, V, P
     #[inline]
     fn drop(&mut self) {
         self.inner.context.budget.release(mem::take(&mut self.credit));
-        if !self.effects.is_empty() || self.unwanted.is_many() || thread::panicking() {
-            self.send_out();
-        } else {
+        let is_one = match (self.effects.is_empty(), self.unwanted.is_empty()) {
+            (true, _) => !self.unwanted.is_many(),
+            (false, is_none) => is_none && !self.effects.is_many() && !self.inner.context.is_heard,
+        };
+        if is_one && !thread::panicking() {
             // The usual case: there is nobody else's panic that its own could meet.
             drop(self.unwanted.pop());
+            drop(self.effects.pop());
+        } else {
+            self.send_out();
         }
         if let Some(now) = self.operated
             && self.inner.context.is_due(now)
