@@ -4,13 +4,17 @@ mod common;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Barrier, Mutex},
     thread,
     time::Duration,
 };
 
 use common::{Kind, Ledger, Token, for_each_kind};
-use larder::{Cache, Compute, RemovalCause, policy::AnyPolicy, time::ManualTicker};
+use larder::{
+    Cache, Compute, RemovalCause,
+    policy::{AnyPolicy, Lru},
+    time::ManualTicker,
+};
 
 type Tokens = Cache<Token, Token, AnyPolicy>;
 /// For each key the versions and values that were told.
@@ -200,4 +204,35 @@ fn the_causes_are_told_p11() {
         assert_eq!(told, expected);
         assert!(version > 0);
     });
+}
+
+#[test]
+fn nobody_waits_for_a_listener_that_is_busy_elsewhere_p11() {
+    let value = Arc::new(());
+    let silent = Cache::<u64, Arc<()>>::builder().capacity(1).policy(Lru::new()).build();
+    silent.insert(1, Arc::clone(&value));
+    silent.insert(2, Arc::default());
+    assert_eq!(Arc::strong_count(&value), 1, "where nobody listens it is dropped at once");
+
+    let busy = Arc::new(Barrier::new(2));
+    let turns = Arc::clone(&busy);
+    let cache = Cache::<u64, Arc<()>>::builder()
+        .capacity(1)
+        .policy(Lru::new())
+        .on_removal(move |&key, _, _| {
+            if key == 1 {
+                turns.wait();
+                turns.wait();
+            }
+        })
+        .build();
+    cache.insert(1, Arc::default());
+    thread::scope(|scope| {
+        scope.spawn(|| cache.insert(2, Arc::clone(&value)));
+        busy.wait();
+        cache.insert(3, Arc::default());
+        assert_eq!((cache.get(&2), Arc::strong_count(&value)), (None, 2), "not told of yet");
+        busy.wait();
+    });
+    assert_eq!(Arc::strong_count(&value), 1);
 }

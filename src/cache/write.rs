@@ -41,7 +41,9 @@ where
     /// Replacing always takes effect. A newcomer may be refused by the policy, or for being
     /// heavier than the whole capacity; the listener is told then, and no older value of the key
     /// is left behind (a value too heavy for the cache drives its predecessor out). What is evicted to
-    /// make room is dropped before this returns. A load of the key that is under way is overtaken.
+    /// make room is dropped before this returns; where there is a listener, after that was told, for which
+    /// this does not wait if another thread is telling it of something. A load of the key that is under
+    /// way is overtaken.
     ///
     /// ```
     /// # let cache = larder::Cache::new(10);
