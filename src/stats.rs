@@ -41,6 +41,10 @@ struct Counts {
     weights: [AtomicU64; CAUSES],
 }
 
+// As `Builder::stats` says.
+#[cfg(not(larder_loom))]
+const _: () = assert!(size_of::<[Counts; CELLS]>() == 16 << 10);
+
 /// The counters of one cache.
 #[derive(Debug)]
 pub(crate) struct Counters {

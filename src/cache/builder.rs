@@ -320,7 +320,7 @@ impl<K, V, P, S> Builder<K, V, P, S> {
     }
 
     /// Whether to count hits, misses and removals for [`Cache::stats`]. Off by default; costs a
-    /// nanosecond an operation and eight kilobytes.
+    /// nanosecond an operation and sixteen kilobytes.
     pub fn stats(mut self, count: bool) -> Self {
         self.stats = count;
         self
