@@ -28,6 +28,15 @@ struct Stubborn {
     repeats: Arc<AtomicU64>,
     first: Option<Slot>,
     asked: u64,
+    /// What it was told of entries that come, change and leave.
+    told: Arc<Mutex<Vec<Notice>>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Notice {
+    Insert { weight: u64, has_room: bool },
+    Weight(u64, u64),
+    Remove(RemovalCause),
 }
 
 impl Policy for Stubborn {
@@ -38,6 +47,7 @@ impl Policy for Stubborn {
             stripe,
             silent: Arc::clone(&self.silent),
             repeats: Arc::clone(&self.repeats),
+            told: Arc::clone(&self.told),
             ..Self::default()
         };
         (0..stripes as u64).map(stripe).collect()
@@ -48,15 +58,19 @@ impl Policy for Stubborn {
     }
 
     fn on_insert(&mut self, newcomer: Newcomer, residents: &impl Residents) {
+        let Newcomer { weight, has_room, .. } = newcomer;
+        self.told.lock().unwrap().push(Notice::Insert { weight, has_room });
         self.first.get_or_insert(newcomer.slot);
         self.policy.on_insert(newcomer, residents);
     }
 
     fn on_weight(&mut self, slot: Slot, old: u64, new: u64) {
+        self.told.lock().unwrap().push(Notice::Weight(old, new));
         self.policy.on_weight(slot, old, new);
     }
 
     fn on_remove(&mut self, slot: Slot, cause: RemovalCause, residents: &impl Residents) {
+        self.told.lock().unwrap().push(Notice::Remove(cause));
         if self.repeats.load(Ordering::Relaxed) == 0 {
             self.policy.on_remove(slot, cause, residents);
         }
@@ -183,4 +197,30 @@ fn a_policy_that_names_an_updated_entry_again_is_told_so() {
     let message = panic.downcast_ref::<String>().expect("a message");
     assert!(message.contains("of whose removal it was told"), "{message}");
     assert_eq!((cache.get(&1), cache.get(&2), cache.weight()), (Some(5), Some(5), 10));
+}
+
+#[test]
+fn a_policy_that_names_an_updated_entry_gets_it_back() {
+    let policy = Stubborn::default();
+    let told = Arc::clone(&policy.told);
+    let cache = Cache::<u64, u64>::builder()
+        .capacity(10)
+        .stripes(1)
+        .weigher(|_, &value| value)
+        .policy(policy)
+        .build();
+    cache.insert(1, 4);
+    cache.insert(2, 6);
+    told.lock().unwrap().clear();
+    // 1 has been there longest.
+    assert_eq!(cache.insert(1, 8), Some(4));
+    assert_eq!((cache.get(&1), cache.get(&2)), (Some(8), None));
+    let expected = [
+        Notice::Remove(RemovalCause::Replaced),
+        Notice::Remove(RemovalCause::Size),
+        Notice::Insert { weight: 4, has_room: true },
+        Notice::Weight(4, 8),
+    ];
+    assert_eq!(*told.lock().unwrap(), expected);
+    cache.validate();
 }

@@ -150,7 +150,10 @@ pub trait Policy: Debug + Send + Sync + Sized + 'static {
     }
 
     /// The entry leaves. It is still readable through `residents`. The cause is
-    /// [`RemovalCause::Size`] or [`RemovalCause::Rejected`] if [`victim`](Self::victim) chose it.
+    /// [`RemovalCause::Size`] or [`RemovalCause::Rejected`] if [`victim`](Self::victim) chose it, unless
+    /// it was to make room for its own new value, which is heavier. Then it is
+    /// [`RemovalCause::Replaced`], and the entry comes back through
+    /// [`on_insert`](Self::on_insert) once others have made room, with its old weight at first.
     fn on_remove(&mut self, slot: Slot, cause: RemovalCause, residents: &impl Residents);
 
     /// The entry in `from` now lies in `to` (the table grew, or had room in a better place); its mark
