@@ -221,6 +221,8 @@ fn each_entry_may_have_its_own_time_p9() {
         assert_eq!(cache.peek(&1), Some(5));
         assert_eq!(cache.get(&2), Some(0));
         assert_eq!(left(1), 5, "peeking does not count");
+        assert_eq!((cache.read(&1, |&value| value), cache.touch(&1)), (Some(5), true));
+        assert_eq!(left(1), 5, "nor do uses that copy nothing");
         let counts =
             [&rules.0.created, &rules.0.updated, &rules.0.read].map(|n| n.load(Ordering::Relaxed));
         assert_eq!(counts, [2, 1, 2]);

@@ -45,9 +45,12 @@ pub trait Expiry<K, V>: Send + Sync {
         self.after_create(key, value)
     }
 
-    /// How long an entry lives after a `get`, when it had `remaining` to live. Called only if
-    /// [`watches_reads`](Self::watches_reads). By default nothing changes. No read makes an entry
-    /// outlive the cache's `time_to_live`, or a time to live of its own
+    /// How long an entry lives after a `get` or its kin found it (`get_many`, `entry`, read-through), when
+    /// it had `remaining` to live. Called only if [`watches_reads`](Self::watches_reads). Not asked after
+    /// [`read`](crate::Cache::read) and [`touch`](crate::Cache::touch), which have no copy of the value to
+    /// show it under no lock. By default nothing changes.
+    ///
+    /// No read makes an entry outlive the cache's `time_to_live`, or a time to live of its own
     /// ([`insert_with_ttl`](crate::Cache::insert_with_ttl), [`set_ttl`](crate::Cache::set_ttl)).
     ///
     /// Only in a cache that has a `time_to_idle` is there no place to keep two such times of an entry: if
