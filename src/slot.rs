@@ -5,8 +5,9 @@
 /// A slot is valid from [`Policy::on_insert`](crate::policy::Policy::on_insert) until
 /// [`Policy::on_remove`](crate::policy::Policy::on_remove) (or until
 /// [`on_move`](crate::policy::Policy::on_move) renames it); afterwards another entry may use it.
-/// Slots are dense: the largest index is a small multiple of the number of entries, so a policy
-/// may keep arrays indexed by [`index`](Self::index).
+/// Slots are dense: the largest index is a small multiple of the number of entries that the table has
+/// room for by now, or little more than a thousand where these are few. So a policy may keep arrays
+/// indexed by [`index`](Self::index), that grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(u32);
 
