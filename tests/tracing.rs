@@ -169,6 +169,10 @@ fn every_removal_is_an_event_with_its_cause() {
         assert_eq!(causes, ["replaced", "size", "explicit", "expired"], "weighted: {is_weighted}");
         assert!(events.iter().all(|(_, fields)| fields.get("cache") == Some("few")));
         assert!(events.iter().all(|(_, fields)| fields.get("weight") == Some("1")));
+        assert!(
+            events.iter().all(|(_, fields)| fields.get("version") == Some("0")),
+            "none is kept"
+        );
     }
 }
 

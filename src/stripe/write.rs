@@ -240,8 +240,14 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             // It came in and left.
             context.count(if resident.is_some() { Event::Update } else { Event::Insert });
         }
-        shard.version += 1;
-        let removal = crate::Removal { cause, version: shard.version, weight: write.weight };
+        let version = match context.listener {
+            Some(_) => {
+                shard.version += 1;
+                shard.version
+            }
+            None => 0,
+        };
+        let removal = crate::Removal { cause, version, weight: write.weight };
         let ticket = self.ticket_if_heard(context, shard);
         let (key, value) = write.take();
         effects.push(Leaving { key, value, removal, ticket });
