@@ -10,11 +10,11 @@ pub enum RemovalCause {
     Expired,
     /// The user removed it: `remove`, `retain`, `clear`, a tag, an entry closure.
     Explicit,
-    /// A newer value took its place.
+    /// A newer value took its place, or would have, but was heavier than the whole capacity.
     Replaced,
     /// It was evicted to make room.
     Size,
-    /// It was a newcomer and was not admitted: the policy preferred the residents, or it is
+    /// It was not admitted: a newcomer to which the policy preferred the residents, or a value that is
     /// heavier than the whole capacity.
     Rejected,
 }
