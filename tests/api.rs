@@ -229,6 +229,9 @@ fn the_builder_says_what_to_change() {
     }
     let lazy = Cache::<u64, u64>::builder().capacity(10).maintenance_thread(Duration::ZERO);
     failing(lazy.try_build().expect_err("no interval"), "maintenance_thread");
+    for what in ["too many", "`maintenance_thread`", "`record`"] {
+        failing(BuildError::Thread("too many".into()), what);
+    }
     assert!(std::panic::catch_unwind(|| Cache::<u64, u64>::builder().build()).is_err());
     let unknown = "most-recently-used".parse::<AnyPolicy>().expect_err("unknown");
     assert!(unknown.to_string().contains("lru"));

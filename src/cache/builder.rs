@@ -53,7 +53,7 @@ pub enum BuildError {
     Stripes(usize),
     /// The interval of the maintenance thread is zero.
     NoInterval,
-    /// The maintenance thread could not be started.
+    /// The maintenance thread, or that of a recording, could not be started.
     Thread(String),
     /// The factor for early refreshes is negative or not finite.
     EarlyRefresh,
@@ -99,8 +99,8 @@ impl fmt::Display for BuildError {
             ),
             Self::Thread(why) => write!(
                 f,
-                "the maintenance thread could not be started: {why}; leave `maintenance_thread` \
-                 out and call `run_maintenance` yourself"
+                "a thread could not be started: {why}; leave out `maintenance_thread`, and call \
+                 `run_maintenance` yourself, or `record`"
             ),
         }
     }
