@@ -17,7 +17,7 @@ use std::{
 use common::{Constant, Kind, Ledger, Token, for_each_kind};
 use larder::{
     Cache, Compute, Expiry,
-    policy::AnyPolicy,
+    policy::{AnyPolicy, Lru},
     time::{ManualTicker, Ticker},
 };
 
@@ -262,6 +262,36 @@ fn several_panicking_drops_at_once_abort_nothing_p13() {
             assert_eq!(cache.len(), 4);
             assert!(catch_unwind(AssertUnwindSafe(|| drop(cache))).is_err());
         });
+    });
+}
+
+#[test]
+fn panics_reach_the_caller_unless_somebody_listens_or_is_hashed_anew_p13() {
+    quietly(|| {
+        let ledger = Arc::new(Ledger::default());
+        let new = |id| Brittle::new(id, &ledger);
+        for is_heard in [false, true] {
+            let builder =
+                Cache::<u64, Brittle>::builder().capacity(1).policy(Lru::new()).stats(true);
+            let builder = if is_heard { builder.on_removal(|_, _, _| ()) } else { builder };
+            let cache = builder.build();
+            cache.insert(0, new(0));
+            arm(Fault::Drop, 1);
+            let inserted = catch_unwind(AssertUnwindSafe(|| cache.insert(1, new(1))));
+            assert!(disarm());
+            assert_eq!(inserted.is_ok(), is_heard, "evicted");
+            assert_eq!(cache.stats().listener_panics, 0, "that was not the listener");
+        }
+        let cache = Cache::<Brittle, u64>::builder().capacity(1000).stripes(1).build();
+        let mut sprung = 0;
+        for id in 0..1000 {
+            let key = new(id);
+            // The first is hashed to find its place, the others when a bucket is split.
+            arm(Fault::Hash, 2);
+            cache.insert(key, id);
+            sprung += u64::from(disarm());
+        }
+        assert!(sprung > 10 && cache.len() == 1000, "{sprung}, {}", cache.len());
     });
 }
 

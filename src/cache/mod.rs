@@ -61,8 +61,9 @@ use crate::{
 ///
 /// Where it says no, a call that would have to wait for a lock panics and says so instead of hanging
 /// (for keys and values that own something; code of types that can be copied bit by bit is trusted).
-/// If cloning a value takes long, keep an `Arc` of it. A panic in any of them reaches the caller
-/// (the listener's is caught and counted) and leaves the cache consistent.
+/// If cloning a value takes long, keep an `Arc` of it. A panic in any of them leaves the cache consistent,
+/// and reaches the caller, with three exceptions. The listener's is caught and counted; so is, but for the
+/// counting, that of the `Drop` of what it was told of, and that of `Hash` of a resident key.
 ///
 /// # Capacity
 /// The sum of the weights of all entries ([`weight`](Self::weight)) is at most
