@@ -73,10 +73,12 @@ use crate::{
 ///
 /// # Cost
 /// A hit locks one bucket (a dozen entries) for some nanoseconds, allocates nothing and writes no
-/// memory that hits in other buckets write. Where keys and values are numbers (integers, floats, `bool`,
-/// `char`, `()`), [`get`](Self::get) takes no lock, unless somebody is changing the bucket, the entry's
-/// lifetime is over or its use may put that off (a time to idle, an `Expiry` that watches reads), or the
-/// cache has tags; and with the default policy it writes nothing once enough uses of the entry
+/// memory that hits in other buckets write, unless the policy notes more of it than a few bits beside the
+/// entry: [`Adaptive`] does of one key in 256 (of more in caches of less than 32 000 entries),
+/// [`Lru`](crate::policy::Lru) and [`Lfu`](crate::policy::Lfu) of every one. Where keys and values are
+/// numbers (integers, floats, `bool`, `char`, `()`), [`get`](Self::get) takes no lock, unless somebody is
+/// changing the bucket, the entry's lifetime is over or its use may put that off (a time to idle, an
+/// `Expiry` that watches reads), or the cache has tags; and with the default policy it writes nothing once enough uses of the entry
 /// were noted. Inserting a new key, removing and evicting take the lock of one stripe; all are O(1).
 ///
 /// # Dropping
