@@ -226,6 +226,9 @@ fn each_entry_may_have_its_own_time_p9() {
         let counts =
             [&rules.0.created, &rules.0.updated, &rules.0.read].map(|n| n.load(Ordering::Relaxed));
         assert_eq!(counts, [2, 1, 2]);
+        assert_eq!(cache.insert_if_absent(1, 7), Err((1, 7)));
+        assert_eq!(left(1), 5, "it stays");
+        assert_eq!(rules.0.updated.load(Ordering::Relaxed), 2, "asked all the same");
         ticker.advance(5 * SECOND);
         assert_eq!((cache.get(&1), cache.get(&2)), (None, Some(0)));
         cache.insert(1, 3);

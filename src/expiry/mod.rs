@@ -15,7 +15,8 @@ use crate::time::{Tick, nanos};
 ///
 /// Where several rules apply (this one, `time_to_live`, `time_to_idle`), the nearest deadline
 /// wins. `None` and [`Duration::MAX`] mean never, [`Duration::ZERO`] at once. All methods run
-/// before or after the cache's locks, never under one; they may call the cache.
+/// before or after the cache's locks, never under one; they may call the cache. How
+/// long a value will live is asked before it is written, even if a condition then keeps it out.
 ///
 /// ```
 /// use larder::{Cache, Expiry};
