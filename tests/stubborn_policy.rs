@@ -14,7 +14,7 @@ use std::{
 use common::Identity;
 use larder::{
     Cache, RemovalCause, Slot,
-    policy::{Fifo, Newcomer, Policy, Residents},
+    policy::{Fifo, Mark, Newcomer, Policy, Recorder, Residents},
 };
 
 /// First in, first out, unless it is stubborn.
@@ -34,13 +34,25 @@ struct Stubborn {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Notice {
+    Use,
     Insert { weight: u64, has_room: bool },
     Weight(u64, u64),
     Remove(RemovalCause),
 }
 
+/// Tells of uses among the rest.
+#[derive(Debug)]
+struct Telling(Arc<Mutex<Vec<Notice>>>);
+
+impl Recorder for Telling {
+    fn on_hit(&self, _: Slot, _: &Mark) -> bool {
+        self.0.lock().unwrap().push(Notice::Use);
+        false
+    }
+}
+
 impl Policy for Stubborn {
-    type Recorder = <Fifo as Policy>::Recorder;
+    type Recorder = Telling;
 
     fn for_stripes(self, stripes: usize, _: u64) -> Vec<Self> {
         let stripe = |stripe| Self {
@@ -54,7 +66,7 @@ impl Policy for Stubborn {
     }
 
     fn recorder(&self) -> Self::Recorder {
-        self.policy.recorder()
+        Telling(Arc::clone(&self.told))
     }
 
     fn on_insert(&mut self, newcomer: Newcomer, residents: &impl Residents) {
@@ -214,13 +226,27 @@ fn a_policy_that_names_an_updated_entry_gets_it_back() {
     told.lock().unwrap().clear();
     // 1 has been there longest.
     assert_eq!(cache.insert(1, 8), Some(4));
-    assert_eq!((cache.get(&1), cache.get(&2)), (Some(8), None));
+    assert_eq!((cache.peek(&1), cache.peek(&2)), (Some(8), None));
     let expected = [
         Notice::Remove(RemovalCause::Replaced),
         Notice::Remove(RemovalCause::Size),
         Notice::Insert { weight: 4, has_room: true },
+        Notice::Use,
         Notice::Weight(4, 8),
     ];
     assert_eq!(*told.lock().unwrap(), expected);
     cache.validate();
+}
+
+#[test]
+fn a_new_value_is_a_use() {
+    let policy = Stubborn::default();
+    let told = Arc::clone(&policy.told);
+    let cache = Cache::<u64, u64>::builder().capacity(10).policy(policy).build();
+    cache.insert(1, 4);
+    told.lock().unwrap().clear();
+    cache.insert(1, 5);
+    assert_eq!(cache.replace_if(1, 6, |_| true), Ok(5));
+    assert_eq!((cache.get(&1), cache.peek(&1)), (Some(6), Some(6)));
+    assert_eq!(*told.lock().unwrap(), [Notice::Use; 3], "two writes and a look-up");
 }

@@ -65,7 +65,7 @@ use crate::{RemovalCause, Slot};
 /// It races with itself and with the policy's other half; a lost update may cost a little hit
 /// ratio but never correctness. It must neither block nor panic.
 pub trait Recorder: Debug + Send + Sync + 'static {
-    /// Notes a hit on `slot`.
+    /// Notes a hit on `slot`, or that its value was replaced, which is a use too.
     ///
     /// Runs under the lock of the entry's bucket, so keep it to a few nanoseconds; where keys and values
     /// are numbers under none, so that the entry may have left its slot by now, and another come. Hits on
@@ -82,9 +82,9 @@ pub trait Recorder: Debug + Send + Sync + 'static {
         false
     }
 
-    /// Notes a hit on a key that [`samples`](Self::samples) chose, after
-    /// [`on_hit`](Self::on_hit) and under no lock: the entry may have left by now. Answers as
-    /// `on_hit` does.
+    /// Notes a hit on a key that [`samples`](Self::samples) chose, or a new value of it, after
+    /// [`on_hit`](Self::on_hit). Runs under no lock, so that the entry may have left by now, or under both
+    /// the stripe's and the bucket's where the value was replaced under these. Answers as `on_hit` does.
     fn on_sample(&self, hash: u64) -> bool {
         let _ = hash;
         false
