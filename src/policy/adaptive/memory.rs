@@ -42,13 +42,13 @@ impl Memory {
         }
     }
 
-    /// Sizes it for `entries`, empty.
+    /// Sizes it for `entries` and so many ghosts, empty.
     #[cold]
-    pub(super) fn reset(&mut self, entries: usize, with_ghost: bool, with_sketch: bool) {
+    pub(super) fn reset(&mut self, entries: usize, ghosts: usize, with_sketch: bool) {
         self.entries = entries.max(1);
         (self.least, self.most) = (0, 2 * self.entries);
-        if with_ghost {
-            self.ghost.reset(self.entries);
+        if ghosts > 0 {
+            self.ghost.reset(ghosts);
         }
         if with_sketch {
             self.sketch.reset(self.entries);

@@ -54,6 +54,18 @@ impl Goal {
         }
     }
 
+    /// What tells a setting apart. Where entries `differ` in weight, and that of the hits counts, ghosts
+    /// are remembered for half as long again.
+    pub(super) const fn parameters(self, setting: Setting, differ: bool) -> Parameters {
+        let parameters = setting.parameters();
+        match self {
+            Self::Weight if differ => {
+                Parameters { ghost: parameters.ghost + parameters.ghost / 2, ..parameters }
+            }
+            _ => parameters,
+        }
+    }
+
     /// For how much an entry of this weight takes up room that others could use as well: where the
     /// weight of hits counts, a heavy one is as good as the light ones in its place.
     #[inline]
@@ -98,7 +110,7 @@ impl Setting {
         Self::PLAIN.get(usize::from(index)).copied().unwrap_or(Self::GreedyDual)
     }
 
-    pub(super) const fn parameters(self) -> Parameters {
+    const fn parameters(self) -> Parameters {
         let s3 = Parameters { small: 0, promote: 1, duel: false, ghost: 1024, correlated: 512 };
         match self {
             Self::Clock | Self::GreedyDual => Parameters { ghost: 0, correlated: 0, ..s3 },
@@ -141,6 +153,11 @@ impl Parameters {
     /// How many of the latest evictions count as ghosts.
     pub(super) fn ghost_window(&self, entries: usize) -> usize {
         ((entries as u64 * self.ghost) >> 10) as usize
+    }
+
+    /// For how many ghosts there should be room: what other settings than one without any want.
+    pub(super) fn ghosts(&self, entries: usize) -> usize {
+        Self { ghost: self.ghost.max(1024), ..*self }.ghost_window(entries)
     }
 }
 

@@ -103,8 +103,8 @@ impl View<'_> {
         }
         if self.shadow.memory.is_misfit(len) && (len < LARGE || self.is_its_turn) {
             let has_all = self.number == FOLLOWER;
-            let (has_ghost, has_sketch) = (parameters.ghost > 0, parameters.duel);
-            self.shadow.memory.reset(len, has_all || has_ghost, has_all || has_sketch);
+            let ghosts = if has_all || parameters.ghost > 0 { parameters.ghosts(len) } else { 0 };
+            self.shadow.memory.reset(len, ghosts, has_all || parameters.duel);
         }
         self.evict(entry, parameters);
     }
@@ -274,8 +274,7 @@ impl Shadows {
         let unit = (u64::BITS - capacity.leading_zeros()).saturating_sub(31);
         let capacity = capacity >> unit;
         let judge = Judge::new(live);
-        let setting = |number| Setting::PLAIN.get(number).copied().unwrap_or(judge.nimble());
-        let parameters = std::array::from_fn(|number| setting(number).parameters());
+        let parameters = Self::parameters(goal, judge.nimble(), false);
         let held = if entries < LARGE { 0 } else { entries.min(Records::MOST_EXPECTED) + 8 };
         let shadows = parameters.map(|setting: Parameters| Shadow {
             target: setting.small_target(capacity),
@@ -328,9 +327,16 @@ impl Shadows {
         }
     }
 
+    /// What the shadows go by; the follower by what goes with `nimble`.
+    fn parameters(goal: Goal, nimble: Setting, differ: bool) -> [Parameters; SHADOWS] {
+        let setting = |number| Setting::PLAIN.get(number).copied().unwrap_or(nimble);
+        std::array::from_fn(|number| goal.parameters(setting(number), differ))
+    }
+
     #[cold]
     fn differ(&mut self) {
         self.greedy = Some(Greedy::new(self.shadows[0].capacity, self.goal));
+        self.parameters = Self::parameters(self.goal, self.judge.nimble(), true);
         if self.judge.is_new() {
             let is_first = self.is_untold;
             self.judge = Judge::weighted(if is_first { self.goal.start() } else { self.live() });
@@ -484,7 +490,7 @@ impl Shadows {
         }
         self.periods += 1;
         self.judge.add(hits, all);
-        let parameters = self.judge.nimble().parameters();
+        let parameters = self.goal.parameters(self.judge.nimble(), self.greedy.is_some());
         if parameters != self.parameters[FOLLOWER] {
             self.parameters[FOLLOWER] = parameters;
             let follower = &mut self.shadows[FOLLOWER];

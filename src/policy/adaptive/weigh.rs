@@ -16,6 +16,7 @@ impl Adaptive {
     pub(super) fn allow(&mut self, weight: u64) {
         if weight != 1 && self.is_uniform {
             self.is_uniform = false;
+            self.fit_parameters();
             self.small_weight = self.small.len() as u128;
             self.main_weight = (self.main.len() + self.ranked.len()) as u128;
         }
