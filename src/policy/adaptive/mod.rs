@@ -28,7 +28,7 @@
 //! least valuable first, until they have left or were hit and have moved to its head. By
 //! [weight](Adaptive::by_weight) the shadows' scores are the weight they hit, in greedy-dual a
 //! heavy entry is worth as much as the light ones in its place, and ghosts are remembered half as
-//! long again: that gains 1.5, 1.1 and 2.5 points of the bytes on block I/O at 5, 10 and 25 % of them, and
+//! long again: that gains 1.5, 1.3 and 2.7 points of the bytes on block I/O at 5, 10 and 25 % of them, and
 //! 0.1 to 0.2 on three large traces with made-up weights; on small ones, and at 25 %, it costs up to 1.7.
 //! Hits it costs 0.2, so it is for the weight alone. Where all weigh 1 nothing of this is there.
 //!
