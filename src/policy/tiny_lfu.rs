@@ -196,7 +196,7 @@ impl Policy for TinyLfu {
         self.provide_sketch(!newcomer.has_room);
         self.sketch.add(Mixed::new(newcomer.hash), 1);
         // While the cache fills up, nobody need be compared.
-        if self.filling.is_on(newcomer.has_room)
+        if self.filling.is_on(newcomer.has_room, self.duo.len() - 1)
             && self.duo.small_weight() > self.window_of(u128::from(self.share))
             && let Some(oldest) = self.duo.small_back()
         {

@@ -185,6 +185,7 @@ pub struct Adaptive {
     /// remembered.
     doomed: Option<Slot>,
     doomed_hash: Option<Mixed>,
+    filling: Filling,
     random: u64,
     pulse: Arc<Pulse>,
     setting: Setting,
@@ -200,7 +201,6 @@ pub struct Adaptive {
     main_weight: u128,
     /// The stripe's share of the capacity.
     share: u64,
-    filling: Filling,
 }
 
 // The queues and the clock fill the first line, and the ghosts and the sketch have one each.
@@ -426,10 +426,10 @@ impl Policy for Adaptive {
         self.doomed = None;
         self.follow();
         self.allow(newcomer.weight);
-        self.take_in(&newcomer, self.len(), residents);
-        // Where all weigh the same, room is no gap: something was removed.
-        let is_filling = self.filling.is_on(newcomer.has_room) || self.is_uniform;
-        if newcomer.has_room && is_filling {
+        let entries = self.len();
+        let is_filling = self.filling.is_on(newcomer.has_room, entries);
+        self.take_in(&newcomer, entries, residents);
+        if is_filling {
             self.overflow(residents);
         }
         if !self.is_uniform && self.len().is_power_of_two() {
@@ -497,6 +497,7 @@ impl Policy for Adaptive {
 
     fn exchange(&mut self, newcomer: Newcomer, residents: &impl Residents) -> Slot {
         debug_assert!(self.is_uniform && newcomer.weight == 1, "everything weighs 1");
+        self.filling.end();
         self.doomed = None;
         self.follow();
         self.take_in(&newcomer, self.queued(), residents);

@@ -91,14 +91,13 @@ impl View<'_> {
             self.record(entry).set_lane(number, SMALL | stamp << STAMP);
         }
         let has_room = !self.shadow.is_over();
-        let is_filling = self.shadow.filling.is_on(has_room);
+        if self.shadow.filling.is_on(has_room, len)
+            && self.small_is_over()
+            && let Some(tail) = self.small_tail()
+        {
+            self.promote(tail, self.look(tail));
+        }
         if has_room {
-            if is_filling
-                && self.small_is_over()
-                && let Some(tail) = self.small_tail()
-            {
-                self.promote(tail, self.look(tail));
-            }
             return;
         }
         if self.shadow.memory.is_misfit(len) && (len < LARGE || self.is_its_turn) {
