@@ -331,11 +331,10 @@ impl Adaptive {
     ) {
         let Newcomer { slot, weight, .. } = *newcomer;
         let mark = residents.mark(slot);
-        if self.setting == Setting::GreedyDual {
-            self.put_in_rank(slot, weight, mark);
-            return;
-        }
         if is_ghost || self.parameters.small == 0 {
+            if self.setting == Setting::GreedyDual {
+                return self.put_in_rank(slot, weight, mark);
+            }
             self.main.push_front(&mut self.nodes, slot);
             self.main_weight += self.counted(weight);
             mark.set(MOVED_TO_MAIN);
