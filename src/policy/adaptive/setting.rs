@@ -155,9 +155,9 @@ impl Parameters {
         ((entries as u64 * self.ghost) >> 10) as usize
     }
 
-    /// For how many ghosts there should be room: what other settings than one without any want.
+    /// For how many ghosts there should be room, if not only this setting may be live.
     pub(super) fn ghosts(&self, entries: usize) -> usize {
-        Self { ghost: self.ghost.max(1024), ..*self }.ghost_window(entries)
+        self.ghost_window(entries).max(entries)
     }
 }
 
