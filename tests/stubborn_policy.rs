@@ -192,16 +192,17 @@ fn a_stripe_that_gives_no_room_leaves_it_to_others() {
     cache.validate();
 }
 
+/// A cache for a weight of ten, in which values are what they weigh.
+fn weighed(policy: Stubborn) -> Cache<u64, u64, Stubborn> {
+    let builder = Cache::<u64, u64>::builder().capacity(10).stripes(1);
+    builder.weigher(|_, &value| value).policy(policy).build()
+}
+
 #[test]
 fn a_policy_that_names_an_updated_entry_again_is_told_so() {
     let policy = Stubborn::default();
     let repeats = Arc::clone(&policy.repeats);
-    let cache = Cache::<u64, u64>::builder()
-        .capacity(10)
-        .stripes(1)
-        .weigher(|_, &value| value)
-        .policy(policy)
-        .build();
+    let cache = weighed(policy);
     cache.insert(1, 5);
     cache.insert(2, 5);
     repeats.store(1, Ordering::Relaxed);
@@ -215,12 +216,7 @@ fn a_policy_that_names_an_updated_entry_again_is_told_so() {
 fn a_policy_that_names_an_updated_entry_gets_it_back() {
     let policy = Stubborn::default();
     let told = Arc::clone(&policy.told);
-    let cache = Cache::<u64, u64>::builder()
-        .capacity(10)
-        .stripes(1)
-        .weigher(|_, &value| value)
-        .policy(policy)
-        .build();
+    let cache = weighed(policy);
     cache.insert(1, 4);
     cache.insert(2, 6);
     told.lock().unwrap().clear();
