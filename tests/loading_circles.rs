@@ -1,6 +1,8 @@
 //! Loads that wait for each other in a circle, on as many threads or in as many tasks: one of them is
 //! told, so that none hangs (in ben-manes/caffeine#89 they did). Who is not told: `loading_no_circles.rs`.
 
+#[path = "common/circles.rs"]
+mod circles;
 #[path = "common/tasks.rs"]
 mod tasks;
 
@@ -11,30 +13,12 @@ use std::{
     thread,
 };
 
+use circles::{Answer, CIRCLE, Plain, in_tasks, next, plain};
 use larder::{
     Cache, LoadError, LoadingCache, WriteError,
     loader::{self, Loaded, Loader, Writer},
 };
 use tasks::{Gate, Task, in_time};
-
-type Plain = Cache<u32, u32>;
-type Answer = Result<u32, LoadError<&'static str>>;
-
-/// What a load answers that was told that it would wait for itself.
-const CIRCLE: &str = "a circle";
-
-fn plain() -> Plain {
-    Cache::new(100)
-}
-
-/// What the load that asked for it makes of another's.
-fn next(answer: Answer) -> Result<u32, &'static str> {
-    match answer {
-        Ok(value) => Ok(value + 1),
-        Err(LoadError::Reentrant) => Err(CIRCLE),
-        Err(error) => Err(error.into_failure().map_or("something else", |failure| *failure)),
-    }
-}
 
 /// Each asks for its key by a load that asks for that of the next, once all have begun: what came of it.
 fn around(caches: Vec<Plain>) -> Vec<Answer> {
@@ -119,17 +103,6 @@ fn entries_in_a_circle_are_told_p14() {
     });
     assert_eq!(answers.iter().flatten().count(), 1, "{answers:?}");
     assert_eq!(cache.flights(), 0);
-}
-
-fn in_tasks(cache: &Plain, key: u32, gate: &Gate, other: u32) -> Task<Answer> {
-    let (cache, gate) = (cache.clone(), gate.clone());
-    Task::new(async move {
-        let load = async {
-            gate.pass().await;
-            next(cache.try_get_or_insert_async(&other, async { Err("alone") }).await)
-        };
-        cache.try_get_or_insert_async(&key, load).await
-    })
 }
 
 #[test]

@@ -1,13 +1,15 @@
 //! Loads that wait for each other, but in no circle: whoever could go on is never told that it would wait
 //! for itself, and does go on. See `loading_circles.rs`.
 
+#[path = "common/circles.rs"]
+mod circles;
 #[path = "common/tasks.rs"]
 mod tasks;
 
 use std::{
     cell::RefCell,
     future::poll_fn,
-    pin::{Pin, pin},
+    pin::Pin,
     rc::Rc,
     sync::{
         Arc, Barrier,
@@ -18,40 +20,14 @@ use std::{
     time::Duration,
 };
 
+use circles::{Answer, Plain, in_tasks, next, plain, wait_and_open};
 use larder::{Cache, LoadError, LoadingCache, WhenFull, loader, time::Ticker};
 use tasks::{Gate, Task, in_time};
 
-type Plain = Cache<u32, u32>;
-type Answer = Result<u32, LoadError<&'static str>>;
-
 const SECOND: Duration = Duration::from_secs(1);
-
-fn plain() -> Plain {
-    Cache::new(100)
-}
-
-/// What the load that asked for it makes of another's.
-fn next(answer: Answer) -> Result<u32, &'static str> {
-    match answer {
-        Ok(value) => Ok(value + 1),
-        Err(LoadError::Reentrant) => Err("a circle"),
-        Err(_) => Err("something else"),
-    }
-}
 
 fn ask(cache: &Plain, key: u32) -> Result<u32, &'static str> {
     next(cache.try_get_or_insert_with(&key, || Err("alone")))
-}
-
-fn in_tasks(cache: &Plain, key: u32, gate: &Gate, other: u32) -> Task<Answer> {
-    let (cache, gate) = (cache.clone(), gate.clone());
-    Task::new(async move {
-        let load = async {
-            gate.pass().await;
-            next(cache.try_get_or_insert_async(&other, async { Err("alone") }).await)
-        };
-        cache.try_get_or_insert_async(&key, load).await
-    })
 }
 
 /// Who no longer waits closes no circle, whether it was told or dropped.
@@ -202,15 +178,7 @@ fn tasks_of_a_runtime_that_a_load_blocks_on_are_in_no_circle() {
         let (own, polled) = (cache.clone(), asked.clone());
         let bystander = runtime.spawn(async move {
             let one = own.try_get_or_insert_async(&1, async { Err("alone") });
-            let mut one = pin!(one);
-            poll_fn(|context| {
-                let waits = one.as_mut().poll(context).is_pending();
-                polled.open();
-                assert!(waits, "a second thread computes it");
-                Poll::Ready(())
-            })
-            .await;
-            one.await
+            wait_and_open(one, polled).await
         });
         let zero = cache.try_get_or_insert_with(&0, || {
             runtime.block_on(asked.pass());
@@ -399,15 +367,8 @@ fn tasks_of_a_runtime_that_a_loader_blocks_on_are_in_no_circle() {
             begun.wait();
             let own = cache.clone();
             let bystander = runtime.spawn(async move {
-                let mut one = pin!(own.try_get_or_insert_async(&1, async { Err("alone") }));
-                poll_fn(|context| {
-                    let waits = one.as_mut().poll(context).is_pending();
-                    asked.open();
-                    assert!(waits, "a second thread computes it");
-                    Poll::Ready(())
-                })
-                .await;
-                one.await
+                let one = own.try_get_or_insert_async(&1, async { Err("alone") });
+                wait_and_open(one, asked).await
             });
             let zero = if is_bulk { above.get_many(&[0]).remove(0) } else { above.get(&0) };
             assert_eq!(zero, Ok(5));
