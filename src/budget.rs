@@ -18,10 +18,10 @@ impl Budget {
         Self { target: AtomicU64::new(capacity), used: AtomicU64::new(0) }
     }
 
-    /// The capacity that holds for new entries.
+    /// The capacity that holds for new entries. To be read under a stripe's lock by whoever acts upon it.
     #[inline]
     pub(crate) fn target(&self) -> u64 {
-        // Relaxed: whoever must see a change took part in it, or looks again; see `reserve_some`.
+        // Relaxed: see `set_target`.
         self.target.load(Ordering::Relaxed)
     }
 
@@ -38,12 +38,14 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
+    /// Reservations stop at `capacity` once every stripe's lock was taken after this: who holds one either
+    /// sees the new target, or has reserved by then.
     pub(crate) fn set_target(&self, capacity: u64) {
-        // SeqCst: pairs with those in `reserve_some` and `excess`.
-        self.target.store(capacity, Ordering::SeqCst);
+        // Relaxed: the stripes' locks publish it.
+        self.target.store(capacity, Ordering::Relaxed);
     }
 
-    /// Reserves as much of `weight` as there is room for; answers how much.
+    /// Reserves as much of `weight` as there is room for; answers how much. Under a stripe's lock.
     pub(crate) fn reserve_some(&self, weight: u64) -> u64 {
         let target = self.target();
         let mut taken = 0;
@@ -52,15 +54,8 @@ impl Budget {
             taken = target.saturating_sub(used).min(weight);
             (taken > 0).then(|| used + taken)
         };
-        // SeqCst: a smaller target is set before `excess` is read, and here `used` is raised before the
-        // target is read again, so either this sees the new target or that sees the reservation.
-        let _ = self.used.fetch_update(Ordering::SeqCst, Ordering::Relaxed, some);
-        if taken > 0 {
-            let target = self.target.load(Ordering::SeqCst);
-            let over = self.used().saturating_sub(target).min(taken);
-            self.release(over);
-            taken -= over;
-        }
+        // Relaxed (both): a counter; the stripes' locks order it and the target.
+        let _ = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, some);
         taken
     }
 
@@ -68,7 +63,7 @@ impl Budget {
     #[inline]
     pub(crate) fn release(&self, weight: u64) {
         if weight != 0 {
-            // Relaxed: as in `reserve_some`.
+            // Relaxed: a counter.
             let before = self.used.fetch_sub(weight, Ordering::Relaxed);
             debug_assert!(before >= weight, "released more than was reserved");
         }
@@ -77,7 +72,6 @@ impl Budget {
     /// How much must go before the target is reached.
     #[inline]
     pub(crate) fn excess(&self) -> u64 {
-        // SeqCst: see `reserve_some`.
-        self.used.load(Ordering::SeqCst).saturating_sub(self.target())
+        self.used().saturating_sub(self.target())
     }
 }

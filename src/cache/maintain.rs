@@ -59,6 +59,7 @@ where
             inner.flights.supersede_all();
         }
         let share = inner.context.share();
+        // Whoever has read the former target is done with it once its stripe's lock was taken.
         for stripe in &inner.stripes {
             stripe.set_capacity(share, capacity, inner.context.weigher.is_some());
         }
