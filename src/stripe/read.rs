@@ -306,6 +306,9 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
         K: Hash,
     {
         let Locked { found: Found { value: mut resident, lane, .. }, guard } = locked;
+        if self.is_pinned(lane) {
+            return false;
+        }
         let may_stay = match renewal {
             None => is_immortal(lane),
             Some(renewal) if self.weighs(context, lane.slot(), renewal.weight) => {
@@ -313,7 +316,7 @@ impl<K, V, P: Policy> Stripe<K, V, P> {
             }
             Some(_) => false,
         };
-        if !may_stay || self.is_pinned(lane) {
+        if !may_stay {
             return false;
         }
         // Relaxed: a version asked for under the bucket's lock is asked for after this is set.
