@@ -259,6 +259,40 @@ fn options_can_be_combined_in_any_order() {
     is_shared(&cache);
 }
 
+/// With a weigher nobody knows how many entries there will be, unless it is said.
+#[test]
+fn there_are_as_many_stripes_as_expected_entries_fill() {
+    let weighted = |expected: Option<u64>| {
+        let builder = Cache::<u64, u64>::builder().capacity(64 << 20).weigher(|_, &weight| weight);
+        match expected {
+            Some(entries) => builder.expected_entries(entries).build(),
+            None => builder.build(),
+        }
+    };
+    let by_weight = weighted(None).stripes();
+    assert!((1..=16).contains(&by_weight), "{by_weight} stripes of 4 Mi or more");
+    assert_eq!([0, 100, 1000].map(|entries| weighted(Some(entries)).stripes()), [1; 3]);
+    assert!(weighted(Some(u64::MAX)).stripes() >= by_weight);
+    let exact = Cache::<u64, u64>::builder().capacity(1 << 20).expected_entries(1).build();
+    assert_eq!(exact.stripes(), Cache::<u64, u64>::new(1 << 20).stripes(), "all weigh 1");
+}
+
+#[test]
+fn there_may_be_more_entries_than_expected_or_fewer() {
+    for expected in [0, 1, 100, 1_000_000, u64::MAX] {
+        let cache = Cache::<u64, u64>::builder()
+            .capacity(20_000)
+            .weigher(|_, &weight| weight)
+            .expected_entries(expected)
+            .build();
+        (0..10_000).for_each(|key| _ = cache.insert(key, 2));
+        assert_eq!((cache.len(), cache.weight()), (10_000, 20_000), "{expected} expected");
+        (0..20_000).for_each(|key| _ = cache.insert(key, 3));
+        assert!(cache.weight() > 19_990 && cache.weight() <= 20_000);
+        cache.validate();
+    }
+}
+
 #[test]
 fn more_threads_than_have_counters_of_their_own_are_counted_exactly() {
     const THREADS: u64 = 100;

@@ -31,9 +31,10 @@ use crate::{
 
 /// Entries that a stripe should have at least, so that striping costs no hit ratio.
 const ENTRIES_PER_STRIPE: u64 = 512;
-/// The same in a cache with a weigher, whose weights are probably bytes: 512 entries of 2 KiB. What
-/// is as heavy as a stripe's share drives out far more than it has to.
-const WEIGHT_PER_STRIPE: u64 = 1 << 20;
+/// The same in a cache with a weigher of which nothing else is known. The weights are probably bytes, and
+/// pages and records have 1 to 100 KiB: 4096 to 40 entries. With fewer, or some as heavy as a stripe's
+/// share, hits are lost.
+const WEIGHT_PER_STRIPE: u64 = 4 << 20;
 /// Lifetimes (nanoseconds) from which on the coarse clock does: a minute.
 pub(in crate::cache) const LONG: u64 = 60_000_000_000;
 /// The most stripes.
@@ -137,6 +138,7 @@ pub struct Builder<K, V, P = Adaptive, S = ahash::RandomState> {
     hasher: S,
     stripes: Option<usize>,
     initial_capacity: usize,
+    expected_entries: Option<u64>,
     listener: Option<Box<Listener<K, V>>>,
     tagger: Option<Tagger<K, V>>,
     name: Arc<str>,
@@ -157,6 +159,7 @@ impl<K, V> Builder<K, V> {
             hasher: hash::random_state(),
             stripes: None,
             initial_capacity: 0,
+            expected_entries: None,
             listener: None,
             tagger: None,
             name: Arc::from("cache"),
@@ -179,7 +182,8 @@ impl<K, V, P, S> Builder<K, V, P, S> {
 
     /// What an entry weighs, in whatever unit the capacity has. Called once per value, before any
     /// lock. An entry of weight 0 is never evicted for room; one heavier than the capacity is
-    /// refused. Costs eight bytes an entry.
+    /// refused. Costs eight bytes an entry, and under the default policy some thirty more. Say how many
+    /// entries there [will be](Self::expected_entries) if they do not weigh some KiB each.
     pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u64 + Send + Sync + 'static) -> Self {
         self.weigher = Some(Box::new(weigher));
         self
@@ -218,6 +222,7 @@ impl<K, V, P, S> Builder<K, V, P, S> {
             hasher: self.hasher,
             stripes: self.stripes,
             initial_capacity: self.initial_capacity,
+            expected_entries: self.expected_entries,
             listener: self.listener,
             tagger: self.tagger,
             name: self.name,
@@ -241,6 +246,7 @@ impl<K, V, P, S> Builder<K, V, P, S> {
             hasher,
             stripes: self.stripes,
             initial_capacity: self.initial_capacity,
+            expected_entries: self.expected_entries,
             listener: self.listener,
             tagger: self.tagger,
             name: self.name,
@@ -253,10 +259,31 @@ impl<K, V, P, S> Builder<K, V, P, S> {
     }
 
     /// The number of stripes, a power of two from 1 to 1024: how many threads can insert at once.
-    /// By default four for each processor, but fewer in small caches. With one stripe the policies
-    /// follow their papers to the letter.
+    /// By default four for each processor, but fewer in small caches: no more than one for 512 entries,
+    /// or, with a [`weigher`](Self::weigher), for 4 Mi of the capacity, unless the
+    /// [`expected_entries`](Self::expected_entries) say better. With one stripe the policies
+    /// follow their papers to the letter; with less than some 30 entries in each, hits are lost.
     pub fn stripes(mut self, stripes: usize) -> Self {
         self.stripes = Some(stripes);
+        self
+    }
+
+    /// About how many entries there will be when the cache is full, where a [`weigher`](Self::weigher)
+    /// leaves that open; without one it is not asked for. Nothing is reserved for them, and there may be more
+    /// or fewer. It decides how many [`stripes`](Self::stripes) there are, and in how full buckets
+    /// entries are kept.
+    ///
+    /// ```
+    /// // Some thousand pictures of about a megabyte: one stripe for 512 of them.
+    /// let pictures = larder::Cache::<u64, Vec<u8>>::builder()
+    ///     .capacity(1 << 30)
+    ///     .weigher(|_, picture| picture.len() as u64)
+    ///     .expected_entries(1000)
+    ///     .build();
+    /// assert_eq!(pictures.stripes(), 1);
+    /// ```
+    pub fn expected_entries(mut self, entries: u64) -> Self {
+        self.expected_entries = Some(entries);
         self
     }
 
@@ -400,8 +427,9 @@ where
 
     fn assemble(self, capacity: u64, count: usize) -> Inner<K, V, P, S> {
         let is_weighted = self.weigher.is_some();
-        // The number of entries that will come in is known only if each weighs 1.
-        let expected = (!is_weighted).then(|| capacity.div_ceil(count as u64));
+        // The number of entries that will come in is known if each weighs 1.
+        let expected = if is_weighted { self.expected_entries } else { Some(capacity) };
+        let expected = expected.map(|entries| entries.div_ceil(count as u64));
         let most = if is_weighted { u64::MAX } else { capacity };
         let initial =
             self.initial_capacity.min(most.try_into().unwrap_or(usize::MAX)).div_ceil(count);
@@ -456,8 +484,12 @@ where
         }
         let threads = thread::available_parallelism().map_or(4, std::num::NonZero::get);
         let wanted = (threads * STRIPES_PER_THREAD).next_power_of_two().min(MOST_STRIPES);
-        let least = if self.weigher.is_some() { WEIGHT_PER_STRIPE } else { ENTRIES_PER_STRIPE };
-        let most = usize::try_from(capacity / least).unwrap_or(usize::MAX).clamp(1, MOST_STRIPES);
+        let most = match (&self.weigher, self.expected_entries) {
+            (None, _) => capacity / ENTRIES_PER_STRIPE,
+            (Some(_), Some(entries)) => entries / ENTRIES_PER_STRIPE,
+            (Some(_), None) => capacity / WEIGHT_PER_STRIPE,
+        };
+        let most = usize::try_from(most).unwrap_or(usize::MAX).clamp(1, MOST_STRIPES);
         // Rounded down to a power of two.
         Ok(wanted.min(1 << most.ilog2()))
     }
@@ -510,6 +542,7 @@ impl<K: 'static, V: 'static, P, S> Builder<K, V, P, S> {
             hasher: self.hasher,
             stripes: self.stripes,
             initial_capacity: self.initial_capacity,
+            expected_entries: self.expected_entries,
             listener,
             tagger,
             name: self.name,
