@@ -206,6 +206,13 @@ impl<K, V, S> Context<K, V, S> {
         trace::removal(&self.name, Removal { cause: RemovalCause::Replaced, version: 0, weight });
     }
 
+    /// The same for an entry of weight 1 that was evicted for another, counted as an insertion too.
+    #[inline]
+    pub(crate) fn exchanged(&self) {
+        self.count(Event::Exchange);
+        trace::removal(&self.name, Removal { cause: RemovalCause::Size, version: 0, weight: 1 });
+    }
+
     /// A stripe's fair share of the capacity, at least 1.
     pub(crate) fn share(&self) -> u64 {
         (self.budget.target() >> self.stripes.trailing_zeros()).max(1)

@@ -25,9 +25,13 @@ pub(crate) enum Event {
     LoadFailure,
     Coalesced,
     Superseded,
+    /// A value of weight 1 was replaced by another: an update and the removal of the former one.
+    Swap,
+    /// An entry of weight 1 came in, and another was evicted for it: an insertion and a removal.
+    Exchange,
 }
 
-const EVENTS: usize = 10;
+const EVENTS: usize = 12;
 
 /// Cells, the last of which is shared.
 const CELLS: usize = 64;
@@ -114,6 +118,9 @@ impl Counters {
     /// Counts a value of this weight that was replaced.
     #[inline]
     pub(crate) fn update(&self, weight: u64) {
+        if weight == 1 {
+            return self.count(Event::Swap);
+        }
         let cell = cell_of_thread();
         let counts = &self.cells[cell];
         add(&counts.events[Event::Update as usize], 1, cell);
@@ -130,15 +137,23 @@ impl Counters {
                 .fold(0, u64::wrapping_add)
         };
         let event = |event: Event| sum(&|counts| &counts.events[event as usize]);
-        let removals = std::array::from_fn(|cause| Removals {
-            count: sum(&|counts| &counts.removals[cause]),
-            weight: sum(&|counts| &counts.weights[cause]),
+        let (swaps, exchanges) = (event(Event::Swap), event(Event::Exchange));
+        let removals = std::array::from_fn(|cause| {
+            let more = match RemovalCause::ALL[cause] {
+                RemovalCause::Replaced => swaps,
+                RemovalCause::Size => exchanges,
+                _ => 0,
+            };
+            Removals {
+                count: sum(&|counts| &counts.removals[cause]) + more,
+                weight: sum(&|counts| &counts.weights[cause]) + more,
+            }
         });
         Stats {
             hits: event(Event::Hit),
             misses: event(Event::Miss),
-            inserts: event(Event::Insert),
-            updates: event(Event::Update),
+            inserts: event(Event::Insert) + exchanges,
+            updates: event(Event::Update) + swaps,
             listener_panics: event(Event::ListenerPanic),
             loads: event(Event::Load),
             load_successes: event(Event::LoadSuccess),

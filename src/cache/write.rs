@@ -282,9 +282,14 @@ where
         if self.context.is_silent {
             return drop(left);
         }
-        let removal = self.count_admission(admission);
-        if left.is_some() {
-            self.context.left(removal);
+        match admission {
+            Admission::Evicted => self.context.exchanged(),
+            _ => {
+                let removal = self.count_admission(admission);
+                if left.is_some() {
+                    self.context.left(removal);
+                }
+            }
         }
         drop(left);
     }
