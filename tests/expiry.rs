@@ -122,6 +122,51 @@ impl larder::Expiry<u64, u64> for Hour {
     }
 }
 
+/// An hour, which writes do not put off.
+#[derive(Debug)]
+struct OneHour;
+
+impl larder::Expiry<u64, u64> for OneHour {
+    fn after_create(&self, _: &u64, _: &u64) -> Option<Duration> {
+        Some(3600 * SECOND)
+    }
+
+    fn after_update(&self, _: &u64, _: &u64, remaining: Option<Duration>) -> Option<Duration> {
+        remaining
+    }
+}
+
+#[test]
+fn who_keeps_the_deadline_there_was_does_not_keep_that_of_idling_p9() {
+    for_each_kind(|kind| {
+        let (cache, ticker) =
+            timed(kind, |builder| builder.expiry(OneHour).time_to_idle(600 * SECOND));
+        cache.insert(1, 0);
+        cache.insert_with_ttl(2, 0, 1800 * SECOND);
+        for value in 1..6 {
+            ticker.advance(500 * SECOND);
+            assert_eq!(cache.insert(1, value), Some(value - 1));
+            let left = cache.expires_in(&1).expect("used in time");
+            assert!(left > 599 * SECOND, "{left:?} at {value}");
+            assert_eq!(cache.entry(1).and_modify(|_| ()).or_insert(99), value);
+            if value <= 4 {
+                let is_there = cache.insert(2, value).is_some();
+                assert_eq!(is_there, value < 4, "its own half an hour stays");
+            }
+        }
+        // 2500 seconds have passed; the hour still ends when it was to.
+        for _ in 0..2 {
+            ticker.advance(500 * SECOND);
+            assert_eq!(cache.get(&1), Some(5));
+        }
+        let left = cache.expires_in(&1).expect("used in time");
+        assert!(left > 99 * SECOND && left <= 100 * SECOND, "{left:?}");
+        ticker.advance(100 * SECOND);
+        assert_eq!(cache.get(&1), None);
+        cache.validate();
+    });
+}
+
 #[test]
 fn a_lifetime_given_with_the_value_is_a_rule_among_others_p9() {
     for_each_kind(|kind| {

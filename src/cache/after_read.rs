@@ -65,7 +65,7 @@ where
         let (stripe, now) = self.approach(hash);
         let equals = same::<K, V, Q>(key);
         let Some(before) = stripe.life(&self.context, hash, equals, now) else { return };
-        let remaining = before.remaining(now);
+        let remaining = self.context.rules.remaining(before, now);
         let renewed = expiry.after_read(value, remaining);
         if renewed == remaining {
             return;

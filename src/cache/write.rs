@@ -58,6 +58,10 @@ where
     /// own too (a time to live or to idle, an [`Expiry`](crate::Expiry)), the nearest deadline wins (for
     /// an [`Expiry`](crate::Expiry) beside a time to idle see [`after_read`](crate::Expiry::after_read)).
     /// [`Duration::MAX`] means for ever, zero at once.
+    ///
+    /// It belongs to this value: the next one that is written without, by whatever method, lives by the
+    /// cache's own rules. For a deadline that writes leave alone see
+    /// [`after_update`](crate::Expiry::after_update).
     pub fn insert_with_ttl(&self, key: K, value: V, time_to_live: Duration) -> Option<V> {
         self.inner.context.make_timed();
         self.inner.upsert(key, value, Own::Ttl(time_to_live))
@@ -400,7 +404,7 @@ where
         let present = self.stripe(hash).life(&self.context, hash, same::<K, V, K>(key), now);
         let ruled = match present {
             None => expiry.after_create(key, value),
-            Some(present) => expiry.after_update(key, value, present.remaining(now)),
+            Some(present) => expiry.after_update(key, value, rules.remaining(present, now)),
         };
         rules.lifetime_ruled(now, limit, ruled)
     }

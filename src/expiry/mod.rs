@@ -40,14 +40,40 @@ pub trait Expiry<K, V>: Send + Sync {
     fn after_create(&self, key: &K, value: &V) -> Option<Duration>;
 
     /// How long an entry lives after its value was replaced by `value`, when it had `remaining` to
-    /// live (`None`: for ever). By default the same as a new entry.
+    /// live (`None`: for ever), a time to idle not counted. By default the same as a new entry.
+    ///
+    /// Who answers with `remaining` keeps the deadline there was: that of a window to count in, or of a
+    /// session that ends some hours after its beginning, and sooner if it is idle, however often it is
+    /// written.
+    ///
+    /// ```
+    /// use larder::{Cache, Expiry};
+    /// use std::time::Duration;
+    ///
+    /// struct HalfADay;
+    /// impl Expiry<u64, String> for HalfADay {
+    ///     fn after_create(&self, _: &u64, _: &String) -> Option<Duration> {
+    ///         Some(Duration::from_secs(12 * 60 * 60))
+    ///     }
+    ///     fn after_update(&self, _: &u64, _: &String, left: Option<Duration>) -> Option<Duration> {
+    ///         left
+    ///     }
+    /// }
+    /// let sessions = Cache::<u64, String>::builder()
+    ///     .capacity(1000)
+    ///     .expiry(HalfADay)
+    ///     .time_to_idle(Duration::from_secs(30 * 60))
+    ///     .build();
+    /// # sessions.insert(7, "ada".into());
+    /// # assert!(sessions.expires_in(&7).unwrap() <= Duration::from_secs(30 * 60));
+    /// ```
     fn after_update(&self, key: &K, value: &V, remaining: Option<Duration>) -> Option<Duration> {
         let _ = remaining;
         self.after_create(key, value)
     }
 
     /// How long an entry lives after a `get` or its kin found it (`get_many`, `entry`, read-through), when
-    /// it had `remaining` to live. Called only if [`watches_reads`](Self::watches_reads). Not asked after
+    /// it had `remaining` to live, a time to idle not counted. Called only if [`watches_reads`](Self::watches_reads). Not asked after
     /// [`read`](crate::Cache::read) and [`touch`](crate::Cache::touch), which have no copy of the value to
     /// show it under no lock. By default nothing changes.
     ///
@@ -80,11 +106,6 @@ pub(crate) struct Lifetime {
 
 impl Lifetime {
     pub(crate) const FOR_EVER: Self = Self { limit: Tick::NEVER, deadline: Tick::NEVER };
-
-    /// How long is left; `None` for ever.
-    pub(crate) fn remaining(self, now: u64) -> Option<Duration> {
-        (self.deadline != Tick::NEVER).then(|| Duration::from_nanos(self.deadline.nanos_after(now)))
-    }
 }
 
 /// The rules that hold for all entries of a cache.
@@ -134,6 +155,13 @@ impl<K, V> Rules<K, V> {
     /// Whether any entry can expire without being told to individually.
     pub(crate) fn any(&self) -> bool {
         self.time_to_live.is_some() || self.time_to_idle.is_some() || self.expiry.is_some()
+    }
+
+    /// How long an entry has left but for the time to idle, as the [`Expiry`] is told; `None` for ever.
+    /// Who answers with that must not turn a deadline that uses put off into one that none does.
+    pub(crate) fn remaining(&self, life: Lifetime, now: u64) -> Option<Duration> {
+        let until = if self.time_to_idle.is_some() { life.limit } else { life.deadline };
+        (until != Tick::NEVER).then(|| Duration::from_nanos(until.nanos_after(now)))
     }
 
     /// The lifetime of an entry written now that lives for `own` (`None`: for ever) by a rule of
