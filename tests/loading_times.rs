@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use larder::{Cache, LoadError, LoadingBuilder, time::ManualTicker};
+use larder::{Cache, LoadError, LoadingBuilder, Removal, RemovalCause, time::ManualTicker};
 use source::{Answer, SECOND, Setup, Source, failed, get, plain, setup};
 use tasks::Task;
 
@@ -98,6 +98,62 @@ fn nothing_found_drops_the_value_there_was() {
     source.say(1, Answer::Nothing);
     assert_eq!(cache.refresh(&1), Err(LoadError::NotFound));
     assert_eq!((cache.get_if_present(&1), cache.len()), (None, 0));
+}
+
+#[test]
+fn what_is_not_to_be_kept_reaches_those_who_wait_and_nobody_else() {
+    for grace in [Duration::ZERO, SECOND * 60] {
+        let left = Arc::new(Mutex::new(Vec::new()));
+        let notices = Arc::clone(&left);
+        let listener = move |_: &u32, value: &u32, removal: Removal| {
+            notices.lock().unwrap().push((*value, removal.cause));
+        };
+        let builder =
+            Cache::builder().capacity(1000).time_to_live(SECOND * 10).on_removal(listener);
+        let (source, ticker) = (Source::open(), ManualTicker::new());
+        let cache = builder
+            .clock(ticker.clone())
+            .loader(source.clone())
+            .negative_ttl(SECOND * 60)
+            .stale_while_revalidate(grace)
+            .stale_if_error(grace)
+            .build();
+        source.say(1, Answer::Once(Some(7)));
+        let gate = source.close();
+        let (mut first, mut second) = (get(&cache, 1), get(&cache, 1));
+        assert!(first.poll().is_pending() && second.poll().is_pending());
+        gate.open();
+        assert_eq!((first.poll(), second.poll()), (Poll::Ready(Ok(7)), Poll::Ready(Ok(7))));
+        assert_eq!((cache.get_if_present(&1), cache.len()), (None, 0));
+        assert_eq!(cache.get(&1), Ok(7));
+        assert_eq!(source.calls(), [[1], [1]]);
+
+        // One key of many.
+        assert_eq!(cache.get_many(&[1, 2]), [Ok(7), Ok(20)]);
+        assert_eq!((cache.get_if_present(&1), cache.get_if_present(&2)), (None, Some(20)));
+
+        // What was there goes, unless that came later.
+        cache.insert(1, 9);
+        assert_eq!(cache.refresh(&1), Ok(7));
+        assert_eq!(cache.get_if_present(&1), None);
+        ticker.advance(SECOND * 11);
+        source.say(2, Answer::Once(None));
+        assert_eq!(cache.get(&2), Err(LoadError::NotFound));
+        assert_eq!(cache.get_if_present(&2), None);
+        source.say(2, Answer::Value(21));
+        assert_eq!(cache.get(&2), Ok(21), "that there was nothing is not remembered");
+        let gate = source.close();
+        let mut overtaken = get(&cache, 1);
+        assert!(overtaken.poll().is_pending());
+        cache.insert(1, 8);
+        gate.open();
+        assert_eq!(overtaken.poll(), Poll::Ready(Ok(7)));
+        assert_eq!(cache.get(&1), Ok(8));
+        let left = left.lock().unwrap();
+        assert!(left.contains(&(9, RemovalCause::Replaced)), "{left:?}");
+        assert!(left.iter().all(|&(value, _)| value != 7), "{left:?}");
+        cache.validate();
+    }
 }
 
 #[test]

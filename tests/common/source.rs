@@ -24,6 +24,8 @@ pub enum Answer {
     Value(u32),
     Lives(u32, Duration),
     Nothing,
+    /// Not to be kept.
+    Once(Option<u32>),
     Error(&'static str),
     Panic,
 }
@@ -67,6 +69,7 @@ impl Source {
             Answer::Value(value) => Ok(value.into()),
             Answer::Lives(value, lives) => Ok(Loaded::new(value).with_ttl(lives)),
             Answer::Nothing => Ok(Loaded::not_found()),
+            Answer::Once(value) => Ok(Loaded::from(value).not_kept()),
             Answer::Error(error) => Err(error),
             Answer::Panic => panic!("as planned"),
         }

@@ -64,13 +64,18 @@ where
             loaded => loaded,
         };
         let result = match loaded {
+            Ok(Loaded { value, is_kept: false, .. }) => {
+                self.forget(&lead, started, key, None, leaving);
+                value.map(Kept::for_ever).ok_or(LoadError::NotFound)
+            }
             Ok(Loaded { value: Some(value), time_to_live, .. }) => {
                 let (kept, own) = self.fresh(key, value, time_to_live, took);
                 inner.store(&lead, started, (key.clone(), kept.clone()), own, leaving);
                 Ok(kept)
             }
             Ok(Loaded { value: None, time_to_live, .. }) => {
-                self.forget(&lead, started, key, time_to_live, leaving);
+                let lives = time_to_live.or(self.options.negative_ttl);
+                self.forget(&lead, started, key, lives, leaving);
                 Err(LoadError::NotFound)
             }
             Err(error) => self.fall_back(&lead, started, key, error, leaving),
@@ -130,20 +135,21 @@ where
         Own::Alone(Duration::from_nanos(lives))
     }
 
-    /// Nothing was found: remembers that, or at least forgets the value there was.
+    /// Nothing was found that is to be kept: remembers for so long that there is no value, or at least
+    /// forgets the one there was.
     fn forget<R>(
         &self,
         lead: &Lead<R>,
         started: Started,
         key: &K,
-        time_to_live: Option<Duration>,
+        lives: Option<Duration>,
         leaving: &mut Leaving<'_, K, V, L, P, S>,
     ) where
         R: Hangar<K = K, V = Kept<V, L::Error>>,
     {
         // What is not there has no tags: it might be one that was removed meanwhile.
         let is_lasting = !self.cache.inner.has_lost_tags(started);
-        let lives = time_to_live.or(self.options.negative_ttl).filter(|_| is_lasting);
+        let lives = lives.filter(|_| is_lasting);
         if lives.is_none() && self.cache.inner.peek_alone(lead.hash(), key).is_none() {
             return;
         }

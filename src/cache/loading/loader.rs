@@ -92,6 +92,8 @@ pub type LoadedMany<V, E> = Result<Vec<Result<Loaded<V>, E>>, E>;
 pub struct Loaded<V> {
     pub(super) value: Option<V>,
     pub(super) time_to_live: Option<Duration>,
+    /// Whether it is for later callers, too.
+    pub(super) is_kept: bool,
     /// There is none, as this one of several panicked.
     pub(super) has_panicked: bool,
 }
@@ -116,6 +118,37 @@ impl<V> Loaded<V> {
     pub fn with_ttl(self, time_to_live: Duration) -> Self {
         Self { time_to_live: Some(time_to_live), ..self }
     }
+
+    /// It goes to those who wait for it, and is not kept: the next who asks for the key has it loaded
+    /// again. What was kept of the key before goes, too, with the cause
+    /// [`Replaced`](crate::RemovalCause::Replaced). For an answer that holds only once, or that must not
+    /// be stored; of [`not_found`](Self::not_found) that there is no value is not remembered then.
+    ///
+    /// A [lifetime](Self::with_ttl) of zero says less: what is past its time may still be served while it
+    /// is loaded anew
+    /// ([`stale_while_revalidate`](crate::LoadingBuilder::stale_while_revalidate)) or if that fails
+    /// ([`stale_if_error`](crate::LoadingBuilder::stale_if_error)).
+    ///
+    /// ```
+    /// use larder::{Cache, loader::{self, Loaded}};
+    ///
+    /// # struct Page { body: String, is_private: bool }
+    /// # fn fetch(url: &str) -> Result<Page, std::io::Error> { Ok(Page { body: url.into(), is_private: url.contains("/me") }) }
+    /// let pages = Cache::<String, String>::builder()
+    ///     .capacity(1000)
+    ///     .loader(loader::blocking(|url: &String| {
+    ///         let page = fetch(url)?;
+    ///         let loaded = Loaded::new(page.body);
+    ///         Ok::<_, std::io::Error>(if page.is_private { loaded.not_kept() } else { loaded })
+    ///     }))
+    ///     .build();
+    /// assert!(pages.get("/me").is_ok() && pages.get("/").is_ok());
+    /// assert_eq!((pages.get_if_present("/me"), pages.len()), (None, 1));
+    /// ```
+    #[must_use]
+    pub fn not_kept(self) -> Self {
+        Self { is_kept: false, ..self }
+    }
 }
 
 impl<V> From<V> for Loaded<V> {
@@ -126,7 +159,7 @@ impl<V> From<V> for Loaded<V> {
 
 impl<V> From<Option<V>> for Loaded<V> {
     fn from(value: Option<V>) -> Self {
-        Self { value, time_to_live: None, has_panicked: false }
+        Self { value, time_to_live: None, is_kept: true, has_panicked: false }
     }
 }
 
