@@ -5,11 +5,19 @@ mod source;
 #[path = "common/tasks.rs"]
 mod tasks;
 
-use std::{task::Poll, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
 
 use larder::{
     Cache, LoadError, LoadingBuilder, LoadingCache, WhenFull,
-    loader::{Loaded, Loader},
+    loader::{self, Loaded, Loader},
+    time::ManualTicker,
 };
 use source::{Answer, Loading, SECOND, Setup, Source, failed, get, plain, setup};
 use tasks::Task;
@@ -295,6 +303,30 @@ fn errors_count_and_weigh_what_they_are_told_to() {
     let stats = cache.stats();
     assert_eq!((stats.loads, stats.load_successes, stats.load_failures), (2, 1, 1));
     assert_eq!(cache.iter().collect::<Vec<_>>(), [(2, 20)]);
+}
+
+/// Whether there is a value, and for how long, can be told without a copy of it.
+#[test]
+fn who_does_not_ask_for_the_value_has_it_not_copied() {
+    struct Counted(Arc<AtomicUsize>);
+    impl Clone for Counted {
+        fn clone(&self) -> Self {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Self(Arc::clone(&self.0))
+        }
+    }
+    let copies = Arc::new(AtomicUsize::new(0));
+    let cache = Cache::<u32, Counted>::builder()
+        .capacity(10)
+        .time_to_live(SECOND * 60)
+        .clock(ManualTicker::new())
+        .loader(loader::blocking(|_: &u32| Err::<Counted, _>("never asked")))
+        .build();
+    cache.insert(1, Counted(Arc::clone(&copies)));
+    let before = copies.load(Ordering::SeqCst);
+    assert!(cache.contains_key(&1) && !cache.contains_key(&2));
+    assert_eq!((cache.fresh_for(&1), cache.fresh_for(&2)), (Some(SECOND * 60), None));
+    assert_eq!(copies.load(Ordering::SeqCst), before);
 }
 
 #[test]

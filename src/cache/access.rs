@@ -107,12 +107,7 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        let inner = &*self.inner;
-        let hash = inner.hash(key);
-        let (stripe, now) = inner.approach(hash);
-        let found = stripe.peek(&inner.context, hash, same::<K, V, Q>(key), now, |_| ());
-        inner.tidy(now);
-        found.is_some()
+        self.inner.glimpse(self.inner.hash(key), key, |_| ()).is_some()
     }
 
     /// Uses the entry without reading it: the policy keeps it longer, its time to idle starts anew.
@@ -376,7 +371,19 @@ where
         value
     }
 
-    /// The same without maintenance: for who leads a flight, whose key the listener may ask for.
+    /// Shows the value of `key` to code of ours, under its bucket's lock, without counting as a use.
+    pub(super) fn glimpse<Q, R>(&self, hash: u64, key: &Q, show: impl FnOnce(&V) -> R) -> Option<R>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let (stripe, now) = self.approach(hash);
+        let equals = same::<K, V, Q>(key);
+        let seen = stripe.peek(&self.context, hash, equals, now, |found| show(&found.value));
+        self.tidy(now);
+        seen
+    }
+
+    /// [`peek`](Cache::peek) without maintenance: for who leads a flight, whose key the listener may ask for.
     pub(super) fn peek_alone<Q>(&self, hash: u64, key: &Q) -> Option<V>
     where
         V: Clone,

@@ -124,7 +124,8 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        self.shared.cache.peek(key).is_some_and(|kept| kept.value().is_some())
+        let inner = &*self.shared.cache.inner;
+        inner.glimpse(inner.hash(key), key, |kept| kept.value().is_some()).unwrap_or(false)
     }
 
     /// Stores `value` and returns the one it replaces. Wins over a load under way.
@@ -171,7 +172,8 @@ where
     where
         Q: Hash + Equivalent<K> + ?Sized,
     {
-        match self.shared.cache.peek(key)?.fresh_until()? {
+        let inner = &*self.shared.cache.inner;
+        match inner.glimpse(inner.hash(key), key, Kept::fresh_until)?? {
             NEVER => Some(Duration::MAX),
             until => Some(Duration::from_nanos(until.saturating_sub(self.shared.now()))),
         }
