@@ -17,6 +17,7 @@ use std::{
 use larder::{
     Cache, LoadError, LoadingBuilder, LoadingCache, WhenFull,
     loader::{self, Loaded, Loader},
+    policy,
     time::ManualTicker,
 };
 use source::{Answer, Loading, SECOND, Setup, Source, failed, get, plain, setup};
@@ -303,6 +304,70 @@ fn errors_count_and_weigh_what_they_are_told_to() {
     let stats = cache.stats();
     assert_eq!((stats.loads, stats.load_successes, stats.load_failures), (2, 1, 1));
     assert_eq!(cache.iter().collect::<Vec<_>>(), [(2, 20)]);
+}
+
+#[test]
+fn a_value_is_removed_if_a_condition_holds_for_it_p16() {
+    let Setup { source, cache, .. } =
+        setup(|builder| builder, |loading| loading.negative_ttl(SECOND * 60));
+    source.say(2, Answer::Nothing);
+    assert_eq!((cache.get(&1), cache.get(&2)), (Ok(10), Err(LoadError::NotFound)));
+    assert_eq!(cache.remove_if(&1, |&value| value < 10), None);
+    assert_eq!(cache.remove_if(&2, |_| true), None, "there is no value");
+    assert_eq!((cache.len(), cache.get_if_present(&1)), (2, Some(10)));
+    for (holds, left) in [(false, Some(11)), (true, None)] {
+        cache.insert(1, 9);
+        source.say(1, Answer::Value(11));
+        let gate = source.close();
+        let other = cache.clone();
+        let mut refresh = Task::new(async move { other.refresh_async(&1).await });
+        assert!(refresh.poll().is_pending());
+        assert_eq!(cache.remove_if(&1, |_| holds), holds.then_some(9));
+        assert_eq!(cache.remove_if(&3, |_| true), None);
+        gate.open();
+        assert_eq!(refresh.poll(), Poll::Ready(Ok(11)));
+        assert_eq!(cache.get_if_present(&1), left);
+    }
+    cache.validate();
+}
+
+#[test]
+fn the_order_of_the_values_can_be_asked_for() {
+    for stripes in [1, 4] {
+        let source = Source::open();
+        let cache = Cache::<u32, u32>::builder()
+            .capacity(100)
+            .stripes(stripes)
+            .policy(policy::Lru::default())
+            .loader(source.clone())
+            .negative_ttl(SECOND * 60)
+            .build();
+        source.say(7, Answer::Nothing);
+        for key in 0..100 {
+            drop(cache.get(&key));
+        }
+        let (hot, cold) = (cache.hottest(100), cache.coldest(100));
+        assert_eq!((hot.len(), cold.len()), (99, 99), "of key 7 there is none");
+        assert!(hot.iter().chain(&cold).all(|&(key, value)| key != 7 && value == key * 10));
+        assert_eq!((cache.hottest(0).len(), cache.coldest(0).len()), (0, 0));
+        if stripes == 1 {
+            assert_eq!((hot[0], cold[0], cache.coldest(2).len()), ((99, 990), (0, 0), 2));
+        }
+    }
+}
+
+#[test]
+fn advice_is_given_as_to_a_cache_without_a_loader() {
+    let cache = Cache::<u64, u64>::builder()
+        .capacity(1000)
+        .loader(loader::blocking(|key: &u64| Ok::<_, ()>(*key)))
+        .build();
+    assert!(cache.advise().is_none(), "from now on it is watched");
+    for i in 0..100_000_u64 {
+        assert_eq!(cache.get(&(i * i % 5003)), Ok(i * i % 5003));
+    }
+    let advice = cache.advise().expect("seen enough");
+    assert!(advice.half.hit_ratio() < advice.double.hit_ratio());
 }
 
 /// Whether there is a value, and for how long, can be told without a copy of it.

@@ -36,7 +36,7 @@ use hashbrown::Equivalent;
 use super::Cache;
 use crate::{
     Expiry, Stats,
-    policy::{Adaptive, Policy},
+    policy::{Adaptive, Advice, Policy},
     sync::Arc,
 };
 use behind::Behind;
@@ -148,6 +148,31 @@ where
         self.shared.cache.remove(key).and_then(Kept::into_value)
     }
 
+    /// Removes the value of `key` if `condition` holds for it, which is returned then: when it is
+    /// known to be out of date only if it is older than something, say. A load under way is overtaken
+    /// if it holds, and goes on if it does not, or if there is no value. The condition runs under the
+    /// bucket's lock, as in [`Cache::remove_if`].
+    ///
+    /// ```
+    /// use larder::{Cache, loader};
+    /// # fn query(_: &str) -> Result<(u64, &'static str), std::io::Error> { Ok((7, "ada")) }
+    /// let users = Cache::<String, (u64, &str)>::builder()
+    ///     .capacity(1000)
+    ///     .loader(loader::blocking(|id: &String| query(id)))
+    ///     .build();
+    /// assert_eq!(users.get("1").unwrap(), (7, "ada"));
+    /// // The store has told of version 7 and then of version 8.
+    /// assert_eq!(users.remove_if("1", |&(version, _)| version < 7), None);
+    /// assert_eq!(users.remove_if("1", |&(version, _)| version < 8), Some((7, "ada")));
+    /// ```
+    pub fn remove_if<Q>(&self, key: &Q, condition: impl Fn(&V) -> bool) -> Option<V>
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        let holds = |kept: &Kept<V, L::Error>| kept.value().is_some_and(&condition);
+        self.shared.cache.remove_if(key, holds).and_then(Kept::into_value)
+    }
+
     /// Removes all entries. Wins over all loads under way.
     pub fn clear(&self) {
         self.shared.cache.clear();
@@ -182,6 +207,33 @@ where
     /// Every key with its value, as [`Cache::iter`].
     pub fn iter(&self) -> impl Iterator<Item = (K, V)> + '_ {
         self.shared.cache.iter().filter_map(|(key, kept)| Some((key, kept.into_value()?)))
+    }
+
+    /// Up to `limit` keys with their values that the policy would keep longest, the hottest first: see
+    /// [`Cache::hottest`]. Fewer if keys without a value are among them.
+    ///
+    /// ```
+    /// use larder::{Cache, loader};
+    /// # let build = || Cache::<u64, u64>::builder().capacity(1000).loader(loader::blocking(|id: &u64| Ok::<_, std::io::Error>(*id))).build();
+    /// # let (cache, next) = (build(), build());
+    /// # cache.get(&7).unwrap();
+    /// // Before the process ends; and in the next one, the coldest first.
+    /// let saved = cache.hottest(100);
+    /// for (id, value) in saved.into_iter().rev() {
+    ///     next.insert(id, value);
+    /// }
+    /// # assert_eq!(next.get_if_present(&7), Some(7));
+    /// ```
+    #[must_use]
+    pub fn hottest(&self, limit: usize) -> Vec<(K, V)> {
+        values(self.shared.cache.hottest(limit))
+    }
+
+    /// Up to `limit` keys with their values that the policy would evict first, the coldest first; see
+    /// [`hottest`](Self::hottest).
+    #[must_use]
+    pub fn coldest(&self, limit: usize) -> Vec<(K, V)> {
+        values(self.shared.cache.coldest(limit))
     }
 
     /// The number of entries, what is remembered of keys without a value included.
@@ -251,6 +303,20 @@ where
     pub fn validate(&self) {
         self.shared.cache.validate();
     }
+}
+
+impl<K, V, L: Loader<K, V>, S> LoadingCache<K, V, L, Adaptive, S> {
+    /// What half and twice the capacity would be worth: see [`Cache::advise`]. Keys of which it is
+    /// remembered that there is no value count like others.
+    #[must_use]
+    pub fn advise(&self) -> Option<Advice> {
+        self.shared.cache.advise()
+    }
+}
+
+/// The values among what is kept.
+fn values<K, V, E>(kept: Vec<(K, Kept<V, E>)>) -> Vec<(K, V)> {
+    kept.into_iter().filter_map(|(key, kept)| Some((key, kept.into_value()?))).collect()
 }
 
 impl<K, V, L: Loader<K, V>, P: Policy, S> fmt::Debug for LoadingCache<K, V, L, P, S> {
