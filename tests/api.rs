@@ -129,6 +129,21 @@ fn all_can_be_visited_kept_or_removed() {
 }
 
 #[test]
+fn keys_are_copied_without_their_values() {
+    for_each_kind(|kind| {
+        let cache = kind.builder::<u64, Arc<u64>>(100).build();
+        let value = Arc::new(7);
+        (0..100).for_each(|key| drop(cache.insert(key, Arc::clone(&value))));
+        let mut keys = cache.keys();
+        let first = keys.next();
+        assert_eq!(Arc::strong_count(&value), 101);
+        let mut keys: Vec<_> = first.into_iter().chain(keys).collect();
+        keys.sort_unstable();
+        assert_eq!(keys, (0..100).collect::<Vec<_>>());
+    });
+}
+
+#[test]
 fn the_policy_s_order_can_be_asked_for() {
     for_each_kind(|kind| {
         let cache = kind.builder::<u64, u64>(100).build();

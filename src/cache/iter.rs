@@ -39,13 +39,13 @@ where
     /// ```
     #[must_use]
     pub fn iter(&self) -> Iter<K, V, P, S> {
-        Iter { cache: self.clone(), stripe: 0, at: None, batch: Vec::new().into_iter() }
+        Iter(Walk::through(self))
     }
 
-    /// All keys, cloned, in no order; see [`iter`](Self::iter).
+    /// All keys, cloned, in no order; see [`iter`](Self::iter). No value is cloned.
     #[must_use]
     pub fn keys(&self) -> Keys<K, V, P, S> {
-        Keys(self.iter())
+        Keys(Walk::through(self))
     }
 
     /// Up to `limit` entries that the policy would keep longest, the hottest first. Entries that
@@ -100,15 +100,49 @@ where
     }
 }
 
-/// All entries of a cache; see [`Cache::iter`].
-pub struct Iter<K, V, P: Policy, S> {
+/// The way through all entries of a cache, of each of which something is copied.
+struct Walk<K, V, P: Policy, S, T> {
     cache: Cache<K, V, P, S>,
     /// The stripe to look at next.
     stripe: usize,
     /// Where to go on in it.
     at: Option<Cursor>,
-    batch: vec::IntoIter<(K, V)>,
+    batch: vec::IntoIter<T>,
 }
+
+impl<K, V, P: Policy, S, T> Walk<K, V, P, S, T> {
+    fn through(cache: &Cache<K, V, P, S>) -> Self {
+        Self { cache: cache.clone(), stripe: 0, at: None, batch: Vec::new().into_iter() }
+    }
+
+    /// What `copy` made of the next entry, under the locks that it is reached by.
+    fn next(&mut self, mut copy: impl FnMut(&K, &V) -> T) -> Option<T>
+    where
+        K: Hash,
+    {
+        loop {
+            if let Some(copied) = self.batch.next() {
+                return Some(copied);
+            }
+            let inner = &*self.cache.inner;
+            let stripe = inner.stripes.get(self.stripe)?;
+            let at = self.at.unwrap_or_else(|| stripe.table.start());
+            let mut batch = Vec::new();
+            let now = inner.context.now();
+            self.at = stripe.visit_step(&inner.context, at, now, |key, value| {
+                let _running = enter_user_code::<K, V>();
+                batch.push(copy(key, value));
+            });
+            if self.at.is_none() {
+                self.stripe += 1;
+            }
+            self.batch = batch.into_iter();
+        }
+    }
+}
+
+/// All entries of a cache; see [`Cache::iter`].
+pub struct Iter<K, V, P: Policy, S>(Walk<K, V, P, S, (K, V)>);
 
 impl<K, V, P, S> Iterator for Iter<K, V, P, S>
 where
@@ -120,24 +154,8 @@ where
     type Item = (K, V);
 
     fn next(&mut self) -> Option<(K, V)> {
-        loop {
-            if let Some(entry) = self.batch.next() {
-                return Some(entry);
-            }
-            let inner = &*self.cache.inner;
-            let stripe = inner.stripes.get(self.stripe)?;
-            let at = self.at.unwrap_or_else(|| stripe.table.start());
-            let (mut batch, mut half) = (Vec::new(), None);
-            let now = inner.context.now();
-            self.at = stripe.visit_step(&inner.context, at, now, |key, value| {
-                let _running = enter_user_code::<K, V>();
-                batch.push(copy(&mut half, key, value));
-            });
-            if self.at.is_none() {
-                self.stripe += 1;
-            }
-            self.batch = batch.into_iter();
-        }
+        let mut half = None;
+        self.0.next(|key, value| copy(&mut half, key, value))
     }
 }
 
@@ -150,7 +168,7 @@ fn copy<K: Clone, V: Clone>(half: &mut Option<K>, key: &K, value: &V) -> (K, V) 
 }
 
 /// All keys of a cache; see [`Cache::keys`].
-pub struct Keys<K, V, P: Policy, S>(Iter<K, V, P, S>);
+pub struct Keys<K, V, P: Policy, S>(Walk<K, V, P, S, K>);
 
 impl<K, V, P, S> Iterator for Keys<K, V, P, S>
 where
@@ -162,22 +180,18 @@ where
     type Item = K;
 
     fn next(&mut self) -> Option<K> {
-        self.0.next().map(|(key, value)| {
-            // Before the answer is made, which nobody would drop should this panic.
-            drop(value);
-            key
-        })
+        self.0.next(|key, _| key.clone())
     }
 }
 
 impl<K, V, P: Policy, S> fmt::Debug for Iter<K, V, P, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Iter").field("cache", &self.cache).finish_non_exhaustive()
+        f.debug_struct("Iter").field("cache", &self.0.cache).finish_non_exhaustive()
     }
 }
 
 impl<K, V, P: Policy, S> fmt::Debug for Keys<K, V, P, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Keys").field(&self.0).finish()
+        f.debug_struct("Keys").field("cache", &self.0.cache).finish_non_exhaustive()
     }
 }
