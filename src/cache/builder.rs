@@ -174,7 +174,8 @@ impl<K, V> Builder<K, V> {
 
 impl<K, V, P, S> Builder<K, V, P, S> {
     /// The most that the entries may weigh together: their number, unless there is a
-    /// [`weigher`](Self::weigher). Has no default. 0 stores nothing but what weighs nothing.
+    /// [`weigher`](Self::weigher) (bytes are counted by nothing else). Has no default. 0 stores nothing
+    /// but what weighs nothing. Nothing is set aside for it: `u64::MAX` is a cache without a bound.
     pub fn capacity(mut self, capacity: u64) -> Self {
         self.capacity = Some(capacity);
         self
@@ -182,8 +183,12 @@ impl<K, V, P, S> Builder<K, V, P, S> {
 
     /// What an entry weighs, in whatever unit the capacity has. Called once per value, before any
     /// lock. An entry of weight 0 is never evicted for room; one heavier than the capacity is
-    /// refused. Costs eight bytes an entry, and under the default policy some thirty more. Say how many
-    /// entries there [will be](Self::expected_entries) if they do not weigh some KiB each.
+    /// refused. Costs eight bytes an entry.
+    ///
+    /// Where weights are bytes, count what key and value own (the `len` of a `Vec`, not the size of an
+    /// `Arc`), and for the cache itself, which takes memory outside of the capacity, the size of key and
+    /// value once or twice, as the table has room to spare, and 100 bytes. If entries do not weigh some KiB
+    /// each, say how many there [will be](Self::expected_entries).
     pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u64 + Send + Sync + 'static) -> Self {
         self.weigher = Some(Box::new(weigher));
         self
@@ -237,6 +242,10 @@ impl<K, V, P, S> Builder<K, V, P, S> {
     /// How keys are hashed. All 64 bits must be well mixed; by default ahash, keyed at random for
     /// each cache, so that nobody can send keys that collide. Give up the keying only for keys that
     /// no stranger chooses.
+    ///
+    /// A hasher that makes numbers their own hashes will not do, not even of numbers in a row: look-ups
+    /// take a hundred times as long or more. FxHash does for some keys and not for others (multiples
+    /// of 64, or floats); foldhash and the standard library's do.
     pub fn hasher<T: BuildHasher>(self, hasher: T) -> Builder<K, V, P, T> {
         Builder {
             capacity: self.capacity,
@@ -297,10 +306,33 @@ impl<K, V, P, S> Builder<K, V, P, S> {
     }
 
     /// Is told of every entry that leaves: exactly once, in order for each key, after every lock is
-    /// released. It may use the cache. Its panics are caught and counted. Notices of one stripe are
-    /// delivered one after the other by whichever thread comes first, so a slow listener keeps a
-    /// thread busy and makes notices wait, but nobody else. Costs eight bytes an entry, and
-    /// replacing a value then takes the stripe's lock.
+    /// released. It may use the cache. Its panics are caught and counted. Costs eight bytes an entry,
+    /// and replacing a value then takes the stripe's lock.
+    ///
+    /// Notices of one stripe are delivered one after the other by whichever thread comes first, so a
+    /// slow listener keeps a thread busy and makes notices wait, but nobody else. Nothing slows those
+    /// down who evict: if they do so faster than it listens, the notices that wait, with their keys and
+    /// values, take more and more memory, and the thread that delivers does not return from its call.
+    /// Leave slow work to a queue of your own, with the bound that you want:
+    ///
+    /// ```
+    /// use larder::Cache;
+    /// use std::sync::mpsc;
+    ///
+    /// let (queue, notices) = mpsc::sync_channel(10_000);
+    /// let writer = std::thread::spawn(move || notices.iter().map(|(_key, value)| value).sum::<u64>());
+    /// let cache = Cache::<u64, u64>::builder()
+    ///     .capacity(100)
+    ///     .on_removal(move |&key, &value, _| {
+    ///         let _ = queue.try_send((key, value)); // what there is no room for is not written
+    ///     })
+    ///     .build();
+    /// for i in 0..1000 {
+    ///     cache.insert(i, 1);
+    /// }
+    /// drop(cache);
+    /// assert_eq!(writer.join().unwrap(), 900);
+    /// ```
     ///
     /// Entries that are still there when the cache is dropped are not reported.
     pub fn on_removal(
