@@ -49,7 +49,10 @@
 //!
 //! A stripe that holds much less than its fair share of a full cache, or cannot make enough room
 //! alone, first takes room from the stripe that holds most. Two stripes are never locked at once:
-//! the room travels as a reservation.
+//! the room travels as a reservation. Who gives room does not ask whom it is for; so where a newcomer needs
+//! more than its stripe holds, that stripe's policy is asked first whether it would have it, and names its
+//! own part of the victims (`Stripe::is_welcome`). Otherwise one entry about as heavy as the cache, refused
+//! in the end, costs all stripes but its own what they hold.
 //!
 //! Where nothing beside an entry depends on its value, `stripe/light.rs` does the same in fewer
 //! steps: one entry comes in and at most one leaves, in the same place, with nothing to tell. The

@@ -201,6 +201,51 @@ fn one_huge_entry_can_be_held_p6() {
 }
 
 #[test]
+fn a_heavy_newcomer_that_is_refused_costs_others_next_to_nothing() {
+    for name in common::POLICIES {
+        for (stripes, parts) in [(8, 1), (8, 2), (8, 4), (64, 1), (64, 3), (64, 32)] {
+            let left = Arc::new(AtomicU64::new(0));
+            let notices = Arc::clone(&left);
+            let heavy = |key: u64| key >= 1_000_000;
+            let cache = Cache::<u64, Arc<u64>>::builder()
+                .capacity(64_000)
+                .stripes(stripes)
+                .weigher(move |&key, _| if heavy(key) { 64_000 / parts } else { 10 })
+                .policy(policy(name))
+                .on_removal(move |_, _, removal| {
+                    notices.fetch_add(removal.weight, Ordering::Relaxed);
+                })
+                .build();
+            for round in 0..3 {
+                for key in 0..6400 {
+                    if round == 0 || cache.get(&key).is_none() {
+                        cache.insert(key, Arc::new(key));
+                    }
+                }
+            }
+            let context = format!("{name}, {stripes} stripes, a {parts}th");
+            for key in 1_000_000..1_000_004 {
+                let (before, weight) = (left.load(Ordering::Relaxed), cache.weight());
+                cache.insert(key, Arc::new(key));
+                cache.validate();
+                let gone = left.load(Ordering::Relaxed) - before;
+                if cache.contains_key(&key) {
+                    assert_eq!(cache.get(&key).as_deref(), Some(&key));
+                    continue;
+                }
+                // The newcomer itself was told of, too.
+                assert_eq!(weight - cache.weight(), gone - 64_000 / parts, "{context}");
+                assert!(cache.weight() >= weight - weight / 4, "{context}: {}", cache.weight());
+            }
+            cache.clear();
+            cache.insert(1_000_000, Arc::new(1));
+            assert!(cache.contains_key(&1_000_000), "{context}: there is room");
+            cache.validate();
+        }
+    }
+}
+
+#[test]
 fn weights_near_the_end_of_u64_do_not_overflow_p7() {
     for name in common::POLICIES {
         for stripes in [1, 8] {

@@ -15,7 +15,7 @@ use crate::{
     expiry::Lifetime,
     policy::Policy,
     stats::Event,
-    stripe::{Admission, Condition, Look, Outcome, Renewal, Source, Stripe, When, Write},
+    stripe::{Admission, Condition, Given, Look, Outcome, Renewal, Source, Stripe, When, Write},
 };
 
 /// How long an entry lives by a rule of its own.
@@ -435,7 +435,7 @@ where
                 let (key, value) = write.entry.take().expect("not written");
                 Written::Unwanted(key, value)
             }
-            Outcome::Inserted | Outcome::Rejected | Outcome::Elsewhere(_) => Written::Done(None),
+            Outcome::Inserted | Outcome::Rejected | Outcome::Elsewhere(..) => Written::Done(None),
         };
         drop(leaving);
         written
@@ -464,10 +464,16 @@ where
             };
             let how = (condition, &supersede as &dyn Fn());
             let outcome = stripe.put(&self.context, write, how, budget, effects);
-            let Outcome::Elsewhere(wanted) = outcome else { break outcome };
+            let Outcome::Elsewhere(wanted, next) = outcome else { break outcome };
             let given = self.take_room(number, wanted.saturating_sub(*credit), effects);
             *credit += given.weight;
-            source = if given.is_refused { Source::Last } else { Source::Own };
+            source = match given {
+                Given { is_refused: true, .. } => Source::Last,
+                Given { weight: 0, .. } => Source::Own,
+                // Who is welcome stays so.
+                _ if source == Source::Others => source,
+                _ => next,
+            };
             if given.weight == 0 && !given.is_refused {
                 // All that is missing is reserved by others on their way in. Give them what was
                 // gathered here, or all might wait for each other.

@@ -1,4 +1,4 @@
-//! A newcomer on its way in: what takes it out again should its policy panic.
+//! A newcomer on its way in: what takes it out again should its policy panic, and whether it is welcome.
 
 use std::{
     hash::{BuildHasher, Hash},
@@ -6,10 +6,15 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use super::{Shard, Stripe};
+use super::{
+    Shard, Stripe,
+    room::{Kept, Room},
+    write::Write,
+};
 use crate::{
     RemovalCause, Slot,
     context::Context,
+    event::Effects,
     panics::forget_panic,
     policy::{Newcomer, Policy},
 };
@@ -60,6 +65,14 @@ impl<'a, K: Hash, V, P: Policy, S: BuildHasher> Arrival<'a, K, V, P, S> {
         victim
     }
 
+    /// It goes back to where it came from, for now or for good.
+    pub(super) fn turn_back(self, cause: RemovalCause) {
+        let Self { slot, weight, reserved, .. } = self;
+        let how = (weight, reserved, true);
+        *self.entry = Some(self.stripe.undo(self.context, self.shard, slot, how, cause));
+        self.end();
+    }
+
     /// It came in, or was refused.
     #[inline(always)]
     pub(super) fn end(self) {
@@ -73,10 +86,55 @@ impl<K: Hash, V, P: Policy, S: BuildHasher> Drop for Arrival<'_, K, V, P, S> {
     fn drop(&mut self) {
         let Self { slot, weight, reserved, is_tracked, .. } = *self;
         let how = (weight, reserved, is_tracked);
-        let gone = self.stripe.undo(self.context, self.shard, slot, how);
+        let cause = RemovalCause::Rejected;
+        let gone = self.stripe.undo(self.context, self.shard, slot, how, cause);
         if needs_drop::<(K, V)>() {
             *self.entry = Some(gone);
         }
+    }
+}
+
+impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
+    /// Whether the policy would have a newcomer for which all that this stripe holds is not enough. Others
+    /// give it their room without being asked, so this must be known before: or what is refused in the end
+    /// would have cost them all they have. This stripe gives as large a part of what it holds as they will,
+    /// while the policy names residents and not the newcomer, which is gone again afterwards.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn is_welcome<S: BuildHasher>(
+        &self,
+        context: &Context<K, V, S>,
+        shard: &mut Shard<K, V, P>,
+        write: &mut Write<K, V>,
+        credit: &mut u64,
+        effects: &mut Effects<K, V>,
+    ) -> bool {
+        let missing = write.weight - *credit;
+        let held = context.budget.used().saturating_sub(*credit).max(missing);
+        let part = u128::from(shard.weight) * u128::from(missing) / u128::from(held);
+        // No more than the stripe's weight.
+        let part = part as u64;
+        if part == 0 {
+            return true;
+        }
+        if shard.arena.is_crowded() {
+            self.grow(context, shard);
+        }
+        let (key, value) = write.take();
+        let &mut Write { hash, weight, .. } = write;
+        let slot = shard.arena.place(&self.table, hash, key, value);
+        self.set_weight(slot, weight, context.weigher.is_some());
+        // As in `Stripe::insert`.
+        shard.weight = shard.weight.wrapping_add(weight);
+        let mut arrival = Arrival::new(self, context, shard, &mut write.entry, (slot, weight, 0));
+        arrival.show(Newcomer { slot, hash, weight, has_room: false });
+        let (needed, kept) = (credit.saturating_add(part), Kept::Newcomer(slot));
+        let (room, _) = self.evict_for(context, arrival.shard, needed, kept, credit, effects);
+        let is_welcome = room != Room::Refused;
+        // It comes back once others have made room.
+        let cause = if is_welcome { RemovalCause::Replaced } else { RemovalCause::Rejected };
+        arrival.turn_back(cause);
+        is_welcome
     }
 }
 
@@ -90,13 +148,14 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
         shard: &mut Shard<K, V, P>,
         slot: Slot,
         (weight, reserved, is_tracked): (u64, u64, bool),
+        cause: RemovalCause,
     ) -> (K, V) {
         if weight > 0 {
             // It may panic again.
             forget_panic(catch_unwind(AssertUnwindSafe(|| {
                 if is_tracked || shard.policy.len() > self.count_tracked(context, shard) {
                     let (policy, view) = self.policy(context, shard);
-                    policy.on_remove(slot, RemovalCause::Rejected, &view);
+                    policy.on_remove(slot, cause, &view);
                 }
             })));
         }

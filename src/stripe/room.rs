@@ -19,6 +19,8 @@ pub(super) enum Room {
     Made,
     /// The policy would rather keep its residents than admit the newcomer.
     Refused,
+    /// The policy names nobody, though there are entries.
+    Kept,
 }
 
 /// From where the room for what comes in may be.
@@ -28,6 +30,8 @@ pub(crate) enum Source {
     Fair,
     /// From this stripe if it has enough.
     Own,
+    /// From others as long as they have any: this one gave its part, and admits the newcomer.
+    Others,
     /// The same, and if it has not there is none.
     Last,
 }
@@ -151,8 +155,8 @@ impl<K: Hash, V, P: Policy> Stripe<K, V, P> {
         while *credit < needed {
             let (policy, view) = self.policy(context, shard);
             let Some(victim) = policy.victim(&view) else {
-                // A policy that tracks entries but names none: whoever comes in must go.
-                return (Room::Refused, hidden);
+                // Whoever comes in must go.
+                return (Room::Kept, hidden);
             };
             match kept {
                 Kept::Newcomer(slot) if slot == victim => return (Room::Refused, hidden),

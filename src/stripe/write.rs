@@ -55,7 +55,7 @@ impl<K, V> Write<K, V> {
         self.tags.as_deref().is_some_and(TagSet::is_dead)
     }
 
-    fn take(&mut self) -> (K, V) {
+    pub(super) fn take(&mut self) -> (K, V) {
         self.entry.take().expect("written once")
     }
 }
@@ -115,8 +115,9 @@ pub(crate) enum Outcome {
     Displaced,
     /// The condition did not hold: nothing changed.
     Unwanted,
-    /// This stripe should not, or cannot, make that much room: try again with so much reserved.
-    Elsewhere(u64),
+    /// This stripe should not, or cannot, make that much room: try again with so much reserved, and
+    /// with what else is missing from there.
+    Elsewhere(u64, Source),
 }
 
 impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
@@ -162,7 +163,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             Some(slot) => self.replace(context, shard, slot, write, (credit, source), effects),
             None => self.insert(context, shard, write, (credit, source), effects),
         };
-        if !matches!(put, Outcome::Elsewhere(_)) {
+        if !matches!(put, Outcome::Elsewhere(..)) {
             after();
         }
         self.publish_counts(shard);
@@ -274,7 +275,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
                     let cause = RemovalCause::Rejected;
                     return self.reject(context, shard, Some(slot), write, cause, effects);
                 }
-                return Outcome::Elsewhere(more);
+                return Outcome::Elsewhere(more, Source::Own);
             }
             let kept = Kept::Resident(slot);
             let (room, hidden) = self.evict_for(context, shard, more, kept, credit, effects);
@@ -282,7 +283,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
                 // The policy named the entry itself: to it, the new value is a newcomer.
                 self.track(context, shard, slot, write.hash, (old, true));
             }
-            if room == Room::Refused {
+            if room != Room::Made {
                 let cause = RemovalCause::Rejected;
                 return self.reject(context, shard, Some(slot), write, cause, effects);
             }
@@ -375,10 +376,13 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         let weight = write.weight;
         let has_room = reserve(context, weight, credit);
         if !has_room && self.should_take_elsewhere(context, shard, weight - *credit, source) {
-            if source == Source::Last {
+            let is_asked = source == Source::Fair && shard.weight < weight - *credit;
+            let is_refused = source == Source::Last
+                || is_asked && !self.is_welcome(context, shard, write, credit, effects);
+            if is_refused {
                 return self.reject(context, shard, None, write, RemovalCause::Rejected, effects);
             }
-            return Outcome::Elsewhere(weight);
+            return Outcome::Elsewhere(weight, if is_asked { Source::Others } else { Source::Own });
         }
         if shard.arena.is_crowded() {
             self.grow(context, shard);
@@ -401,7 +405,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
             let kept = Kept::Newcomer(slot);
             (room, _) = self.evict_for(context, arrival.shard, weight, kept, credit, effects);
         }
-        if room == Room::Refused {
+        if room != Room::Made {
             // The policy is about to be told.
             arrival.is_tracked = false;
             let leaving = self.take_out(context, arrival.shard, slot, RemovalCause::Rejected);
@@ -425,7 +429,7 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         missing: u64,
         source: Source,
     ) -> bool {
-        if shard.weight < missing {
+        if shard.weight < missing || source == Source::Others {
             return true;
         }
         let share = context.share();
