@@ -168,6 +168,26 @@ fn who_keeps_the_deadline_there_was_does_not_keep_that_of_idling_p9() {
 }
 
 #[test]
+fn a_closure_may_say_how_long_each_value_lives_p9() {
+    let lives = |_: &u64, value: &u64| (*value > 0).then(|| *value as u32 * SECOND);
+    for_each_kind(|kind| {
+        let (cache, ticker) = timed(kind, |builder| builder.expiry(lives));
+        assert_eq!(cache.get_or_insert_with(&1, || 5), 5);
+        cache.insert(2, 0);
+        cache.insert_with_ttl(3, 9, 2 * SECOND);
+        ticker.advance(3 * SECOND);
+        assert_eq!([1, 2, 3].map(|key| cache.get(&key)), [Some(5), Some(0), None]);
+        // Reading put nothing off; a new value has a lifetime of its own.
+        cache.insert(2, 4);
+        ticker.advance(2 * SECOND);
+        assert_eq!([1, 2].map(|key| cache.get(&key)), [None, Some(4)]);
+        assert_eq!(cache.entry(2).and_modify(|value| *value = 0).or_insert(1), 0);
+        assert_eq!(cache.expires_in(&2), Some(Duration::MAX));
+        cache.validate();
+    });
+}
+
+#[test]
 fn a_lifetime_given_with_the_value_is_a_rule_among_others_p9() {
     for_each_kind(|kind| {
         let (cache, _) = timed(kind, |builder| builder.expiry(Hour));

@@ -210,7 +210,7 @@ impl<K, V, P, S> Builder<K, V, P, S> {
         self
     }
 
-    /// A time to live for each entry on its own.
+    /// A time to live for each entry on its own, by a closure or another [`Expiry`].
     pub fn expiry(mut self, expiry: impl Expiry<K, V> + 'static) -> Self {
         self.rules.expiry = Some(Box::new(expiry));
         self

@@ -35,6 +35,24 @@ use crate::time::{Tick, nanos};
 /// # sessions.insert("ada".into(), Session { admin: true });
 /// assert!(sessions.expires_in("ada").unwrap() <= Duration::from_secs(60));
 /// ```
+///
+/// Where only the value counts a closure will do. It is asked for every value that is written, and reads
+/// change nothing:
+///
+/// ```
+/// use larder::Cache;
+/// use std::time::Duration;
+///
+/// #[derive(Clone)]
+/// struct Token { lives: Option<Duration> }
+/// let tokens = Cache::<u64, Token>::builder()
+///     .capacity(1000)
+///     .expiry(|_: &u64, token: &Token| token.lives)
+///     .build();
+/// # let fetch = || Token { lives: Some(Duration::from_secs(300)) };
+/// tokens.get_or_insert_with(&7, fetch);
+/// assert!(tokens.expires_in(&7).unwrap() <= Duration::from_secs(300));
+/// ```
 pub trait Expiry<K, V>: Send + Sync {
     /// How long a new entry lives.
     fn after_create(&self, key: &K, value: &V) -> Option<Duration>;
@@ -92,6 +110,13 @@ pub trait Expiry<K, V>: Send + Sync {
     /// the cache is built, and at each.
     fn watches_reads(&self) -> bool {
         false
+    }
+}
+
+/// Says of each value that is written how long it lives.
+impl<K, V, F: Fn(&K, &V) -> Option<Duration> + Send + Sync> Expiry<K, V> for F {
+    fn after_create(&self, key: &K, value: &V) -> Option<Duration> {
+        self(key, value)
     }
 }
 
