@@ -394,8 +394,8 @@ impl<K, V, P, S> Builder<K, V, P, S> {
         self
     }
 
-    /// The clock; by default the processor's. Tests give a
-    /// [`ManualTicker`](crate::time::ManualTicker).
+    /// The clock; by default the system's monotonic one, which on Linux stands still while the machine
+    /// is suspended. Tests give a [`ManualTicker`](crate::time::ManualTicker).
     pub fn clock(mut self, ticker: impl Ticker) -> Self {
         self.clock = Some(Box::new(ticker));
         self

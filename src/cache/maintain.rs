@@ -40,7 +40,8 @@ where
     ///
     /// When it returns, the entries weigh at most as much. To get there, entries are evicted in
     /// small steps, between which others use the cache; that takes time in proportion to what goes.
-    /// New entries obey the new capacity at once.
+    /// New entries obey the new capacity at once. Keys and values of what goes are dropped; the table
+    /// keeps their places for entries to come, as after [`clear`](Self::clear).
     ///
     /// Should a policy of one's own name no entry that may go, what is there stays, and
     /// [`capacity`](Self::capacity) tells of it until it goes in another way.
