@@ -381,17 +381,21 @@ fn who_does_not_ask_for_the_value_has_it_not_copied() {
         }
     }
     let copies = Arc::new(AtomicUsize::new(0));
+    let loaded = Arc::clone(&copies);
+    let load = move |_: &u32| Ok::<_, ()>(Counted(Arc::clone(&loaded)));
     let cache = Cache::<u32, Counted>::builder()
         .capacity(10)
         .time_to_live(SECOND * 60)
         .clock(ManualTicker::new())
-        .loader(loader::blocking(|_: &u32| Err::<Counted, _>("never asked")))
+        .loader(loader::blocking(load))
         .build();
     cache.insert(1, Counted(Arc::clone(&copies)));
     let before = copies.load(Ordering::SeqCst);
     assert!(cache.contains_key(&1) && !cache.contains_key(&2));
     assert_eq!((cache.fresh_for(&1), cache.fresh_for(&2)), (Some(SECOND * 60), None));
     assert_eq!(copies.load(Ordering::SeqCst), before);
+    assert!(cache.refresh(&1).is_ok());
+    assert_eq!(copies.load(Ordering::SeqCst), before + 1, "the new one, for who asked");
 }
 
 #[test]

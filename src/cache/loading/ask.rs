@@ -386,7 +386,8 @@ where
         if inner.is_surely_absent(lead.hash()) {
             return start(lead, key.to_key(), None);
         }
-        match inner.peek_alone(lead.hash(), key).filter(|_| !want.is_reload) {
+        let kept = if want.is_reload { None } else { inner.peek_alone(lead.hash(), key) };
+        match kept {
             Some(kept) if self.judge(&kept) == Verdict::Serve => {
                 lead.leave_to_see();
                 Step::Done(kept.into_result())
