@@ -3,6 +3,7 @@
 mod access;
 mod advise;
 mod after_read;
+mod build_error;
 mod builder;
 mod compute;
 mod iter;
@@ -15,7 +16,8 @@ pub mod metrics;
 mod share;
 mod write;
 
-pub use builder::{BuildError, Builder};
+pub use build_error::BuildError;
+pub use builder::Builder;
 pub use compute::{Compute, Entry};
 pub use iter::{Iter, Keys};
 pub use loading::{LoadingBuilder, LoadingCache, WhenFull, WriteError, loader};
