@@ -1,6 +1,6 @@
 //! Comma-separated values: the columns of key, size and time are the user's choice.
 
-use std::io::{BufRead, Read};
+use std::io::{self, BufRead, Read};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -101,13 +101,15 @@ pub(super) fn read(
     // A carriage return before the end of a line is trimmed with the last cell: were it the end, the
     // line would not be counted yet. The last line may have no end of its own.
     builder.terminator(Terminator::Any(b'\n'));
-    let mut reader = builder.from_reader(input.chain(&b"\n"[..]));
+    let mut reader = builder.from_reader(Ended { input: input.chain(&b"\n"[..]), is_over: false });
     let mut cells = ByteRecord::new();
     let mut next = || {
         while reader.read_byte_record(&mut cells)? {
             // The reader stands behind the record, which may have several lines. (Where it says the
-            // record begins, there may be empty lines before it.)
-            let lines = 1 + cells.as_slice().iter().filter(|&&byte| byte == b'\n').count() as u64;
+            // record begins, there may be empty lines before it.) Only in quotes that are never closed
+            // the file ends before the record's last line does.
+            let within = cells.as_slice().iter().filter(|&&byte| byte == b'\n').count() as u64;
+            let lines = within + u64::from(!reader.get_ref().is_over);
             let is_empty = cells.len() == 1 && &cells[0] == b"\r";
             if !is_empty {
                 let place = Place::Line(reader.position().line() - lines);
@@ -139,6 +141,20 @@ pub(super) fn read(
         sink.judge(place, outcome)?;
     }
     Ok(())
+}
+
+/// An input that tells whether its end was seen.
+struct Ended<R> {
+    input: R,
+    is_over: bool,
+}
+
+impl<R: Read> Read for Ended<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.input.read(buffer)?;
+        self.is_over |= read == 0;
+        Ok(read)
+    }
 }
 
 /// The numbers of the columns, from 0.

@@ -127,6 +127,8 @@ fn lines_of_csv_are_counted_as_an_editor_does() {
         ("\r\na,1\r\n\r\n\r\nb,x\r\nc,1\r\n", 5),
         ("\"a\nb\",1\n\"c\n\n\",x\n", 3),
         ("\"a\r\nb\",1\r\nc,\"x\"\r\n", 3),
+        ("a,1\nb,\"x", 2),
+        ("a,1\n\nb,\"x\n\n", 3),
     ] {
         let columns = Columns { size: Some(Column::Number(2)), ..Columns::default() };
         let mut options = Options { columns, ..options(Format::Csv) };
