@@ -15,7 +15,7 @@ use larder::{
     loader::{self, Loaded, Loader, Write, Writer},
     time::ManualTicker,
 };
-use tasks::{Gate, Task};
+use tasks::{Gate, Task, in_time};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -299,6 +299,25 @@ fn a_batch_that_is_refused_is_sent_again_later() {
     assert_eq!(batches[..4], [first.clone(), first.clone(), first.clone(), first]);
     assert_eq!(batches[4], [(2, Write::Put(2)), (0, Write::Put(100))]);
     assert_eq!(cache.unwritten(), 0);
+}
+
+#[test]
+fn a_store_that_refuses_at_once_does_not_keep_the_thread() {
+    in_time(|| {
+        let (store, ticker) = (Store::open(), ManualTicker::new());
+        let cache = builder(&store, &ticker).write_retry(Duration::ZERO, Duration::ZERO).build();
+        cache.put_behind(1, 10).unwrap();
+        store.go_down(Some("down"));
+        let mut flush = Task::new(async move { cache.flush_async().await });
+        for _ in 0..3 {
+            assert_eq!(flush.poll(), Poll::Pending);
+            assert!(flush.is_woken(), "it goes on by itself");
+            assert_eq!(store.batches().len(), 1, "one attempt, and then it is the others' turn");
+        }
+        store.go_down(None);
+        assert_eq!(flush.poll(), Poll::Ready(()));
+        assert_eq!(store.row(1), Some(10));
+    });
 }
 
 #[test]

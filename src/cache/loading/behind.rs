@@ -8,6 +8,7 @@
 use std::{
     future::poll_fn,
     hash::{BuildHasher, Hash},
+    mem,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::pin,
     sync::Weak,
@@ -527,17 +528,19 @@ where
         .await
     }
 
-    /// Waits for so many nanoseconds.
+    /// Waits for so many nanoseconds, and lets others go on at least once: a store that refuses at once
+    /// must not keep the thread, without which no time-out ends this either.
     async fn pause(&self, nanos: u64) {
         let clock = &self.cache.inner.context.clock;
         let deadline = clock.now().saturating_add(nanos);
-        let mut alarm = Alarm::default();
+        let (mut alarm, mut is_first) = (Alarm::default(), true);
         poll_fn(|context| {
             let left = deadline.saturating_sub(clock.now());
-            if left == 0 {
-                return Poll::Ready(());
+            match (left, mem::take(&mut is_first)) {
+                (0, false) => return Poll::Ready(()),
+                (0, true) => context.waker().wake_by_ref(),
+                _ => alarm.set_for(deadline, clock, context.waker()),
             }
-            alarm.set_for(deadline, clock, context.waker());
             Poll::Pending
         })
         .await;
