@@ -4,10 +4,10 @@ mod common;
 #[path = "common/tasks.rs"]
 mod tasks;
 
-use std::{convert::Infallible, future::pending, task::Poll};
+use std::{convert::Infallible, future::pending, task::Poll, time::Duration};
 
 use common::Constant;
-use larder::{Cache, loader, policy::Adaptive};
+use larder::{Cache, loader, policy::Adaptive, time::ManualTicker};
 use tasks::{Gate, Task};
 
 /// All keys have the same hash.
@@ -151,6 +151,28 @@ fn a_write_that_changes_nothing_overtakes_no_load_p16() {
     gate.open();
     assert_eq!(load.poll(), Poll::Ready(1));
     assert_eq!(cache.get(&1), Some(1), "nothing overtook the load");
+    assert_eq!(cache.stats().superseded, 0);
+}
+
+/// The same where an entry has expired and was not reclaimed yet.
+#[test]
+fn a_conditional_removal_of_what_is_dead_overtakes_no_load_p16() {
+    let ticker = ManualTicker::new();
+    let cache = Cache::<u64, u32>::builder()
+        .capacity(10)
+        .clock(ticker.clone())
+        .time_to_live(Duration::from_millis(5))
+        .stats(true)
+        .build();
+    cache.insert(1, 7);
+    ticker.advance(Duration::from_millis(5));
+    let load = || {
+        assert_eq!(cache.len(), 1, "it is still there");
+        assert_eq!(cache.remove_if(&1, |_| true), None);
+        8
+    };
+    assert_eq!(cache.get_or_insert_with(&1, load), 8);
+    assert_eq!(cache.get(&1), Some(8), "nothing overtook the load");
     assert_eq!(cache.stats().superseded, 0);
 }
 

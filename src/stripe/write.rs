@@ -493,7 +493,10 @@ impl<K: Hash + Eq, V, P: Policy> Stripe<K, V, P> {
         let cause = death.unwrap_or(RemovalCause::Explicit);
         let leaving = self.remove_slot(context, shard, slot, cause);
         effects.push(leaving);
-        after();
+        // To a condition, what was dead was not there.
+        if death.is_none() || wanted.is_none() {
+            after();
+        }
         death.is_none()
     }
 
