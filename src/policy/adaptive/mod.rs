@@ -32,6 +32,11 @@
 //! 0.1 to 0.2 on three large traces with made-up weights; on small ones, and at 25 %, it costs up to 1.7.
 //! Hits it costs 0.2, so it is for the weight alone. Where all weigh 1 nothing of this is there.
 //!
+//! *Giants*, heavier than a quarter of what a shadow may weigh, the shadows hardly know, whatever harm they
+//! do. Where they are a sixteenth of the weight that comes to a stripe, greedy-dual is live there
+//! (`giants.rs`): with one key in a thousand that weighs a 50th to half of the capacity, the others had 10
+//! to 97 of a hundred hits, by chance, and now have 97. By weight it is not so.
+//!
 //! **Gaps.** What finds the gap that a heavy victim or a dead entry left lets nobody into the main queue
 //! uncompared (`parts/filling.rs`). Until that was so, popular keys (Zipf 0.99) whose weights had nothing to do with
 //! use had 1.8 points fewer hits at a hundredth of the bytes than if all had weighed the same.
@@ -110,6 +115,7 @@
 //!   greedy-dual goes by it.
 
 mod chances;
+mod giants;
 mod greedy;
 mod judge;
 mod memory;
@@ -132,10 +138,11 @@ pub use setting::Setting;
 
 use std::hash::BuildHasher;
 
+use giants::Giants;
 use memory::{Clock, Memory};
 use recorder::{MOVED_TO_MAIN, Pulse, STAMP_BITS, frequency, small_mark};
 use ring::Event;
-use setting::{Goal, Parameters, Queues, choose};
+use setting::{Goal, Parameters, choose};
 use shared::Shared;
 use view::View;
 
@@ -195,6 +202,7 @@ pub struct Adaptive {
     /// While greedy-dual is live, and until they have drained to the main queue, the entries are
     /// here. None ever where all weigh the same.
     ranked: GreedyDual,
+    giants: Giants,
     /// What the queues weigh, 0 while `is_uniform`: then it is their lengths. In 128 bits, as the
     /// newcomer comes in before room is made for it. Ranked entries count as in the main queue.
     small_weight: u128,
@@ -242,7 +250,7 @@ impl Adaptive {
         Self::stripe(Arc::new(Shared::new(1, 0, Goal::Weight, self.shared.seed())), 0, 0)
     }
 
-    /// The setting that is live: a diagnostic.
+    /// The setting that is live, but for stripes where giants decide: a diagnostic.
     #[must_use]
     pub fn setting(&self) -> Setting {
         self.shared.live()
@@ -258,6 +266,7 @@ impl Adaptive {
             small: Unrolled::new(SMALL),
             main: Unrolled::new(MAIN),
             ranked: GreedyDual::default(),
+            giants: Giants::default(),
             is_uniform: true,
             small_weight: 0,
             main_weight: 0,
@@ -294,7 +303,7 @@ impl Adaptive {
         }
     }
 
-    /// Makes the setting that the shadows want this stripe's.
+    /// Makes the setting that the shadows want this stripe's, unless giants decide.
     #[inline]
     fn follow(&mut self) {
         if !self.shared.is_live(self.setting) {
@@ -304,9 +313,12 @@ impl Adaptive {
 
     #[cold]
     fn switch(&mut self) {
-        self.setting = self.shared.live();
-        self.fit_parameters();
-        self.clock.refit();
+        let live = if self.giants.are_many() { Setting::GreedyDual } else { self.shared.live() };
+        if live != self.setting {
+            self.setting = live;
+            self.fit_parameters();
+            self.clock.refit();
+        }
     }
 
     /// Takes what goes with the setting.
@@ -380,18 +392,6 @@ impl Adaptive {
         }
     }
 
-    /// While the cache fills up, what is too much for the small queue goes on to the main queue
-    /// without duels.
-    #[inline]
-    fn overflow(&mut self, residents: &impl Residents) {
-        let mut view = View::<_, true> { stripe: self, residents };
-        if view.small_is_over()
-            && let Some(tail) = view.small_tail()
-        {
-            view.promote(tail, view.look(tail));
-        }
-    }
-
     /// Sizes the sketch and the ghosts when the cache is full for the first time, and whenever the
     /// number of entries has left the old size behind.
     #[cold]
@@ -425,6 +425,9 @@ impl Policy for Adaptive {
         self.doomed = None;
         self.follow();
         self.allow(newcomer.weight);
+        if !self.is_uniform && self.shared.goal() == Goal::Hits {
+            self.watch_for_giants(newcomer.weight);
+        }
         let entries = self.len();
         let is_filling = self.filling.is_on(newcomer.has_room, entries);
         self.take_in(&newcomer, entries, residents);
@@ -533,6 +536,7 @@ impl Policy for Adaptive {
         self.nodes.clear();
         (self.small, self.main) = (Unrolled::new(SMALL), Unrolled::new(MAIN));
         self.ranked = GreedyDual::default();
+        self.giants = Giants::default();
         self.is_uniform = true;
         self.filling = Filling::default();
         (self.small_weight, self.main_weight) = (0, 0);

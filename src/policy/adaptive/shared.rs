@@ -31,6 +31,8 @@ pub(super) struct Shared {
     /// How many events wait in the ring before they are worth a drain.
     batch: AtomicU32,
     live: AtomicU8,
+    /// What a shadow may weigh: it takes in nothing heavier.
+    heaviest: AtomicU64,
     ring: Ring,
     shadows: Mutex<State>,
 }
@@ -106,6 +108,7 @@ impl Shared {
             threshold_of_hits: AtomicU64::new(u64::MAX >> shift),
             batch: AtomicU32::new(batch_for(entries)),
             live: AtomicU8::new(Setting::START as u8),
+            heaviest: AtomicU64::new(capacity >> shift),
             ring: Ring::new(),
             shadows: Mutex::new(state),
         }
@@ -165,6 +168,12 @@ impl Shared {
     fn is_batch(&self, events: u32) -> bool {
         // Relaxed: a hint.
         events >= self.batch.load(Ordering::Relaxed)
+    }
+
+    /// The heaviest entry that the shadows can know.
+    pub(super) fn heaviest(&self) -> u64 {
+        // Relaxed: a hint, which may be a little old.
+        self.heaviest.load(Ordering::Relaxed)
     }
 
     /// Whether this is the setting that all stripes should follow.
@@ -266,6 +275,8 @@ impl Shared {
             state.scale(self.seed);
         }
         self.set_rate(shift, 0);
+        // Relaxed: see `heaviest`.
+        self.heaviest.store(capacity >> shift, Ordering::Relaxed);
         // Relaxed: a hint, see `is_batch`.
         self.batch.store(batch_for(in_shadow), Ordering::Relaxed);
     }

@@ -107,3 +107,17 @@ impl<'a, R: Residents, const RANKED: bool> Queues for View<'a, R, RANKED> {
         xorshift(&mut self.stripe.random)
     }
 }
+
+impl Adaptive {
+    /// While the cache fills up, what is too much for the small queue goes on to the main queue
+    /// without duels.
+    #[inline]
+    pub(super) fn overflow(&mut self, residents: &impl Residents) {
+        let mut view = View::<_, true> { stripe: self, residents };
+        if view.small_is_over()
+            && let Some(tail) = view.small_tail()
+        {
+            view.promote(tail, view.look(tail));
+        }
+    }
+}

@@ -7,6 +7,9 @@ use crate::Slot;
 use crate::policy::parts::GreedyDual;
 use crate::policy::{Mark, Policy, Residents};
 
+/// What is heavier than one in so many parts of what a shadow may weigh is a giant: if the shadows know it
+/// at all, one that is sampled stands for too many that are not.
+const GIANT: u64 = 4;
 /// How many entries a victim's choice moves from the queues to the ranks at most.
 const MOST_RANKED: usize = 64;
 
@@ -19,6 +22,14 @@ impl Adaptive {
             self.fit_parameters();
             self.small_weight = self.small.len() as u128;
             self.main_weight = (self.main.len() + self.ranked.len()) as u128;
+        }
+    }
+
+    /// Takes notice of what comes in, and of whether the shadows can know it.
+    pub(super) fn watch_for_giants(&mut self, weight: u64) {
+        let is_giant = weight > self.shared.heaviest() / GIANT;
+        if self.giants.note(weight, is_giant, self.share) {
+            self.switch();
         }
     }
 
