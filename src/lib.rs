@@ -18,8 +18,9 @@
 //! - `tracing` tells a `tracing` subscriber, under the target `larder` and with the cache's
 //!   [name](Builder::name), of loads and removals. Each load is a span `load` of level `DEBUG`, which
 //!   the loader runs in, with the fields `outcome` (`value`, `stale`, `not_found`, `failed`,
-//!   `panicked`, `timed_out`, `overloaded`, `abandoned`) and `waiters` (how many waited for it); a bulk
-//!   load is one span `load_many` with the field `keys`. Each removal is an event of level `TRACE`
+//!   `panicked`, `timed_out`, `abandoned`) and `waiters` (how many waited for it); a bulk
+//!   load is one span `load_many` with the field `keys`, and what the
+//!   [cap on loads](LoadingBuilder::max_loads) refuses is none. Each removal is an event of level `TRACE`
 //!   with its `cause`, `weight` and `version` (0 where none is kept), unless no subscriber wanted
 //!   such events when the cache was built. Keys are not told: a loader can open a span of its own.
 //! - `record` samples a cache's accesses into a file.
