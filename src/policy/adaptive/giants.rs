@@ -4,7 +4,8 @@
 //! A miniature refuses what weighs more than all of it may, so to it such an entry does no harm under any
 //! setting; what is somewhat lighter is sampled so seldom that chance decides what it does. In the cache one
 //! drives out dozens or hundreds. So where they are much of the weight that comes in, the shadows' verdict is
-//! not that of the cache, and greedy-dual is what tells heavy from light.
+//! not that of the cache, and greedy-dual is what tells heavy from light. (In caches of up to 255 entries the
+//! shadows see all keys; there it makes little difference, for the better on most recorded traces.)
 
 /// The part of the weight that they must be for the shadows to be overruled: one in so many. With one in 4,
 /// giants of a 200th of the capacity are not noticed where most of them are resident and the light entries
